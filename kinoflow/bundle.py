@@ -1,0 +1,157 @@
+"""A trained model as a folder: model.keras, bundle.json and history.csv.
+
+Everything that serving needs lies in it, and the same training gives the same bytes.
+"""
+
+import importlib.metadata
+import json
+import shutil
+import zipfile
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinoflow import files
+from kinoflow.console import UserError, silenced_stderr
+from kinoflow.video import ClipSpec, Frames, frame_indices, sample
+
+if TYPE_CHECKING:
+    import keras
+
+MODEL = "model.keras"
+DESCRIPTION = "bundle.json"
+HISTORY = "history.csv"
+
+Probabilities = NDArray[np.float32]
+
+# clips in one call of the model; bounds the memory of a prediction
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Description:
+    """What bundle.json holds beside the model."""
+
+    name: str  # of the candidate
+    labels: tuple[str, ...]  # in the order of the model's outputs
+    clip: ClipSpec  # what to sample from a video
+    frames: int  # of those, how many the model takes
+    views: int  # temporal views averaged where it takes fewer
+    candidate: dict[str, Any]  # its section of params.yaml
+    seed: int
+    data: str  # MD5 over the clips trained on and their labels
+    versions: dict[str, str]  # of the libraries trained with
+    metrics: dict[str, float]  # training's own: the epoch kept and its validation scores
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model with what is needed to answer for a video."""
+
+    folder: Path
+    description: Description
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.description.labels
+
+    @property
+    def clip(self) -> ClipSpec:
+        return self.description.clip
+
+    @cached_property
+    def model(self) -> "keras.Model":
+        """The Keras model, uint8 (B, T, H, W, 3) to float32 (B, classes)."""
+        with silenced_stderr():
+            import keras
+
+        return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
+
+    def predict(self, clips: Frames) -> Probabilities:
+        """Class probabilities float32 (B, classes) of clips uint8 (B, T, H, W, 3).
+
+        T is that of `clip`. Where the model takes fewer frames, its answers to several
+        temporal views, evenly shifted against each other, are averaged.
+        """
+        if clips.ndim != 5 or clips.shape[1:] != self.clip.shape:
+            raise ValueError(f"clips must be (B, {self.clip.shape}), got {clips.shape}")
+        answers = [
+            np.mean([self._call(part[:, view]) for view in self._views()], axis=0)
+            for part in np.array_split(clips, -(-len(clips) // _BATCH))
+        ]
+        return np.concatenate(answers).astype(np.float32)
+
+    def predict_video(self, path: Path) -> Probabilities:
+        """Class probabilities float32 (classes,) of a video file.
+
+        Raises UnreadableVideo for a file that gives no frame.
+        """
+        return self.predict(sample(path, self.clip)[None])[0]
+
+    def _views(self) -> list[NDArray[np.int64]]:
+        return temporal_views(self.clip.frames, self.description.frames, self.description.views)
+
+    def _call(self, clips: Frames) -> Probabilities:
+        import keras
+
+        return keras.ops.convert_to_numpy(self.model(clips, training=False))
+
+
+def temporal_views(stored: int, used: int, views: int) -> list[NDArray[np.int64]]:
+    """Indices (used,) into the stored frames, one array per view.
+
+    Each view spans the whole clip; they differ by where in its equal parts a frame is taken.
+    With all stored frames used there is one view.
+    """
+    if used == stored:
+        return [np.arange(stored)]
+    centres = frame_indices(stored * views, used * views).reshape(used, views) // views
+    return [np.ascontiguousarray(column) for column in centres.T]
+
+
+def save(folder: Path, model: "keras.Model", description: Description, history: str) -> None:
+    """Write a bundle, whole or not at all; `history` is the text of history.csv."""
+    with files.replacing_folder(folder) as partial:
+        model.save(partial / MODEL)
+        _without_dates(partial / MODEL)
+        files.write_json(partial / DESCRIPTION, asdict(description))
+        files.write_text(partial / HISTORY, history)
+
+
+def load(folder: Path | str) -> Bundle:
+    """Read a bundle; the model itself is loaded at its first use.
+
+    Raises UserError for a folder that is no bundle.
+    """
+    folder = Path(folder)
+    try:
+        raw = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} holds no trained model: train one with `make repro`") from None
+    raw["labels"] = tuple(raw["labels"])
+    raw["clip"] = ClipSpec(**raw["clip"])
+    return Bundle(folder, Description(**raw))
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a model's answers depend on."""
+    names = ("kinoflow", "keras", "tensorflow", "numpy", "opencv-python-headless")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _without_dates(archive: Path) -> None:
+    """Take the date of saving out of a .keras file, so that equal models are equal bytes."""
+    stripped = archive.with_suffix(".stripped")
+    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(stripped, "w") as new:
+        for entry in sorted(old.namelist()):
+            content = old.read(entry)
+            if entry == "metadata.json":
+                metadata = json.loads(content)
+                metadata.pop("date_saved", None)
+                content = json.dumps(metadata, sort_keys=True).encode()
+            new.writestr(zipfile.ZipInfo(entry), content)
+    shutil.move(stripped, archive)

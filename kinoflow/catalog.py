@@ -1,0 +1,69 @@
+"""The table of videos, and the labels.csv that users may write."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from kinoflow import files
+from kinoflow.console import UserError
+
+COLUMNS = {
+    "video": "str",  # path below data/
+    "label": "str",
+    "group": "str",  # the recording it was cut from
+    "frames": "Int64",  # counted by decoding; this and what follows is empty if not readable
+    "fps": "Float64",  # frames per second
+    "seconds": "Float64",
+    "width": "Int64",  # pixels
+    "height": "Int64",  # pixels
+    "codec": "str",
+    "bytes": "int64",
+    "md5": "str",
+    "readable": "bool",
+    "problem": "str",  # why not readable
+}
+
+_UCF_NAME = re.compile(r"(.+_g\d+)_c\d+")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The catalog, one row per video in the order of `video`."""
+    return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=_empty_numbers())
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write the catalog, whole or not at all."""
+    files.write_text(path, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
+
+
+def read_labels(path: Path) -> pd.DataFrame:
+    """A labels.csv: `video,label`, and `group` and `split` where the user gives them.
+
+    Raises UserError for a file that is no such table, a video listed twice or one without label.
+    """
+    try:
+        table = pd.read_csv(path, dtype="str", keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read as a table: {error}") from None
+    missing = {"video", "label"} - set(table.columns)
+    if missing:
+        raise UserError(f"{path} has no column {', '.join(sorted(missing))} in its first line")
+    for column in ("video", "label"):
+        if (table[column] == "").any():
+            row = table.index[table[column] == ""].tolist()[0] + 2
+            raise UserError(f"{path}, line {row}: no {column}")
+    twice = table["video"][table["video"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path} lists {twice.iloc[0]} twice")
+    return table
+
+
+def group_of(video: str) -> str:
+    """The recording that a video was cut from: v_Class_g01_c02 -> v_Class_g01, else itself."""
+    match = _UCF_NAME.fullmatch(Path(video).stem)
+    return match.group(1) if match else video
+
+
+def _empty_numbers() -> dict[str, list[str]]:
+    return {name: [""] for name, dtype in COLUMNS.items() if dtype in ("Int64", "Float64")}

@@ -1,0 +1,114 @@
+"""The command `kinoflow`: answer for a video, for a camera, and say what was measured."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kinoflow import bundle, files, paths, results
+from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.console import UserError, run
+from kinoflow.video import UnreadableVideo, stream
+
+
+def predict(arguments: argparse.Namespace) -> None:
+    """Print the most probable labels of each video."""
+    model = _model(arguments.model)
+    failed = 0
+    for video in arguments.videos:
+        try:
+            print(f"{video}: {_top(model, model.predict_video(video), arguments.top)}")
+        except UnreadableVideo as problem:
+            failed += 1
+            print(f"error: {video}: {problem}", file=sys.stderr)
+    if failed:
+        raise UserError(f"{failed} of {len(arguments.videos)} videos could not be read")
+
+
+def live(arguments: argparse.Namespace) -> None:
+    """Print what a camera, stream or file shows, once every few frames."""
+    model = _model(arguments.model)
+    source = int(arguments.source) if arguments.source.isdecimal() else arguments.source
+    try:
+        for clip in stream(source, model.clip, every=arguments.every):
+            print(_top(model, model.predict(clip[None])[0], arguments.top), flush=True)
+    except UnreadableVideo as problem:
+        raise UserError(f"{source}: {problem}") from None
+
+
+def show_results(arguments: argparse.Namespace) -> None:
+    """Print the table of all evaluated candidates."""
+    if not results.rows():
+        raise UserError("nothing is evaluated yet: run `make repro`")
+    print(results.table())
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Print what this installation can do, for a bug report."""
+    import platform
+    import shutil
+
+    import cv2
+
+    from kinoflow.console import silenced_stderr
+
+    with silenced_stderr():
+        import keras
+    print(f"python      {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name, version in bundle.library_versions().items():
+        print(f"{name:<12}{version}")
+    print(f"backend     {keras.backend.backend()}, devices {', '.join(_devices())}")
+    ffmpeg = [line for line in cv2.getBuildInformation().splitlines() if "avcodec" in line]
+    print(f"ffmpeg      {ffmpeg[0].split(':')[1].strip() if ffmpeg else 'not in OpenCV'}")
+    print(f"disk        {shutil.disk_usage('.').free / 1e9:.1f} GB free")
+    print(f"git         {shutil.which('git') or 'missing: DVC needs it'}")
+    winner = files.read_json(paths.WINNER)["winner"] if paths.WINNER.exists() else "none yet"
+    print(f"winner      {winner}")
+
+
+def _devices() -> list[str]:
+    import keras
+
+    return list(keras.distribution.list_devices()) or ["cpu"]
+
+
+def _model(folder: Path | None) -> Bundle:
+    if folder is None:
+        if not paths.WINNER.exists():
+            raise UserError("no winner here: run `make repro`, or name a bundle with --model")
+        folder = paths.bundle(files.read_json(paths.WINNER)["winner"])
+    return bundle.load(folder)
+
+
+def _top(model: Bundle, probabilities: Probabilities, count: int) -> str:
+    best = probabilities.argsort()[::-1][:count]
+    return ", ".join(f"{model.labels[k]} {probabilities[k]:.3f}" for k in best)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="kinoflow", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    of_model = argparse.ArgumentParser(add_help=False)
+    of_model.add_argument("--model", type=Path, help="a bundle; the winner's if not given")
+    of_model.add_argument("--top", type=int, default=1, help="labels to print")
+
+    command = commands.add_parser("predict", parents=[of_model], help=predict.__doc__)
+    command.add_argument("videos", nargs="+", type=Path)
+    command.set_defaults(run=predict)
+
+    command = commands.add_parser("live", parents=[of_model], help=live.__doc__)
+    command.add_argument("source", help="a camera's number, a stream's URL or a file")
+    command.add_argument("--every", type=int, default=16, help="frames between two answers")
+    command.set_defaults(run=live)
+
+    command = commands.add_parser("results", help=show_results.__doc__)
+    command.set_defaults(run=show_results)
+
+    command = commands.add_parser("doctor", help=doctor.__doc__)
+    command.set_defaults(run=doctor)
+
+    arguments = parser.parse_args()
+    run(lambda: arguments.run(arguments))
+
+
+if __name__ == "__main__":
+    main()

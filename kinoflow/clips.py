@@ -1,0 +1,113 @@
+"""The store of sampled clips: one .npy per video, and the table of how each was made."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kinoflow import catalog, files, paths
+from kinoflow.video import ClipSpec, Frames, decoder_version, sample
+
+COLUMNS = {
+    "video": "str",
+    "md5": "str",  # of the video that was decoded
+    "spec": "str",  # what it was decoded to, and by what
+}
+
+
+def describe(spec: ClipSpec) -> str:
+    """All that a clip's pixels depend on beside the video: 16x64x64 opencv-5.0.0."""
+    return f"{spec.frames}x{spec.height}x{spec.width} {decoder_version()}"
+
+
+def clip_path(folder: Path, video: str) -> Path:
+    """Where the clip of a video is stored."""
+    return folder / f"{video}.npy"
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Which clips the store holds; empty where there is none yet."""
+    if not path.exists():
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
+    return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write the table, whole or not at all."""
+    files.write_text(path, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
+
+
+def decode(video: Path, spec: ClipSpec, target: Path) -> None:
+    """Sample a video and store the clip, whole or not at all.
+
+    Raises UnreadableVideo for a file that gives no frame.
+    """
+    clip = sample(video, spec)
+    with files.replacing(target) as partial, partial.open("wb") as file:
+        np.save(file, clip, allow_pickle=False)
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The clips of some videos, in order, read on demand or held in memory."""
+
+    folder: Path
+    videos: tuple[str, ...]
+    labels: NDArray[np.int64]  # (N,) class indices
+    held: Frames | None = None  # uint8 (N, T, H, W, 3)
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def read(self, rows: NDArray[np.int64]) -> Frames:
+        """The clips of these rows: uint8 (B, T, H, W, 3)."""
+        if self.held is not None:
+            return self.held[rows]
+        return np.stack([np.load(clip_path(self.folder, self.videos[row])) for row in rows])
+
+    def hold(self) -> "ClipSet":
+        """The same set with all its clips in memory."""
+        held = self.read(np.arange(len(self)))
+        return ClipSet(self.folder, self.videos, self.labels, held)
+
+
+def split_table() -> pd.DataFrame:
+    """The videos in use, with their `split`, `label`, `group` and `md5`, in the split's order."""
+    columns = ["video", "label", "group", "md5"]
+    return pd.read_csv(paths.SPLIT, dtype="str").merge(
+        catalog.read(paths.CATALOG)[columns], on="video", validate="one_to_one"
+    )
+
+
+def fingerprint() -> str:
+    """One MD5 over all that training takes from the data: the clips, their labels and sides."""
+    made = read_table(paths.CLIPS_TABLE).drop(columns="md5")
+    text = split_table().merge(made, on="video", validate="one_to_one").to_csv(index=False)
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def load_sets(
+    sides: tuple[str, ...], spec: ClipSpec, memory_gb: float
+) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
+    """The labels, in alphabetical order, and the set of each side of the split.
+
+    Clips are held in memory where those of all `sides` take less than `memory_gb`.
+    """
+    table = split_table()
+    labels = tuple(sorted(table["label"].unique()))
+    numbers = table["label"].map({label: number for number, label in enumerate(labels)})
+    sets = {
+        side: ClipSet(
+            paths.CLIPS,
+            tuple(table.loc[table["split"] == side, "video"]),
+            numbers[table["split"] == side].to_numpy(np.int64),
+        )
+        for side in sides
+    }
+    size = sum(len(found) for found in sets.values()) * int(np.prod(spec.shape))
+    if size <= memory_gb * 1e9:
+        sets = {side: found.hold() for side, found in sets.items()}
+    return labels, sets

@@ -1,0 +1,121 @@
+"""What every command line of kinoflow shares: errors in one line, progress, quiet dependencies."""
+
+import contextlib
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sized
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+# TensorFlow reads the first three before any Python setting could reach it; the rest switch
+# off telemetry that is on by default.
+_QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "ABSL_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "ERROR",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text is one line: what, where, and what to do."""
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a command's `main` and exit: 0, or 2 with one line on stderr for a UserError.
+
+    A full disk is the user's to mend as well. Anything else is a bug and keeps its traceback.
+    """
+    quiet()
+    try:
+        main()
+    except UserError as error:
+        fail(str(error))
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        fail(
+            f"no space left to write {error.filename or 'a file'} ({error.strerror}): "
+            "free some and run again, finished work is kept"
+        )
+    except KeyboardInterrupt:
+        print("interrupted: run again to go on from here", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """Print `error: message` as a single line on stderr and exit with 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def quiet() -> None:
+    """Telemetry off and start-up chatter away, unless the user's environment says otherwise."""
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+@contextlib.contextmanager
+def silenced_stderr() -> Iterator[None]:
+    """Drop what native code writes to stderr meanwhile (TensorFlow logs before it can be told)."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Yield from `items` under a progress bar, on stderr; plain lines where it is no terminal."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    if total is None and isinstance(items, Sized):
+        total = len(items)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from _progress_lines(items, what, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+def _progress_lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+    shown = 0
+    for done, item in enumerate(items, start=1):
+        yield item
+        tenth = done * 10 // total if total else 0
+        if tenth > shown:
+            shown = tenth
+            print(f"{what}: {done}/{total}", file=sys.stderr, flush=True)

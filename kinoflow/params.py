@@ -1,0 +1,255 @@
+"""params.yaml as frozen models: every key is known, every value is checked, errors are one line."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from kinoflow import paths
+from kinoflow.console import UserError
+from kinoflow.video import ClipSpec
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+_MODELS = Path(__file__).parent / "models"
+# folders beside the candidates' in reports/
+_RESERVED = {"explore", "validation"}
+# of models and of dataclasses
+_UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Synthetic(_Section):
+    classes: Annotated[int, Field(ge=2, le=6)] = 6
+    groups: Count = 20
+    clips_per_group: Count = 3
+    width: Annotated[int, Field(ge=32, le=1920)] = 160
+    height: Annotated[int, Field(ge=32, le=1080)] = 120
+
+
+class Dataset(_Section):
+    source: Literal["synthetic", "folder"] = "synthetic"
+    path: Path | None = None
+    lists: Path | None = None
+    synthetic: Synthetic = Synthetic()
+
+    @model_validator(mode="after")
+    def _folder_has_path(self) -> "Dataset":
+        if self.source == "folder" and self.path is None:
+            raise ValueError("source: folder needs a path: the folder with your videos")
+        return self
+
+
+class Catalog(_Section):
+    max_unreadable: Probability
+
+
+class Split(_Section):
+    method: Literal["stratified_group", "official"]
+    val: Fraction
+    test: Fraction
+    fold: Annotated[int, Field(ge=1, le=99)] = 1
+
+    @model_validator(mode="after")
+    def _leaves_training(self) -> "Split":
+        if self.val + self.test >= 1:
+            raise ValueError(f"val {self.val} and test {self.test} leave nothing to train on")
+        return self
+
+
+class Extract(_Section):
+    videos_per_task: Count
+
+
+class Augment(_Section):
+    flip: bool
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+    shift: Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class Training(_Section):
+    epochs: Count
+    batch_size: Count
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    patience: Count
+    class_weights: Literal["balanced", "none"]
+
+
+class Candidate(_Section):
+    """One architecture under comparison; None means: as the clip store has it."""
+
+    model: str  # a module of kinoflow.models
+    frames: Count | None = None
+    height: Count | None = None
+    width: Count | None = None
+    training: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+    @field_validator("model")
+    @classmethod
+    def _exists(cls, model: str) -> str:
+        # by file name, since importing the builders would import Keras
+        known = sorted(path.stem for path in _MODELS.glob("[a-z]*.py") if path.stem != "layers")
+        if model not in known:
+            raise ValueError(f"no model {model!r}; there are {', '.join(known)}")
+        return model
+
+    def spec(self, stored: ClipSpec) -> ClipSpec:
+        """What the model sees, at most `stored`."""
+        return ClipSpec(
+            self.frames or stored.frames, self.height or stored.height, self.width or stored.width
+        )
+
+
+class Evaluation(_Section):
+    views: Count
+    bootstrap: Count
+    calibration_bins: Count
+    latency_clips: Count
+
+
+class Selection(_Section):
+    metric: Literal["accuracy", "f1", "auc"]
+    tie: Annotated[float, Field(ge=0)]
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+
+
+class Serving(_Section):
+    top_k: Count
+    max_upload_mb: Annotated[float, Field(gt=0)]
+    timeout_s: Annotated[float, Field(gt=0)]
+    max_concurrency: Count
+    gpu: bool
+    check_videos: Count
+
+
+class Retrain(_Section):
+    cron: str
+    timezone: str
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str) -> str:
+        if len(cron.split()) != 5:
+            raise ValueError("a cron has five fields: minute, hour, day, month, weekday")
+        return cron
+
+
+class Compute(_Section):
+    workers: Annotated[int, Field(ge=0)]
+    memory_gb: Annotated[float, Field(gt=0)]
+    dask_address: str | None = None
+
+
+class Params(_Section):
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    dataset: Dataset
+    catalog: Catalog
+    split: Split
+    clip: ClipSpec
+    extract: Extract
+    augment: Augment
+    training: Training
+    candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
+    evaluation: Evaluation
+    selection: Selection
+    serving: Serving
+    retrain: Retrain
+    compute: Compute
+
+    @model_validator(mode="after")
+    def _candidates_fit(self) -> "Params":
+        for name, candidate in self.candidates.items():
+            if name in _RESERVED:
+                raise ValueError(f"candidates.{name}: this name is taken, choose another")
+            self.training_of(name)
+            for field in ("frames", "height", "width"):
+                wanted, stored = getattr(candidate, field), getattr(self.clip, field)
+                if wanted is not None and wanted > stored:
+                    raise ValueError(
+                        f"candidates.{name}.{field} is {wanted}, but the clips hold {stored}: "
+                        f"raise clip.{field} or lower it"
+                    )
+        return self
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate called `name`; UserError if there is none."""
+        if name not in self.candidates:
+            raise UserError(
+                f"no candidate {name!r} in params.yaml; there are {', '.join(self.candidates)}"
+            )
+        return self.candidates[name]
+
+    def training_of(self, name: str) -> Training:
+        """The training section with the overrides of one candidate."""
+        merged = self.training.model_dump() | self.candidates[name].training
+        try:
+            return Training.model_validate(merged)
+        except ValidationError as error:
+            raise ValueError(_describe(error, f"candidates.{name}.training.")) from None
+
+
+def load(path: Path = paths.PARAMS) -> Params:
+    """Read params.yaml.
+
+    Raises UserError, with the file, the key and what is wrong with it, for a file that is
+    missing, is not YAML, has an unknown key or a value out of range.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        raw = YAML(typ="safe").load(path)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run this at the root of the repository") from None
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_describe(error)}") from None
+
+
+def _describe(error: ValidationError, prefix: str = "") -> str:
+    # a misspelt key is also a missing one: name the misspelling
+    first, *others = sorted(error.errors(), key=lambda e: e["type"] not in _UNKNOWN_KEY)
+    where = prefix + ".".join(str(part) for part in first["loc"])
+    if first["type"] in _UNKNOWN_KEY:
+        text = f"unknown key {where}{_nearest(first['loc'])}"
+    elif first["type"] == "value_error":
+        message = str(first["ctx"]["error"])
+        text = message if message.startswith("candidates.") else f"{where}: {message}".lstrip(": ")
+    else:
+        text = f"{where}: {first['msg']}"
+        if first["type"] != "missing":
+            text += f", got {first['input']!r}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    known: list[str] = []
+    for model in _sections(Params):
+        known += model.model_fields
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    found = [model]
+    for field in model.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _sections(field.annotation)
+    return [*found, Candidate]

@@ -1,0 +1,83 @@
+"""What the candidates scored and which one won, read back from reports/."""
+
+from pathlib import Path
+from typing import Any
+
+from kinoflow import files, paths
+
+Row = dict[str, Any]
+
+
+def rows(root: Path = Path()) -> list[Row]:
+    """One row per evaluated candidate, the best on validation first.
+
+    Keys: candidate, val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro,
+    test), parameters, size_mb, latency_ms (a clip), train_seconds, winner (bool).
+    """
+    winner = _selection(root).get("winner")
+    found = []
+    for path in sorted((root / paths.REPORTS).glob("*/metrics.json")):
+        name = path.parent.name
+        metrics = files.read_json(path)
+        timing = files.read_json(path.with_name("timing.json"))
+        found.append(
+            {
+                "candidate": name,
+                "val_accuracy": metrics["val"]["accuracy"],
+                "test_accuracy": metrics["test"]["accuracy"],
+                "test_low": metrics["test"].get("accuracy_low"),
+                "test_high": metrics["test"].get("accuracy_high"),
+                "f1": metrics["test"]["f1"],
+                "parameters": metrics["parameters"],
+                "size_mb": metrics["size_mb"],
+                "latency_ms": timing["latency_ms"],
+                "train_seconds": timing["train_seconds"],
+                "winner": name == winner,
+            }
+        )
+    return sorted(found, key=lambda row: (-row["val_accuracy"], row["candidate"]))
+
+
+def reason(root: Path = Path()) -> str:
+    """Why the winner won, in a sentence; empty before there is one."""
+    return str(_selection(root).get("reason", ""))
+
+
+def table(root: Path = Path()) -> str:
+    """The rows as text for a terminal, the winner marked, and the reason below."""
+    head = (
+        "candidate", "val acc", "test acc", "95% interval", "macro F1",
+        "parameters", "MB", "ms/clip", "train s",
+    )  # fmt: skip
+    lines = [head]
+    for row in rows(root):
+        interval = (
+            f"{row['test_low']:.3f}-{row['test_high']:.3f}" if row["test_low"] is not None else ""
+        )
+        lines.append(
+            (
+                ("* " if row["winner"] else "  ") + row["candidate"],
+                f"{row['val_accuracy']:.3f}",
+                f"{row['test_accuracy']:.3f}",
+                interval,
+                f"{row['f1']:.3f}",
+                f"{row['parameters']:,}",
+                f"{row['size_mb']:.2f}",
+                f"{row['latency_ms']:.1f}",
+                f"{row['train_seconds']:.0f}",
+            )
+        )
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    text = [
+        "  ".join(
+            [line[0].ljust(widths[0])]
+            + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
+        )
+        for line in lines
+    ]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", reason(root)])
+
+
+def _selection(root: Path) -> dict[str, Any]:
+    path = root / paths.WINNER
+    return files.read_json(path) if path.exists() else {}

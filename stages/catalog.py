@@ -1,0 +1,115 @@
+"""One row per video in data/: what it shows, where it comes from, and whether it decodes."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kinoflow import catalog, files, paths
+from kinoflow import params as parameters
+from kinoflow.compute import spread
+from kinoflow.console import UserError, run
+from kinoflow.params import Compute
+from kinoflow.video import UnreadableVideo, probe
+
+# what decoding tells; the same bytes tell the same
+_PROBED = ["frames", "fps", "seconds", "width", "height", "codec", "readable", "problem"]
+
+
+def labelled(data: Path) -> pd.DataFrame:
+    """The videos below `data` with their `label` and `group`.
+
+    From data/labels.csv where there is one, else from the class folders. Raises UserError if
+    there is no video, one lies in no class folder, or all are of one class.
+    """
+    if (data / "labels.csv").exists():
+        table = catalog.read_labels(data / "labels.csv")
+        if "group" not in table:
+            table["group"] = ""
+        alone = table["group"] == ""
+        table.loc[alone, "group"] = table.loc[alone, "video"].map(catalog.group_of)
+    else:
+        names = sorted(
+            path.relative_to(data).as_posix()
+            for path in data.rglob("*")
+            if path.is_file() and not any(part.startswith(".") for part in path.parts)
+        )
+        loose = [name for name in names if "/" not in name]
+        if loose:
+            raise UserError(
+                f"{data}/{loose[0]} lies in no class folder: put it in one, or write a "
+                "labels.csv with the columns video and label"
+            )
+        table = pd.DataFrame({"video": names}, dtype="str")
+        table["label"] = table["video"].str.partition("/")[0]
+        table["group"] = table["video"].map(catalog.group_of)
+    if table.empty:
+        raise UserError(f"{data}/ holds no videos: run `python -m stages.download`")
+    if table["label"].nunique() == 1:
+        raise UserError(
+            f"all {len(table)} videos are labelled {table['label'].iloc[0]}: "
+            "telling classes apart takes at least two"
+        )
+    return table[["video", "label", "group"]].sort_values("video", ignore_index=True)
+
+
+def examine(
+    table: pd.DataFrame, data: Path, before: pd.DataFrame | None, compute: Compute
+) -> pd.DataFrame:
+    """Add to the labelled videos what their files hold; decode only what `before` lacks."""
+    table = table.copy()
+    table["bytes"] = [(data / video).stat().st_size for video in table["video"]]
+    table["md5"] = [files.md5(data / video) for video in table["video"]]
+    probed: dict[Any, Any] = {}
+    if before is not None:
+        probed = before.drop_duplicates("md5").set_index("md5")[_PROBED].to_dict("index")
+    new = table[~table["md5"].isin(probed.keys())].drop_duplicates("md5")
+    tasks = [(md5, data / video) for md5, video in zip(new["md5"], new["video"], strict=True)]
+    probed |= dict(spread(_examine_one, tasks, compute, "catalog"))
+    known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
+    return pd.concat([table, known], axis="columns").astype(catalog.COLUMNS)
+
+
+def check_readable(table: pd.DataFrame, max_unreadable: float) -> None:
+    """Name on stderr the videos set aside.
+
+    Raises UserError if they are more than the fraction `max_unreadable` of all.
+    """
+    bad = table[~table["readable"]]
+    for row in bad.itertuples():
+        print(f"warning: {row.video} is set aside: {row.problem}", file=sys.stderr)
+    if len(bad) > max_unreadable * len(table):
+        raise UserError(
+            f"{len(bad)} of {len(table)} videos do not decode, more than catalog.max_unreadable "
+            f"({max_unreadable:g}) allows; the first is {bad['video'].iloc[0]}: "
+            f"{bad['problem'].iloc[0]}"
+        )
+
+
+def _examine_one(task: tuple[str, Path]) -> tuple[str, dict[str, object]]:
+    md5, path = task
+    try:
+        info = vars(probe(path))
+    except UnreadableVideo as problem:
+        empty = dict.fromkeys(("frames", "fps", "seconds", "width", "height"), pd.NA)
+        return md5, {**empty, "codec": "", "readable": False, "problem": str(problem)}
+    return md5, {**info, "readable": True, "problem": ""}
+
+
+def main() -> None:
+    params = parameters.load()
+    before = catalog.read(paths.CATALOG) if paths.CATALOG.exists() else None
+    table = examine(labelled(paths.DATA), paths.DATA, before, params.compute)
+    check_readable(table, params.catalog.max_unreadable)
+    catalog.write(table, paths.CATALOG)
+    readable = table[table["readable"]]
+    print(
+        f"catalog: {len(readable)} videos, {readable['label'].nunique()} classes, "
+        f"{readable['group'].nunique()} groups, {readable['seconds'].sum() / 60:.1f} minutes; "
+        f"{len(table) - len(readable)} set aside"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

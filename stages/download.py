@@ -1,0 +1,157 @@
+"""Bring the videos of `dataset` into data/ and pin them in data.dvc.
+
+A sync: what is there and unchanged is not fetched again, what the source no longer has is
+removed, and data.dvc changes only when the data did.
+"""
+
+import argparse
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kinoflow import files, paths
+from kinoflow import params as parameters
+from kinoflow.console import UserError, progress, run
+from kinoflow.params import Params
+from stages.sources import Item
+from stages.sources.folder import item as file_item
+
+
+def items(params: Params) -> list[Item]:
+    """Everything that data/ should hold.
+
+    Raises UserError as the source does, and for split lists that are not there.
+    """
+    source = import_module(f"stages.sources.{params.dataset.source}")
+    return [*source.items(params.dataset, params.seed), *_lists(params.dataset.lists)]
+
+
+def sync(
+    wanted: Iterable[Item], folder: Path, manifest: Path, *, workers: int = 1, prune: bool = False
+) -> list[str]:
+    """Make `folder` hold just the wanted files; return the names fetched or removed.
+
+    `manifest` remembers what was fetched before. Files that it does not know and the source
+    does not have are somebody's: they raise UserError, or are removed with `prune`.
+    """
+    by_name = {item.name: item for item in wanted}
+    files.sweep(folder)
+    known = files.read_json(manifest) if manifest.exists() else {}
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    extra = present - by_name.keys()
+    strangers = sorted(extra - known.keys())
+    if strangers and not prune:
+        raise UserError(
+            f"{folder}/ holds {len(strangers)} files that the dataset does not have, the first "
+            f"{strangers[0]}: move them away, or remove them with "
+            "`python -m stages.download --prune`"
+        )
+    stale = sorted(
+        name for name, item in by_name.items() if known.get(name) != _entry(item, folder / name)
+    )
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in extra:
+        (folder / name).unlink()
+        known.pop(name, None)
+    _remove_empty_folders(folder)
+    changed = sorted(extra) + _fetch_all([by_name[name] for name in stale], folder, workers)
+    files.write_json(
+        manifest, {name: _entry(item, folder / name) for name, item in sorted(by_name.items())}
+    )
+    return changed
+
+
+def pin(folder: Path) -> None:
+    """Record the folder's content in its .dvc file.
+
+    Raises UserError if DVC refuses, with its own reason.
+    """
+    added = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", "--quiet", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if added.returncode:
+        raise UserError(f"dvc add {folder}: {added.stderr.strip() or added.stdout.strip()}")
+
+
+def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
+    """Fetch the items, several at a time; return the names whose content is new."""
+    targets = [folder / item.name for item in items]
+    if not items:
+        return []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(items)), mp_context=context) as pool:
+        done = pool.map(_fetch, items, targets, chunksize=4)
+        try:
+            news = list(progress(done, "download", total=len(items)))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return [item.name for item, new in zip(items, news, strict=True) if new]
+
+
+def _fetch(item: Item, target: Path) -> bool:
+    with files.replacing(target) as partial:
+        item.fetch(partial)
+        new = not target.exists() or files.md5(target) != files.md5(partial)
+        if new and target.exists():
+            # DVC may have linked the file to its cache: replace it, never write through the link
+            target.unlink()
+    return new
+
+
+def _entry(item: Item, path: Path) -> dict[str, Any] | None:
+    return (
+        {"fingerprint": item.fingerprint, "bytes": path.stat().st_size} if path.is_file() else None
+    )
+
+
+def _lists(folder: Path | None) -> list[Item]:
+    if folder is None:
+        return []
+    lists = sorted(folder.expanduser().glob("t*list*.txt"))
+    if not lists:
+        raise UserError(f"dataset.lists {folder} holds no trainlistNN.txt and testlistNN.txt")
+    below = paths.LISTS.relative_to(paths.DATA)
+    return [file_item(path, f"{below}/{path.name}") for path in lists]
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.download", description=__doc__)
+    parser.add_argument(
+        "--prune", action="store_true", help="remove files in data/ that the dataset lacks"
+    )
+    arguments = parser.parse_args()
+    params = parameters.load()
+    wanted = items(params)
+    changed = sync(
+        wanted,
+        paths.DATA,
+        paths.DOWNLOADED,
+        workers=params.compute.workers or os.cpu_count() or 1,
+        prune=arguments.prune,
+    )
+    if changed or not paths.DATA_DVC.exists():
+        pin(paths.DATA)
+    what = f"{len(changed)} of {len(wanted)} files are new" if changed else "nothing new"
+    print(f"download: {what} in {paths.DATA}/ ({params.dataset.source})")
+
+
+if __name__ == "__main__":
+    run(main)

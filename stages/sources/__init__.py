@@ -1,0 +1,19 @@
+"""Where videos come from: one module per source, each with `items(dataset, seed)`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file that a source offers.
+
+    `name` is its path below data/ with forward slashes. `fingerprint` changes whenever the
+    content would and is cheap to know. `fetch(path)` writes the content to `path`; it is
+    picklable, so that a pool of processes can run it.
+    """
+
+    name: str
+    fingerprint: str
+    fetch: Callable[[Path], None]

@@ -1,0 +1,83 @@
+"""The user's own videos: a folder per class, or any layout with a labels.csv."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+from kinoflow import catalog
+from kinoflow.console import UserError
+from kinoflow.params import Dataset
+from stages.sources import Item
+
+EXTENSIONS = {
+    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe"),
+    *(".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".gif"),
+}
+
+
+def items(dataset: Dataset, seed: int) -> list[Item]:
+    """The videos below `dataset.path`, and its labels.csv where there is one.
+
+    With a labels.csv those that it lists, else every file with a video's extension. Raises
+    UserError for a folder that is missing, cannot be read or holds no video, and for a video
+    that labels.csv lists but the folder does not hold.
+    """
+    assert dataset.path is not None
+    root = dataset.path.expanduser()
+    if not root.is_dir():
+        raise UserError(f"dataset.path {root} is no folder")
+    try:
+        found = _files(root)
+    except PermissionError as error:
+        raise UserError(
+            f"dataset.path: {error.filename} cannot be read: {error.strerror}"
+        ) from None
+
+    labels = root / "labels.csv"
+    if labels.exists():
+        listed = catalog.read_labels(labels)
+        missing = sorted(set(listed["video"]) - found.keys())
+        if missing:
+            raise UserError(
+                f"{labels} lists {len(missing)} videos that {root} does not hold, "
+                f"the first {missing[0]}"
+            )
+        names = {*listed["video"], labels.name}
+    else:
+        names = {name for name in found if Path(name).suffix.lower() in EXTENSIONS}
+    if not names - {labels.name}:
+        raise UserError(
+            f"dataset.path {root} holds no videos: kinoflow looks for a folder per class "
+            f"with files ending in {', '.join(sorted(EXTENSIONS))}"
+        )
+    return [item(found[name], name) for name in sorted(names)]
+
+
+def item(path: Path, name: str) -> Item:
+    """A file on this machine, to be copied to `name`."""
+    stat = path.stat()
+    return Item(name, f"{stat.st_size}-{stat.st_mtime_ns}", partial(_copy, path))
+
+
+def _files(root: Path) -> dict[str, Path]:
+    """Every visible file by its path below `root`; links are followed."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    found = {}
+    for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for name in names:
+            if not name.startswith("."):
+                path = Path(folder, name)
+                found[path.relative_to(root).as_posix()] = path
+    return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except PermissionError:
+        raise UserError(f"{source} cannot be read: permission denied") from None

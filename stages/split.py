@@ -1,0 +1,176 @@
+"""Divide the videos into train, val and test so that no recording stands on two sides."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedGroupKFold
+
+from kinoflow import catalog, files, paths
+from kinoflow import params as parameters
+from kinoflow.console import UserError, run
+from kinoflow.params import Split
+
+SIDES = ("train", "val", "test")
+
+
+def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
+    """A side per row of the catalog: groups whole, classes as balanced as groups allow.
+
+    Raises UserError where a class has fewer than three groups.
+    """
+    groups = table.groupby("label")["group"].nunique()
+    few = groups[groups < len(SIDES)]
+    if len(few):
+        raise UserError(
+            f"class {few.index[0]} has {few.iloc[0]} groups (recordings), and a grouped split into "
+            f"train, val and test takes at least {len(SIDES)} in each class"
+            + (f"; so do {', '.join(few.index[1:])}" if len(few) > 1 else "")
+        )
+    sides = pd.Series("train", index=table.index, dtype="str")
+    test = _held_out(table, params.test, seed)
+    sides[test] = "test"
+    rest = table.drop(index=test)
+    sides[_held_out(rest, params.val / (1 - params.test), seed)] = "val"
+    return sides
+
+
+def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int) -> pd.Series:
+    """A side per row of the catalog as published; "" for videos that the lists leave out.
+
+    `published` maps a video's name to train, val or test. Where it knows no val, val is carved
+    out of train by group.
+    """
+    sides = table["video"].map(published).fillna("").astype("str")
+    if (sides == "").all():
+        raise UserError(
+            f"none of the {len(table)} videos is in the published lists, "
+            f"which name videos such as {published.index[0]}"
+        )
+    if not (sides == "val").any():
+        train = table[sides == "train"]
+        if not train.empty:
+            sides[_held_out(train, params.val, seed)] = "val"
+    return sides
+
+
+def published_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
+    """Which side trainlistNN.txt and testlistNN.txt put each video on, by the video's name.
+
+    Lines are `Class/video.avi` with or without a label number, as UCF-101 publishes them.
+    Raises UserError for a fold that has no lists.
+    """
+    by_name = {Path(video).name: video for video in videos}
+    found = {}
+    for side in ("train", "test"):
+        path = lists / f"{side}list{fold:02d}.txt"
+        if not path.exists():
+            raise UserError(
+                f"split.fold {fold} has no {path}: there are "
+                + (", ".join(sorted(p.name for p in lists.glob("*.txt"))) or "no lists at all")
+            )
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            if entry := line.strip():
+                name = Path(entry.split()[0]).name
+                found[by_name.get(name, entry.split()[0])] = side
+    return pd.Series(found, dtype="str")
+
+
+def published_column(labels: Path) -> pd.Series:
+    """Which side the split column of a labels.csv puts each video on.
+
+    Raises UserError if there is no such column, or it holds anything but train, val and test.
+    """
+    table = catalog.read_labels(labels) if labels.exists() else pd.DataFrame()
+    if "split" not in table:
+        raise UserError(
+            "split.method official needs published lists: set dataset.lists to their folder, or "
+            "give labels.csv a split column"
+        )
+    sides = table.set_index("video")["split"]
+    unknown = sides[~sides.isin(SIDES)]
+    if len(unknown):
+        raise UserError(
+            f"{labels}: {unknown.index[0]} has the split {unknown.iloc[0]!r}, "
+            f"which is none of {', '.join(SIDES)}"
+        )
+    return sides
+
+
+def check(table: pd.DataFrame, sides: pd.Series) -> None:
+    """Raise UserError if a group stands on two sides or a side lacks a class."""
+    used = table.assign(split=sides)[sides != ""]
+    per_group = used.groupby("group")["split"].nunique()
+    leaking = per_group[per_group > 1]
+    if len(leaking):
+        rows = used[used["group"] == leaking.index[0]].drop_duplicates("split")
+        raise UserError(
+            f"{len(leaking)} groups would stand on two sides of the split, the first "
+            f"{leaking.index[0]}: "
+            + ", ".join(f"{row.video} in {row.split}" for row in rows.itertuples())
+        )
+    counts = pd.crosstab(used["label"], used["split"]).reindex(columns=SIDES, fill_value=0)
+    for side in SIDES:
+        missing = counts.index[counts[side] == 0]
+        if len(missing):
+            raise UserError(
+                f"{side} would have no video of class {', '.join(missing)}: "
+                "give that class more groups, or change split.val and split.test"
+            )
+
+
+def divide(table: pd.DataFrame, params: Split, seed: int, data: Path) -> pd.DataFrame:
+    """The table `video, split` for the readable videos of a catalog.
+
+    Raises UserError as `stratified_group`, `official` and `check` do.
+    """
+    table = table[table["readable"]].reset_index(drop=True)
+    if params.method == "official":
+        lists = data / paths.LISTS.name
+        published = (
+            published_lists(lists, params.fold, table["video"])
+            if lists.exists()
+            else published_column(data / paths.LABELS.name)
+        )
+        sides = official(table, published, params, seed)
+    else:
+        sides = stratified_group(table, params, seed)
+    check(table, sides)
+    return pd.DataFrame({"video": table["video"], "split": sides})[sides != ""]
+
+
+def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
+    """The rows of the fold that holds `fraction` of them and is closest to it in every class.
+
+    Folds are stratified by class and keep groups whole.
+    """
+    folds = max(2, round(1 / fraction))
+    labels, groups = table["label"].to_numpy(), table["group"].to_numpy()
+    most = int(table.groupby("label")["group"].nunique().min())
+    splitter = StratifiedGroupKFold(min(folds, max(2, most)), shuffle=True, random_state=seed)
+    wanted = table["label"].value_counts() * fraction
+
+    def distance(rows: np.ndarray) -> float:
+        held = table["label"].iloc[rows].value_counts().reindex(wanted.index, fill_value=0)
+        # a class without any is worse than any imbalance
+        return float((held - wanted).abs().sum() + len(table) * (held == 0).sum())
+
+    candidates = [rows for _, rows in splitter.split(labels, labels, groups)]
+    return table.index[min(candidates, key=distance)]
+
+
+def main() -> None:
+    params = parameters.load()
+    table = catalog.read(paths.CATALOG)
+    split = divide(table, params.split, params.seed, paths.DATA)
+    files.write_text(paths.SPLIT, split.to_csv(index=False, lineterminator="\n"))
+    left_out = int(table["readable"].sum()) - len(split)
+    print(
+        f"split ({params.split.method}): "
+        + ", ".join(f"{(split['split'] == side).sum()} {side}" for side in SIDES)
+        + (f"; {left_out} in no published list are left out" if left_out else "")
+    )
+
+
+if __name__ == "__main__":
+    run(main)
