@@ -5,6 +5,7 @@ Everything that serving needs lies in it, and the same training gives the same b
 
 import importlib.metadata
 import json
+import re
 import shutil
 import zipfile
 from dataclasses import asdict, dataclass
@@ -69,6 +70,7 @@ class Bundle:
         with silenced_stderr():
             import keras
 
+            import kinoflow.models.layers  # noqa: F401  registers what the file refers to
         return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
 
     def predict(self, clips: Frames) -> Probabilities:
@@ -96,9 +98,8 @@ class Bundle:
         return temporal_views(self.clip.frames, self.description.frames, self.description.views)
 
     def _call(self, clips: Frames) -> Probabilities:
-        import keras
-
-        return keras.ops.convert_to_numpy(self.model(clips, training=False))
+        # compiled: ten times as fast for single clips as calling the model
+        return np.asarray(self.model.predict_on_batch(clips))
 
 
 def temporal_views(stored: int, used: int, views: int) -> list[NDArray[np.int64]]:
@@ -117,7 +118,7 @@ def save(folder: Path, model: "keras.Model", description: Description, history: 
     """Write a bundle, whole or not at all; `history` is the text of history.csv."""
     with files.replacing_folder(folder) as partial:
         model.save(partial / MODEL)
-        _without_dates(partial / MODEL)
+        _make_reproducible(partial / MODEL)
         files.write_json(partial / DESCRIPTION, asdict(description))
         files.write_text(partial / HISTORY, history)
 
@@ -143,8 +144,11 @@ def library_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in names}
 
 
-def _without_dates(archive: Path) -> None:
-    """Take the date of saving out of a .keras file, so that equal models are equal bytes."""
+def _make_reproducible(archive: Path) -> None:
+    """Rewrite a .keras file without what changes from one saving to the next.
+
+    That is the date, and the addresses in memory by which Keras marks shared objects.
+    """
     stripped = archive.with_suffix(".stripped")
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(stripped, "w") as new:
         for entry in sorted(old.namelist()):
@@ -153,5 +157,16 @@ def _without_dates(archive: Path) -> None:
                 metadata = json.loads(content)
                 metadata.pop("date_saved", None)
                 content = json.dumps(metadata, sort_keys=True).encode()
+            elif entry == "config.json":
+                content = _renumbered(content.decode()).encode()
             new.writestr(zipfile.ZipInfo(entry), content)
     shutil.move(stripped, archive)
+
+
+def _renumbered(config: str) -> str:
+    numbers: dict[str, str] = {}
+
+    def number(match: re.Match[str]) -> str:
+        return numbers.setdefault(match[0], str(len(numbers) + 1))
+
+    return re.sub(r'(?<="shared_object_id": )\d+', number, config)

@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ def run(main: Callable[[], None]) -> NoReturn:
         main()
     except UserError as error:
         fail(str(error))
+    except FileNotFoundError as error:
+        # what one stage hands to the next; anything else that is missing is a bug
+        if Path(str(error.filename)).parts[:1] not in {("work",), ("models",), ("reports",)}:
+            raise
+        fail(f"{error.filename} is missing: `dvc repro` makes it, with all that comes before")
     except OSError as error:
         if error.errno not in _NO_SPACE:
             raise

@@ -41,9 +41,11 @@ def labelled(data: Path) -> pd.DataFrame:
                 f"{data}/{loose[0]} lies in no class folder: put it in one, or write a "
                 "labels.csv with the columns video and label"
             )
-        table = pd.DataFrame({"video": names}, dtype="str")
-        table["label"] = table["video"].str.partition("/")[0]
-        table["group"] = table["video"].map(catalog.group_of)
+        table = pd.DataFrame(
+            [(name, name.partition("/")[0], catalog.group_of(name)) for name in names],
+            columns=["video", "label", "group"],
+            dtype="str",
+        )
     if table.empty:
         raise UserError(f"{data}/ holds no videos: run `python -m stages.download`")
     if table["label"].nunique() == 1:

@@ -54,7 +54,9 @@ def sync(
             "`python -m stages.download --prune`"
         )
     stale = sorted(
-        name for name, item in by_name.items() if known.get(name) != _entry(item, folder / name)
+        name
+        for name, item in by_name.items()
+        if name not in present or known.get(name) != _entry(item, folder / name)
     )
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,10 +112,8 @@ def _fetch(item: Item, target: Path) -> bool:
     return new
 
 
-def _entry(item: Item, path: Path) -> dict[str, Any] | None:
-    return (
-        {"fingerprint": item.fingerprint, "bytes": path.stat().st_size} if path.is_file() else None
-    )
+def _entry(item: Item, path: Path) -> dict[str, Any]:
+    return {"fingerprint": item.fingerprint, "bytes": path.stat().st_size}
 
 
 def _lists(folder: Path | None) -> list[Item]:
