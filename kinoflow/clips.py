@@ -1,6 +1,7 @@
 """The store of sampled clips: one .npy per video, and the table of how each was made."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,9 +46,11 @@ def decode(video: Path, spec: ClipSpec, target: Path) -> None:
 
     Raises UnreadableVideo for a file that gives no frame.
     """
-    clip = sample(video, spec)
-    with files.replacing(target) as partial, partial.open("wb") as file:
-        np.save(file, clip, allow_pickle=False)
+    content = io.BytesIO()
+    np.save(content, sample(video, spec), allow_pickle=False)
+    # not np.save to the file: on a full disk its error does not say so
+    with files.replacing(target) as partial:
+        partial.write_bytes(content.getvalue())
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
@@ -46,16 +47,22 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         fail(f"{error.filename} is missing: `dvc repro` makes it, with all that comes before")
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not _no_space(error):
             raise
         fail(
-            f"no space left to write {error.filename or 'a file'} ({error.strerror}): "
+            f"no space left to write {error.filename or 'a file'} ({error.strerror or error}): "
             "free some and run again, finished work is kept"
         )
     except KeyboardInterrupt:
         print("interrupted: run again to go on from here", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
+
+
+def _no_space(error: OSError) -> bool:
+    # HDF5 hides the number in its text
+    hidden = re.search(r"errno = (\d+)", str(error))
+    return (int(hidden[1]) if hidden else error.errno) in _NO_SPACE
 
 
 def fail(message: str) -> NoReturn:

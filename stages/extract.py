@@ -50,7 +50,8 @@ def extract(
 
     `record` is the table of the store, written again and again meanwhile, so that after a kill
     only the last few seconds are repeated. Clips of videos that are gone are deleted. Raises
-    UserError for a video that decoded when it was cataloged and does not now.
+    UserError, after all the others are done, for a video that decoded when it was cataloged and
+    does not now.
     """
     files.sweep(store)
     done = clips.read_table(record)
@@ -67,6 +68,7 @@ def extract(
         for start in range(0, len(rows), videos_per_task)
     ]
     fresh: list[str] = []
+    problems: list[str] = []
 
     def write() -> None:
         new = todo.set_index("video").loc[fresh, ["md5"]].reset_index()
@@ -75,25 +77,33 @@ def extract(
 
     recorded = time.monotonic()
     try:
-        for names in spread(_decode, tasks, compute, "extract"):
+        for names, problem in spread(_decode, tasks, compute, "extract"):
             fresh += names
+            problems += problem
             if time.monotonic() - recorded > _RECORD_EVERY:
                 write()
                 recorded = time.monotonic()
     finally:
         write()
+    if problems:
+        raise UserError(
+            f"{len(problems)} videos no longer decode, the first {problems[0]}: "
+            "run `python -m stages.catalog` again"
+        )
     return len(fresh)
 
 
-def _decode(task: _Task) -> list[str]:
-    for _, video, target in task.videos:
+def _decode(task: _Task) -> tuple[list[str], list[str]]:
+    """Decode and store; return the videos done, and those not done with the reason."""
+    done, problems = [], []
+    for name, video, target in task.videos:
         try:
             clips.decode(video, task.spec, target)
         except UnreadableVideo as problem:
-            raise UserError(
-                f"{video} no longer decodes ({problem}): run `python -m stages.catalog` again"
-            ) from None
-    return [name for name, _, _ in task.videos]
+            problems.append(f"{name} ({problem})")
+        else:
+            done.append(name)
+    return done, problems
 
 
 def _delete_others(store: Path, keep: set[Path]) -> None:

@@ -1,0 +1,64 @@
+# `make help` lists what there is.
+
+PYTHON ?= python3
+PORT ?= 3000
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+READY := $(VENV)/.ready
+
+# DVC runs the stages' commands by name, and so finds this environment's Python
+export PATH := $(BIN):$(PATH)
+# no telemetry, and Prefect's database in this folder
+export DO_NOT_TRACK ?= 1
+export DVC_NO_ANALYTICS ?= 1
+export GX_ANALYTICS_ENABLED ?= false
+export BENTOML_DO_NOT_TRACK ?= True
+export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+export PREFECT_HOME ?= $(CURDIR)/.prefect
+
+.PHONY: help install repro test lint serve retrain schedule lock clean
+
+help:  ## list the commands
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+repro: $(READY)  ## the main job: bring the data, run what is out of date, show the results
+	@python -m stages.download
+	@dvc repro
+	@kinoflow results
+
+test: $(READY) lint  ## check style, types and structure, then run all tests
+	@python -m pytest
+
+lint: $(READY)  ## style, types and structure alone
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+
+serve: $(READY)  ## serve the packaged winner: make serve PORT=3000
+	@python -m serving --port $(PORT)
+
+retrain: $(READY)  ## run the Prefect flow once: refresh the data, reproduce, report
+	@python -m flows.retrain
+
+schedule: $(READY)  ## start a Prefect server and retrain on the cron of params.yaml
+	@python -m flows.deployments
+
+install: $(READY)  ## make the environment in .venv from requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
+	  "error: kinoflow needs Python 3.11 or newer, and $(PYTHON) is older: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@echo "installing into $(VENV) (about 3 GB, a minute or so)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep -o '^uv==[^ ;]*' requirements.lock)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock:  ## pin the newest versions that pyproject.toml allows in requirements.lock
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o requirements.lock
+
+clean:  ## remove what the pipeline made, but not the data, the caches or the environment
+	rm -rf work models reports dist

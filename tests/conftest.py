@@ -1,0 +1,26 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from kinoflow import console, params
+from kinoflow.params import Params
+
+console.quiet()
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def defaults() -> Params:
+    """The params.yaml of the repository."""
+    return params.load(ROOT / "params.yaml")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """A folder with real footage, named by KINOFLOW_REAL_DATA."""
+    folder = os.environ.get("KINOFLOW_REAL_DATA")
+    if not folder:
+        pytest.skip("KINOFLOW_REAL_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kinoflow import catalog
+from kinoflow.console import UserError
+from kinoflow.params import Params
+from stages import catalog as stage
+from tests.media import footage, moving_square, write_video
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return footage(tmp_path_factory.mktemp("data"), groups=2)
+
+
+def test_labels_and_groups_come_from_folders_and_names(data: Path) -> None:
+    table = stage.labelled(data)
+    assert len(table) == 8
+    assert list(table["label"].unique()) == ["A", "B"]
+    assert list(table["group"].unique()) == ["v_A_g01", "v_A_g02", "v_B_g01", "v_B_g02"]
+
+
+def test_a_video_of_another_name_is_its_own_group(tmp_path: Path) -> None:
+    write_video(tmp_path / "A" / "holiday.avi", moving_square(3))
+    write_video(tmp_path / "B" / "holiday.avi", moving_square(3))
+    assert list(stage.labelled(tmp_path)["group"]) == ["A/holiday.avi", "B/holiday.avi"]
+
+
+def test_labels_csv_overrules_folders(tmp_path: Path, data: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "labels.csv").write_text("video,label,group\nx/1.avi,run,r1\nx/2.avi,walk,\n")
+    table = stage.labelled(tmp_path)
+    assert list(table["label"]) == ["run", "walk"]
+    assert list(table["group"]) == ["r1", "x/2.avi"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("file,label\na.avi,run\n", "no column video"),
+        ("video,label\na.avi,\n", "line 2: no label"),
+        ("video,label\na.avi,run\na.avi,walk\n", "lists a.avi twice"),
+        ("", "cannot be read as a table"),
+        ('video,label\n"a.avi,run\n', "cannot be read as a table"),
+    ],
+)
+def test_a_bad_labels_csv_is_named(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "labels.csv").write_text(text)
+    with pytest.raises(UserError, match=says):
+        catalog.read_labels(tmp_path / "labels.csv")
+
+
+def test_no_video_one_class_and_loose_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no videos"):
+        stage.labelled(tmp_path)
+    write_video(tmp_path / "A" / "1.avi", moving_square(3))
+    with pytest.raises(UserError, match="all 1 videos are labelled A"):
+        stage.labelled(tmp_path)
+    write_video(tmp_path / "2.avi", moving_square(3))
+    with pytest.raises(UserError, match=r"2\.avi lies in no class folder"):
+        stage.labelled(tmp_path)
+
+
+def test_catalog_tells_what_files_hold_and_sets_bad_ones_aside(
+    tmp_path: Path, defaults: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    footage(tmp_path, groups=2)
+    (tmp_path / "A" / "broken.avi").write_bytes(b"no video at all")
+    table = stage.examine(stage.labelled(tmp_path), tmp_path, None, defaults.compute)
+
+    good = table[table["readable"]]
+    assert len(good) == 8
+    assert (good["frames"] == 12).all()
+    assert (good["seconds"] == 0.48).all()
+    assert good["md5"].nunique() == 8
+    bad = table[~table["readable"]].iloc[0]
+    assert bad["video"] == "A/broken.avi"
+    assert "no video" in bad["problem"]
+
+    stage.check_readable(table, 0.2)
+    assert "A/broken.avi is set aside: it is no video" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"1 of 9 videos do not decode.*A/broken\.avi"):
+        stage.check_readable(table, 0.1)
+
+    path = tmp_path / "catalog.csv"
+    catalog.write(table, path)
+    pd.testing.assert_frame_equal(catalog.read(path), table[list(catalog.COLUMNS)])
+
+
+def test_known_files_are_not_decoded_again(
+    tmp_path: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footage(tmp_path, groups=2)
+    before = stage.examine(stage.labelled(tmp_path), tmp_path, None, defaults.compute)
+    write_video(tmp_path / "A" / "new.avi", moving_square(5))
+    decoded: list[str] = []
+
+    def count(function: object, tasks: list, *_: object) -> list:
+        decoded.extend(path.name for _, path in tasks)
+        return [stage._examine_one(task) for task in tasks]
+
+    monkeypatch.setattr(stage, "spread", count)
+    after = stage.examine(stage.labelled(tmp_path), tmp_path, before, defaults.compute)
+    assert decoded == ["new.avi"]
+    assert len(after) == 9
+    assert after.loc[after["video"] == "A/new.avi", "frames"].item() == 5

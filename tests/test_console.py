@@ -1,0 +1,102 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kinoflow import files
+
+# a limit on file sizes stands in for a full disk: both fail in the middle of a write
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from kinoflow import clips, console, files
+from kinoflow.video import ClipSpec
+
+def main():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    {what}
+
+console.run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "files.write_text(Path('target'), 'x' * 5000)",
+        "clips.decode(Path('video.avi'), ClipSpec(8, 64, 64), Path('target'))",
+    ],
+)
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path, what: str) -> None:
+    from tests.media import moving_square, write_video
+
+    write_video(tmp_path / "video.avi", moving_square(8))
+    script = FULL_DISK.format(what=what)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("error: no space left")
+    assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["video.avi"]
+
+
+def test_a_kill_in_the_middle_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    files.write_text(target, "old")
+    script = (
+        "import os, signal\nfrom pathlib import Path\nfrom kinoflow import files\n"
+        "with files.replacing(Path('target')) as partial:\n"
+        "    partial.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    files.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_failing_writer_keeps_the_old_folder(tmp_path: Path) -> None:
+    with files.replacing_folder(tmp_path / "out") as partial:
+        (partial / "a").write_text("old")
+
+    def fail() -> None:
+        with files.replacing_folder(tmp_path / "out") as partial:
+            (partial / "a").write_text("new")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert (tmp_path / "out" / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    "stage", ["download", "catalog", "split", "extract", "select", "validate", "package"]
+)
+def test_a_stage_without_params_is_one_line(tmp_path: Path, stage: str) -> None:
+    done = run_stage(tmp_path, stage)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: params.yaml is missing")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "stage", ["split", "extract", "validate", "train lrcn", "evaluate lrcn", "package"]
+)
+def test_a_stage_without_its_input_is_one_line(tmp_path: Path, stage: str) -> None:
+    root = Path(__file__).parent.parent
+    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    done = run_stage(tmp_path, *stage.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"stages.{name}", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

@@ -1,0 +1,130 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kinoflow.console import UserError
+from kinoflow.params import Dataset
+from stages import download
+from stages.sources import folder
+from tests.media import footage, moving_square, write_video
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return footage(tmp_path / "source", groups=2, clips=1)
+
+
+def sync(source: Path, tmp_path: Path, *, prune: bool = False) -> list[str]:
+    wanted = folder.items(Dataset(source="folder", path=source), 0)
+    return download.sync(wanted, tmp_path / "data", tmp_path / "manifest.json", prune=prune)
+
+
+def test_a_sync_fetches_what_is_new_or_changed_and_removes_what_is_gone(
+    source: Path, tmp_path: Path
+) -> None:
+    assert len(sync(source, tmp_path)) == 4
+    assert sync(source, tmp_path) == []
+
+    write_video(source / "A" / "new.avi", moving_square(4))
+    changed = write_video(source / "A" / "v_A_g01_c01.avi", moving_square(5, seed=9))
+    gone = source / "B" / "v_B_g01_c01.avi"
+    gone.unlink()
+    assert sorted(sync(source, tmp_path)) == [
+        "A/new.avi",
+        "A/v_A_g01_c01.avi",
+        "B/v_B_g01_c01.avi",
+    ]
+    copied = tmp_path / "data" / "A" / "v_A_g01_c01.avi"
+    assert copied.read_bytes() == changed.read_bytes()
+    assert not (tmp_path / "data" / "B" / "v_B_g01_c01.avi").exists()
+
+
+def test_same_content_with_a_new_date_is_no_change(source: Path, tmp_path: Path) -> None:
+    sync(source, tmp_path)
+    os.utime(source / "A" / "v_A_g01_c01.avi", (1, 1))
+    assert sync(source, tmp_path) == []
+
+
+def test_a_file_lost_or_cut_short_is_fetched_again(source: Path, tmp_path: Path) -> None:
+    sync(source, tmp_path)
+    target = tmp_path / "data" / "A" / "v_A_g01_c01.avi"
+    content = target.read_bytes()
+    target.write_bytes(content[:100])
+    assert sync(source, tmp_path) == ["A/v_A_g01_c01.avi"]
+    assert target.read_bytes() == content
+    target.unlink()
+    assert sync(source, tmp_path) == ["A/v_A_g01_c01.avi"]
+
+
+def test_somebody_elses_files_are_not_removed_unasked(source: Path, tmp_path: Path) -> None:
+    mine = write_video(tmp_path / "data" / "A" / "mine.avi", moving_square(4))
+    with pytest.raises(UserError, match="holds 1 files that the dataset does not have.*mine.avi"):
+        sync(source, tmp_path)
+    assert mine.exists()
+    sync(source, tmp_path, prune=True)
+    assert not mine.exists()
+
+
+def test_a_half_written_file_of_a_killed_run_is_swept_away(source: Path, tmp_path: Path) -> None:
+    leftover = tmp_path / "data" / "A" / ".partial-123-x.avi"
+    leftover.parent.mkdir(parents=True)
+    leftover.write_bytes(b"half")
+    sync(source, tmp_path)
+    assert not leftover.exists()
+
+
+@pytest.mark.parametrize("made", ["nothing", "empty", "text", "file"])
+def test_a_folder_without_videos_is_refused(tmp_path: Path, made: str) -> None:
+    path = tmp_path / "videos"
+    if made == "file":
+        path.write_text("no folder")
+    elif made != "nothing":
+        path.mkdir()
+    if made == "text":
+        (path / "readme.txt").write_text("no video")
+    with pytest.raises(UserError, match="is no folder|holds no videos"):
+        folder.items(Dataset(source="folder", path=path), 0)
+
+
+def test_an_unreadable_folder_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def denied(path: object) -> object:
+        if str(path).endswith("/A"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(UserError, match="source/A cannot be read: Permission denied"):
+        folder.items(Dataset(source="folder", path=source), 0)
+
+
+def test_labels_csv_names_what_is_taken(source: Path, tmp_path: Path) -> None:
+    (source / "labels.csv").write_text("video,label\nA/v_A_g01_c01.avi,x\nB/v_B_g01_c01.avi,y\n")
+    sync(source, tmp_path)
+    assert len(list((tmp_path / "data").rglob("*.avi"))) == 2
+    (source / "labels.csv").write_text("video,label\nA/v_A_g01_c01.avi,x\nnowhere.avi,y\n")
+    with pytest.raises(UserError, match="lists 1 videos that .* does not hold.*nowhere.avi"):
+        sync(source, tmp_path)
+
+
+def test_the_pin_changes_only_with_the_data(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    sync(source, tmp_path)
+    download.pin(Path("data"))
+    pinned = Path("data.dvc").read_text()
+    os.utime(source / "A" / "v_A_g01_c01.avi", (1, 1))
+    sync(source, tmp_path)
+    download.pin(Path("data"))
+    assert Path("data.dvc").read_text() == pinned
+    write_video(source / "A" / "new.avi", moving_square(4))
+    sync(source, tmp_path)
+    download.pin(Path("data"))
+    assert Path("data.dvc").read_text() != pinned

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from kinoflow import params
+from kinoflow.console import UserError
+from kinoflow.params import Params
+
+TEXT = (Path(__file__).parent.parent / "params.yaml").read_text()
+
+
+def load(tmp_path: Path, old: str, new: str) -> Params:
+    assert old in TEXT
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT.replace(old, new, 1))
+    return params.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("  frames: 16", "  frames: -3", "frames must be at least 1, got -3"),
+        ("  frames: 16", "  frmes: 16", "unknown key clip.frmes: did you mean frames?"),
+        ("seed: 7", "sede: 7", "unknown key sede: did you mean seed?"),
+        ("seed: 7", "seed: seven", "seed: .*'seven'"),
+        ("source: synthetic", "source: youtube", "dataset.source: .*'youtube'"),
+        ("source: synthetic", "source: folder", "needs a path"),
+        ("model: lrcn", "model: lrcnn", "no model 'lrcnn'; there are convlstm, "),
+        ("model: lrcn", "model: lrcn\n    frames: 17", "candidates.lrcn.frames is 17.*hold 16"),
+        ("model: lrcn", "model: lrcn\n    training: {epoch: 3}", "did you mean epochs?"),
+        ("  lrcn:", "  validation:", "candidates.validation: this name is taken"),
+        ("  val: 0.2", "  val: 0.9", "leave nothing to train on"),
+        ('"0 3 * * *"', '"3 * *"', "five fields"),
+        ("seed: 7", "seed: [", "not valid YAML"),
+    ],
+)
+def test_a_bad_value_is_named(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        load(tmp_path, old, new)
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="root of the repository"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_own_footage_takes_two_keys(tmp_path: Path) -> None:
+    start, end = TEXT.index("dataset:"), TEXT.index("catalog:")
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT[:start] + "dataset: {source: folder, path: videos}\n" + TEXT[end:])
+    assert params.load(path).dataset.path == Path("videos")
+
+
+def test_a_candidate_overrides_training(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "model: lrcn", "model: lrcn\n    training: {epochs: 3}")
+    assert loaded.training_of("lrcn").epochs == 3
+    assert loaded.training_of("lrcn").batch_size == loaded.training.batch_size
+
+
+def test_every_value_is_explained() -> None:
+    values = [line for line in TEXT.splitlines() if ": " in line and not line.startswith("#")]
+    candidates = TEXT[TEXT.index("candidates:") : TEXT.index("evaluation:")].splitlines()
+    unexplained = [line for line in values if "#" not in line and line not in candidates]
+    assert unexplained == []

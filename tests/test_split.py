@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kinoflow.console import UserError
+from kinoflow.params import Params
+from stages import split
+
+
+def table(classes: int = 3, groups: int = 10, clips: int = 3) -> pd.DataFrame:
+    rows = [
+        {"video": f"{c}/v_{c}_g{g:02d}_c{n:02d}.avi", "label": c, "group": f"v_{c}_g{g:02d}"}
+        for c in "ABCDEF"[:classes]
+        for g in range(1, groups + 1)
+        for n in range(1, clips + 1)
+    ]
+    return pd.DataFrame(rows).assign(readable=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(("classes", "groups", "clips"), [(2, 3, 1), (3, 10, 3), (6, 7, 2)])
+def test_groups_stay_whole_and_every_side_has_every_class(
+    classes: int, groups: int, clips: int, seed: int, defaults: Params, tmp_path: Path
+) -> None:
+    catalog = table(classes, groups, clips)
+    result = split.divide(catalog, defaults.split, seed, tmp_path).merge(catalog, on="video")
+    assert len(result) == len(catalog)
+    assert (result.groupby("group")["split"].nunique() == 1).all()
+    assert (result.groupby("label")["split"].nunique() == 3).all()
+
+
+def test_sides_have_the_size_asked_for(defaults: Params, tmp_path: Path) -> None:
+    shares = split.divide(table(), defaults.split, 7, tmp_path)["split"].value_counts(True)
+    assert shares["test"] == pytest.approx(0.2, abs=0.04)
+    assert shares["val"] == pytest.approx(0.2, abs=0.06)
+
+
+def test_the_seed_decides(defaults: Params, tmp_path: Path) -> None:
+    one, again, other = (
+        split.divide(table(), defaults.split, seed, tmp_path) for seed in (1, 1, 2)
+    )
+    assert one.equals(again)
+    assert not one.equals(other)
+
+
+def test_unreadable_videos_are_not_used(defaults: Params, tmp_path: Path) -> None:
+    catalog = table()
+    catalog.loc[5, "readable"] = False
+    result = split.divide(catalog, defaults.split, 7, tmp_path)
+    assert catalog.loc[5, "video"] not in set(result["video"])
+
+
+def test_too_few_groups_are_refused(defaults: Params, tmp_path: Path) -> None:
+    catalog = table()
+    catalog = catalog[(catalog["label"] != "B") | catalog["group"].str.endswith(("g01", "g02"))]
+    with pytest.raises(UserError, match="class B has 2 groups.*at least 3"):
+        split.divide(catalog, defaults.split, 7, tmp_path)
+
+
+def lists(folder: Path, train: list[str], test: list[str]) -> None:
+    folder = folder / ".lists"
+    folder.mkdir()
+    (folder / "trainlist01.txt").write_text("".join(f"{name} 1\r\n" for name in train))
+    (folder / "testlist01.txt").write_text("".join(f"{name}\r\n" for name in test))
+
+
+def official(defaults: Params, **changes: object) -> object:
+    return defaults.split.model_copy(update={"method": "official", **changes})
+
+
+def test_official_follows_the_lists_and_carves_val_by_group(
+    defaults: Params, tmp_path: Path
+) -> None:
+    catalog = table()
+    tested = catalog["group"].str[-2:].isin(["01", "02"])
+    listed = catalog["video"].str.contains("c01|c02")
+    lists(
+        tmp_path,
+        list(catalog["video"][~tested & listed]),
+        list(catalog["video"][tested & listed]),
+    )
+    result = split.divide(catalog, official(defaults), 7, tmp_path).merge(catalog, on="video")
+    assert set(result["video"]) == set(catalog["video"][listed])
+    assert set(result["video"][result["split"] == "test"]) == set(catalog["video"][tested & listed])
+    assert (result.groupby("group")["split"].nunique() == 1).all()
+    assert (result["split"] == "val").sum() > 0
+
+
+def test_a_group_on_two_sides_is_an_error(defaults: Params, tmp_path: Path) -> None:
+    catalog = table()
+    test = catalog["video"].str.contains("c01")  # one clip of every recording
+    lists(tmp_path, list(catalog["video"][~test]), list(catalog["video"][test]))
+    with pytest.raises(UserError, match="groups would stand on two sides.*v_A_g01_c01.avi in test"):
+        split.divide(catalog, official(defaults), 7, tmp_path)
+
+
+def test_a_side_without_a_class_is_an_error(defaults: Params, tmp_path: Path) -> None:
+    catalog = table()
+    test = (catalog["label"] != "C") & catalog["group"].str.endswith("g01")
+    lists(tmp_path, list(catalog["video"][~test]), list(catalog["video"][test]))
+    with pytest.raises(UserError, match="test would have no video of class C"):
+        split.divide(catalog, official(defaults), 7, tmp_path)
+
+
+def test_lists_of_other_videos_or_another_fold_are_refused(
+    defaults: Params, tmp_path: Path
+) -> None:
+    lists(tmp_path, ["X/other.avi"], ["X/another.avi"])
+    with pytest.raises(UserError, match="none of the 90 videos is in the published lists"):
+        split.divide(table(), official(defaults), 7, tmp_path)
+    with pytest.raises(UserError, match="split.fold 2 has no .*trainlist02.txt: there are testl"):
+        split.divide(table(), official(defaults, fold=2), 7, tmp_path)
+
+
+def test_official_takes_the_split_column_of_labels_csv(defaults: Params, tmp_path: Path) -> None:
+    catalog = table()
+    side = catalog["group"].str[-2:].map({"01": "val", "02": "test"}).fillna("train")
+    labels = catalog.assign(split=side)[["video", "label", "group", "split"]]
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    result = split.divide(catalog, official(defaults), 7, tmp_path)
+    assert list(result["split"]) == list(side)
+
+    labels.assign(split="train ").to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(UserError, match="has the split 'train '"):
+        split.divide(catalog, official(defaults), 7, tmp_path)
+    labels.drop(columns="split").to_csv(tmp_path / "labels.csv", index=False)
+    with pytest.raises(UserError, match="needs published lists"):
+        split.divide(catalog, official(defaults), 7, tmp_path)
+
+
+def test_real_official_lists(real_data: Path, defaults: Params, tmp_path: Path) -> None:
+    (tmp_path / ".lists").symlink_to(real_data / "ucfTrainTestlist")
+    videos = [
+        f"{p.parent.name}/{p.name}" for p in sorted((real_data / "ucf101-mini").rglob("*.avi"))
+    ]
+    catalog = pd.DataFrame({"video": videos, "readable": True})
+    catalog["label"] = catalog["video"].str.partition("/")[0]
+    catalog["group"] = catalog["video"].str.extract(r"(v_.+_g\d+)_c")[0]
+    result = split.divide(catalog, official(defaults), 7, tmp_path)
+    assert result["split"].value_counts()["test"] == 56
