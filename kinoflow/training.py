@@ -41,7 +41,7 @@ def train(
     """
     candidate = params.candidate(name)
     training = params.training_of(name)
-    _seed_everything(params.seed)
+    _start_afresh(params.seed)
     model = build(candidate, params.clip, len(labels))
     frames = candidate.spec(params.clip).frames
     size = training.batch_size
@@ -64,6 +64,7 @@ def train(
                 initial_epoch=done,
                 class_weight=_class_weights(sets["train"].labels, training),
                 callbacks=[progress],
+                shuffle=False,  # Batches does, by the epoch's number
                 verbose=0,
             )
     progress.restore_best(wrapped)
@@ -165,7 +166,11 @@ class Progress(keras.callbacks.Callback):
         if state.get("identity") != self.identity:
             shutil.rmtree(self.folder, ignore_errors=True)
             return 0
+        # the optimizer has no variables to load into before it is built
+        model.optimizer.build(model.trainable_variables)
         model.load_weights(self.folder / "last" / "model.weights.h5")
+        for variable, value in zip(_random_states(model), state["random"], strict=True):
+            variable.assign(value)
         self.history = state["history"]
         self.best_epoch = state["best_epoch"]
         self.seconds = state["seconds"]
@@ -206,6 +211,9 @@ class Progress(keras.callbacks.Callback):
                     "history": self.history,
                     "best_epoch": self.best_epoch,
                     "seconds": self.seconds,
+                    "random": [
+                        keras.ops.convert_to_numpy(v).tolist() for v in _random_states(self.model)
+                    ],
                 },
             )
         self._draw(row)
@@ -228,7 +236,14 @@ class Progress(keras.callbacks.Callback):
         )
 
 
-def _seed_everything(seed: int) -> None:
+def _random_states(model: keras.Model) -> list[keras.Variable]:
+    """The states of the random layers, which Keras leaves out of saved weights."""
+    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
+
+
+def _start_afresh(seed: int) -> None:
+    # names of layers count up within a process, and are part of the bundle
+    keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

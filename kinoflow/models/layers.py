@@ -91,6 +91,6 @@ def frame_encoder(x, filters: tuple[int, ...], pools: tuple[int, ...], dropout: 
     """A plain CNN on single images (N, H, W, C): convolution, pooling and dropout per block."""
     for width, pool in zip(filters, pools, strict=True):
         x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(pool)(x)
+        x = layers.MaxPooling2D(pool, padding="same")(x)
         x = layers.Dropout(dropout)(x)
     return x

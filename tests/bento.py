@@ -1,0 +1,120 @@
+"""A packed model and a running server, made once for all tests that need them."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from kinoflow import bundle, files, paths
+from kinoflow.bundle import Description
+from kinoflow.models import build
+from kinoflow.params import Candidate
+from kinoflow.video import ClipSpec
+from stages.package import served
+from tests.conftest import ROOT
+from tests.media import footage
+
+SLIM = {"bentoml", "tensorflow", "keras", "numpy", "opencv-python-headless"}
+# what a Bento must do without, by the names of packages and of modules
+TOO_MUCH = {
+    "pandas", "scikit-learn", "sklearn", "scipy", "matplotlib", "dvc", "dvclive", "prefect",
+    "great-expectations", "great_expectations", "dask", "distributed", "ruamel-yaml", "ruamel",
+}  # fmt: skip
+SERVING = {"top_k": 2, "max_upload_mb": 1, "max_concurrency": 4, "check_videos": 3}
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    temporary: Path  # where everything is that it writes
+
+    def predict(self, **request: Any) -> httpx.Response:
+        """What POST /predict answers to a request as httpx takes it."""
+        return httpx.post(f"{self.url}/predict", timeout=60, trust_env=False, **request)
+
+    def post(self, video: Path) -> httpx.Response:
+        return self.predict(files={"video": (video.name, video.read_bytes())})
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A work tree as selection leaves it: the winner is an untrained frame_voting."""
+    folder = tmp_path_factory.mktemp("project")
+    yaml = YAML()
+    params = yaml.load(ROOT / paths.PARAMS)
+    params["serving"].update(SERVING)
+    yaml.dump(params, folder / paths.PARAMS)
+
+    footage(folder / paths.DATA, classes=3, groups=2, clips=1)
+    videos = sorted((folder / paths.DATA).rglob("*.avi"))
+    labels, clip = ("A", "B", "C"), ClipSpec(4, 16, 16)
+    candidate = Candidate(model="frame_voting", options={"filters": [4, 8], "pools": [2, 2]})
+    bundle.save(
+        folder / paths.bundle("voting"),
+        build(candidate, clip, len(labels)),
+        Description(
+            name="voting",
+            labels=labels,
+            clip=clip,
+            frames=clip.frames,
+            views=1,
+            candidate=candidate.model_dump(),
+            seed=0,
+            data="",
+            versions=bundle.library_versions(),
+            metrics={},
+        ),
+        history="epoch\n",
+    )
+    model = bundle.load(folder / paths.bundle("voting"))
+    rows = []
+    for video in videos:
+        answer = dict(zip(labels, model.predict_video(video).tolist(), strict=True))
+        row = {
+            "video": video.relative_to(folder / paths.DATA).as_posix(),
+            "label": video.parent.name,
+            "predicted": max(answer, key=answer.__getitem__),
+        }
+        rows.append(row | {f"p_{label}": value for label, value in answer.items()})
+    report = folder / paths.report("voting")
+    report.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(report / "predictions.csv", index=False, float_format="%.9g")
+    files.write_json(folder / paths.WINNER, {"winner": "voting"})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bento(project: Path) -> Path:
+    """The .bento file that the stage made of the project."""
+    done = package(project)
+    assert done.returncode == 0, done.stderr
+    (made,) = (project / paths.DIST).iterdir()
+    return made
+
+
+@pytest.fixture(scope="session")
+def server(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The Bento, served."""
+    temporary = tmp_path_factory.mktemp("server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        with served(bento) as url:
+            yield Server(url, temporary)
+
+
+def package(project: Path) -> "subprocess.CompletedProcess[str]":
+    """`python -m stages.package`, as DVC runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "stages.package"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

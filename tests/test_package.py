@@ -1,0 +1,76 @@
+import io
+import shutil
+import tarfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from kinoflow import files, params, paths
+from stages import package as stage
+from tests.bento import SLIM, TOO_MUCH, package
+
+pytest_plugins = ["tests.bento"]
+
+
+def described(bento: Path) -> dict[str, Any]:
+    """The bento.yaml within a .bento file."""
+    with tarfile.open(bento) as archive:
+        found = archive.extractfile("./bento.yaml")
+        assert found is not None
+        description: dict[str, Any] = YAML(typ="safe").load(io.BytesIO(found.read()))
+        return description
+
+
+def test_the_bento_pins_the_slim_set_and_nothing_else(bento: Path) -> None:
+    image = described(bento)["image"]
+    pins = dict(line.split("==") for line in image["python_requirements"].split())
+    assert pins.keys() >= SLIM
+    assert not pins.keys() & TOO_MUCH
+    assert all(version(name) == pinned for name, pinned in pins.items())
+    assert image["python_version"] == "3.11"
+
+
+def test_a_gpu_brings_the_cuda_libraries() -> None:
+    assert f"tensorflow[and-cuda]=={version('tensorflow')}" in stage.requirements(gpu=True)
+
+
+def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_path: Path) -> None:
+    serving = params.load(project / paths.PARAMS).serving
+    stage.assemble(project / paths.bundle("voting"), serving, tmp_path / "context")
+    name = files.folder_md5(tmp_path / "context")[:12]
+    assert bento.name == f"kinoflow-{name}.bento"
+    stage.export(
+        stage.build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento"
+    )
+    assert (tmp_path / "again.bento").read_bytes() == bento.read_bytes()
+
+
+def test_a_bento_that_answers_otherwise_is_thrown_away(
+    project: Path, bento: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(project, tmp_path / "project")
+    path = tmp_path / "project" / paths.report("voting") / "predictions.csv"
+    table = pd.read_csv(path)
+    table.loc[len(table) - 1, "p_B"] += 1e-3
+    table.to_csv(path, index=False)
+    done = package(tmp_path / "project")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert table["video"].iloc[-1] in line
+    assert "off by 0.001" in line
+    assert not list((tmp_path / "project" / paths.DIST).iterdir())
+
+
+@pytest.mark.parametrize("wrong", ["no model", "no report"])
+def test_what_is_missing_is_named(project: Path, tmp_path: Path, wrong: str) -> None:
+    shutil.copytree(project, tmp_path / "project")
+    missing = paths.bundle("voting") if wrong == "no model" else paths.report("voting")
+    shutil.rmtree(tmp_path / "project" / missing)
+    done = package(tmp_path / "project")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert str(missing) in done.stderr

@@ -1,0 +1,287 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pandas as pd
+import pytest
+
+from kinoflow import bundle, paths
+from kinoflow.console import UserError
+from serving import settings
+from serving.__main__ import newest, unpack
+from tests.bento import SERVING, TOO_MUCH, Server
+
+pytest_plugins = ["tests.bento"]
+
+
+@pytest.fixture(scope="module")
+def answers(project: Path) -> pd.DataFrame:
+    """predictions.csv, by video."""
+    return pd.read_csv(project / paths.report("voting") / "predictions.csv", index_col="video")
+
+
+@pytest.fixture
+def video(project: Path, answers: pd.DataFrame) -> Path:
+    return project / paths.DATA / str(answers.index[0])
+
+
+def agrees(answer: httpx.Response, expected: pd.Series) -> bool:
+    assert answer.status_code == 200, answer.text
+    probabilities = answer.json()["probabilities"]
+    return all(abs(p - expected[f"p_{label}"]) < 1e-5 for label, p in probabilities.items())
+
+
+def refused(answer: httpx.Response, status: int = 400) -> str:
+    """The sentence of a refusal."""
+    assert answer.status_code == status, answer.text
+    assert answer.json().keys() == {"error"}
+    return str(answer.json()["error"])
+
+
+def test_an_answer_holds_what_evaluation_recorded(
+    server: Server, bento: Path, project: Path, answers: pd.DataFrame
+) -> None:
+    labels = bundle.load(project / paths.bundle("voting")).labels
+    for video, expected in answers.iterrows():
+        response = server.post(project / paths.DATA / str(video))
+        assert agrees(response, expected)
+        answer = response.json()
+        assert tuple(answer["probabilities"]) == labels
+        assert answer["label"] == expected["predicted"]
+        assert answer["confidence"] == max(answer["probabilities"].values())
+        assert len(answer["top"]) == SERVING["top_k"]
+        assert answer["top"][0] == {"label": answer["label"], "confidence": answer["confidence"]}
+        assert answer["milliseconds"].keys() == {"decode", "inference"}
+        assert min(answer["milliseconds"].values()) > 0
+        assert answer["model"]["candidate"] == "voting"
+        assert answer["model"]["bento"] in bento.name
+        assert answer["model"]["device"]
+
+
+@pytest.mark.parametrize("content_type", ["application/octet-stream", "video/mp4", "text/plain"])
+def test_the_content_type_does_not_matter(
+    server: Server, video: Path, answers: pd.DataFrame, content_type: str
+) -> None:
+    form = {"video": ("clip.avi", video.read_bytes(), content_type)}
+    assert agrees(server.predict(files=form), answers.iloc[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil.avi", "/evil.avi", "evil\0.avi", "e" * 5000, "%s%03d"]
+)
+def test_a_hostile_file_name_is_harmless(
+    server: Server, video: Path, answers: pd.DataFrame, name: str
+) -> None:
+    response = server.predict(files={"video": (name, video.read_bytes())})
+    assert agrees(response, answers.iloc[0])
+    assert not list(server.temporary.parent.rglob("*evil*"))
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "video/x-msvideo"])
+def test_a_text_is_no_video(server: Server, content_type: str) -> None:
+    form = {"video": ("clip.avi", b"not a video\n" * 100, content_type)}
+    assert "cannot be read as a video" in refused(server.predict(files=form))
+
+
+def test_a_playlist_opens_no_other_file(server: Server, video: Path) -> None:
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{video}\n#EXT-X-ENDLIST\n"
+    form = {"video": ("list.m3u8", playlist.encode(), "application/vnd.apple.mpegurl")}
+    assert "cannot be read as a video" in refused(server.predict(files=form))
+
+
+def test_an_empty_file_is_named_as_such(server: Server) -> None:
+    assert "the file is empty" in refused(server.predict(files={"video": ("clip.avi", b"")}))
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"files": {"film": ("clip.avi", b"x")}},
+        {"files": [("video", ("a.avi", b"x")), ("video", ("b.avi", b"x"))]},
+        {"data": {"video": "clip.avi"}},
+        {"data": {"video": "http://127.0.0.1/clip.avi"}, "files": {"other": b"x"}},
+        {"json": {"video": "clip.avi"}},
+        {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+    ],
+    ids=["nothing", "other field", "two", "text", "URL", "JSON", "no boundary"],
+)
+def test_a_request_without_video_is_told_how(server: Server, request_: dict[str, object]) -> None:
+    assert "curl -F video=@" in refused(server.predict(**request_))
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_too_large_an_upload_is_refused(server: Server, announced: bool) -> None:
+    form = {"video": ("clip.avi", bytes(3_000_000))}
+    request = httpx.Request("POST", server.url, files=form)
+    body = request.read()
+    content = body if announced else iter([body])
+    answer = server.predict(
+        content=content, headers={"Content-Type": request.headers["Content-Type"]}
+    )
+    assert "larger than 1 MB" in refused(answer, 413)
+
+
+def test_a_truncated_video_is_answered_or_refused(server: Server, video: Path) -> None:
+    whole = video.read_bytes()
+    for part in (0.9, 0.5, 0.1):
+        cut = whole[: int(part * len(whole))]
+        answer = server.predict(files={"video": ("clip.avi", cut)})
+        assert answer.status_code == 200 or refused(answer)
+
+
+def test_requests_at_once_are_all_answered_right(
+    server: Server, project: Path, answers: pd.DataFrame
+) -> None:
+    videos = list(answers.index) * 4
+    with ThreadPoolExecutor(SERVING["max_concurrency"]) as pool:
+        responses = pool.map(lambda video: server.post(project / paths.DATA / video), videos)
+        for video, response in zip(videos, responses, strict=True):
+            assert agrees(response, answers.loc[video])
+
+
+def test_one_request_too_many_is_put_off(server: Server, video: Path) -> None:
+    address = urlsplit(server.url)
+    begun = (
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    )
+    slow = [
+        socket.create_connection((str(address.hostname), address.port or 0))
+        for _ in range(SERVING["max_concurrency"])
+    ]
+    try:
+        for connection in slow:
+            connection.sendall(begun)
+        until = time.monotonic() + 10
+        while (answer := server.post(video)).status_code == 200 and time.monotonic() < until:
+            pass  # those before it may not have been noticed yet
+        refused(answer, 429)
+    finally:
+        for connection in slow:
+            connection.close()
+    while (answer := server.post(video)).status_code == 429 and time.monotonic() < until:
+        pass
+    assert answer.status_code == 200
+
+
+def test_uploads_leave_nothing_behind(server: Server, video: Path) -> None:
+    assert server.post(video).status_code == 200
+    assert not list(server.temporary.rglob("kinoflow-upload-*"))
+
+
+def test_its_page_loads_nothing_from_elsewhere(server: Server) -> None:
+    page = httpx.get(server.url, trust_env=False)
+    assert page.headers["Content-Security-Policy"].startswith("default-src 'self'")
+
+
+def test_the_slim_set_suffices(bento: Path, tmp_path: Path) -> None:
+    unpack(bento, tmp_path)
+    # Keras imports some of these where they happen to be installed
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({sorted(TOO_MUCH)}))
+from serving.service import Kinoflow
+assert Kinoflow().bundle.labels == ("A", "B", "C")
+import serving, kinoflow
+print(serving.__file__, kinoflow.__file__)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "src",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(Path(name).is_relative_to(tmp_path) for name in done.stdout.split())
+
+
+def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving", "--bento", bento, "--port", str(port)],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    while "initialized" not in (line := process.stdout.readline()):
+        assert line, "the server ended before it was ready"
+    assert str(tmp_path) in commands()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(15) == 0
+    assert str(tmp_path) not in commands()
+    assert not list(tmp_path.iterdir())
+
+
+def commands() -> str:
+    """The command lines of all processes."""
+    return subprocess.run(
+        ["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def serve(folder: Path, *arguments: str) -> str:
+    """The one line with which `python -m serving` refuses."""
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_without_a_bento_it_says_how_to_make_one(tmp_path: Path) -> None:
+    assert "make repro" in serve(tmp_path)
+
+
+def test_a_port_that_is_taken_is_named(bento: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert port in serve(tmp_path, "--bento", str(bento), "--port", port)
+
+
+def test_only_a_whole_bento_is_unpacked(bento: Path, tmp_path: Path) -> None:
+    cut, text = tmp_path / "cut.bento", tmp_path / "text.bento"
+    cut.write_bytes(bento.read_bytes()[:5000])
+    text.write_text("no archive")
+    for wrong in (cut, text, tmp_path / "missing.bento"):
+        with pytest.raises(UserError, match=wrong.name):
+            unpack(wrong, tmp_path / "unpacked")
+
+
+def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "evil").write_text("evil")
+    with tarfile.open(tmp_path / "evil.bento", "w:xz") as archive:
+        archive.add(tmp_path / "evil", "../outside")
+    with pytest.raises(UserError):
+        unpack(tmp_path / "evil.bento", tmp_path / "a" / "b")
+    assert not (tmp_path / "a" / "outside").exists()
+
+
+def test_the_newest_bento_is_served(tmp_path: Path) -> None:
+    for age, name in enumerate([".partial-1-new.bento", "new.bento", "old.bento"]):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+    assert newest(tmp_path).name == "new.bento"
+
+
+def test_settings_are_those_of_params_yaml(bento: Path, tmp_path: Path) -> None:
+    unpack(bento, tmp_path)
+    read = settings.load(tmp_path / "src" / "serving.json")
+    assert (read.top_k, read.max_upload_mb) == (SERVING["top_k"], SERVING["max_upload_mb"])
+    assert settings.load(tmp_path / "missing.json") == settings.Settings()
