@@ -1,0 +1,227 @@
+"""Drawing for the synthetic source: a scene, a jointed figure and what it handles.
+
+Lengths are in units of the figure's height, x to where it faces, y up from the ground; the
+`Brush` knows where that lies in the frame.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kinoflow.video import Frames
+
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
+
+# cv2 draws at sub-pixel positions given as integers with this many fractional bits
+_SHIFT = 4
+
+
+@dataclass(frozen=True)
+class Look:
+    """What stays the same within a recording: the actor, the place, the camera and the light."""
+
+    skin: Colour
+    shirt: Colour
+    trousers: Colour
+    hair: Colour
+    prop: Colour
+    height: float  # of the figure, as a fraction of the frame's
+    girth: float  # thickness of limbs, in units of the figure's height
+    place: Frames  # background (H, W + margin, 3), wider than the frame
+    pan: float  # pixels a frame
+    light: float
+    flicker: float
+    passers: NDArray[np.float64]  # (N, 7): x, y, dx, dy, radius in frame heights, grey, tint
+
+
+@dataclass(frozen=True)
+class Brush:
+    """Draws on one frame, in the figure's units."""
+
+    canvas: Frames
+    ground: float  # pixels from the top
+    origin: float  # pixels from the left
+    unit: float  # pixels
+    facing: int  # 1 right, -1 left
+
+    def _pixels(self, points: list[Point]) -> NDArray[np.int32]:
+        x, y = np.array(points).T
+        at = np.stack([self.origin + self.facing * x * self.unit, self.ground - y * self.unit], 1)
+        return np.round(at * (1 << _SHIFT)).astype(np.int32)
+
+    def limb(self, colour: Colour, thickness: float, *points: Point) -> None:
+        """A chain of thick strokes with round ends."""
+        width = max(2, round(thickness * self.unit))
+        path = self._pixels(list(points))
+        cv2.polylines(self.canvas, [path], False, colour, width, cv2.LINE_AA, _SHIFT)
+
+    def disc(self, colour: Colour, centre: Point, radius: float) -> None:
+        ((x, y),) = self._pixels([centre]).tolist()
+        r = round(radius * self.unit * (1 << _SHIFT))
+        cv2.circle(self.canvas, (x, y), r, colour, -1, cv2.LINE_AA, _SHIFT)
+
+    def panel(self, colour: Colour, *corners: Point) -> None:
+        """A filled polygon with a darker rim."""
+        path = self._pixels(list(corners))
+        cv2.fillPoly(self.canvas, [path], colour, cv2.LINE_AA, _SHIFT)
+        rim = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
+        cv2.polylines(self.canvas, [path], True, rim, 1, cv2.LINE_AA, _SHIFT)
+
+
+def look(rng: np.random.Generator, width: int, height: int) -> Look:
+    """Draw lots for all that a recording has of its own; pixels for the frame's size."""
+    return Look(
+        skin=_mix((70, 45, 30), (245, 205, 175), rng.random()),
+        shirt=_vivid(rng),
+        trousers=_vivid(rng),
+        hair=_mix((20, 15, 10), (190, 150, 90), rng.random()),
+        prop=_vivid(rng),
+        height=rng.uniform(0.66, 0.8),
+        girth=rng.uniform(0.085, 0.11),
+        place=_place(rng, width, height),
+        pan=rng.uniform(-0.25, 0.25) * width / 160,
+        light=rng.uniform(0.8, 1.15),
+        flicker=rng.uniform(0.0, 0.06),
+        passers=np.column_stack(
+            [
+                rng.uniform(0, 1.4, 4),
+                rng.uniform(0.05, 0.55, 4),
+                rng.normal(0, 0.006, 4),
+                rng.normal(0, 0.003, 4),
+                rng.uniform(0.03, 0.09, 4),
+                rng.uniform(60, 200, 4),
+                rng.uniform(-50, 50, 4),
+            ]
+        ),
+    )
+
+
+def backdrop(look: Look, time: float, offset: float, width: int, height: int) -> Frames:
+    """The place as the camera sees it at `time` (in frames), with what moves in it."""
+    shift = np.float32([[1, 0, -(offset + look.pan * time)], [0, 1, 0]])  # type: ignore[arg-type]
+    frame = cv2.warpAffine(look.place, shift, (width, height), borderMode=cv2.BORDER_REFLECT)
+    for x, y, dx, dy, radius, grey, tint in look.passers:
+        at = (((x + dx * time) % 1.5) * height, (y + dy * time) * height)
+        centre = (round(at[0] * (1 << _SHIFT)), round(at[1] * (1 << _SHIFT)))
+        colour = (grey + tint, grey, grey - tint)
+        size = round(radius * height * (1 << _SHIFT))
+        cv2.circle(frame, centre, size, colour, -1, cv2.LINE_AA, _SHIFT)
+    return np.asarray(frame, dtype=np.uint8)
+
+
+def sit(brush: Brush, look: Look, phase: float) -> None:
+    """Standing before a chair (phase 0) to sitting on it (1)."""
+    brush.limb(look.prop, 0.05, (-0.36, 0.0), (-0.36, 0.62))
+    brush.limb(look.prop, 0.05, (-0.36, 0.27), (-0.04, 0.27), (-0.04, 0.0))
+    hip = (-0.02 - 0.16 * phase, 0.5 - 0.17 * phase)
+    # the body leans forward on the way, most in the middle
+    lean = 0.1 + 0.9 * phase * (1 - phase) * 1.4
+    _body(brush, look, hip, lean, feet=[(0.1, 0.0), (0.14, 0.0)], hands=[_hang(hip, lean, 0.1)])
+
+
+def door(brush: Brush, look: Look, phase: float) -> None:
+    """A door closed (phase 0) to wide open (1), a hand on its handle all along."""
+    left, top, wide = 0.28, 1.05, 0.62
+    angle = phase * np.pi * 0.46
+    edge = left + wide - wide * np.cos(angle)  # hinged at the far side
+    drop = 0.16 * np.sin(angle)  # the free edge swings towards the camera
+    brush.panel((18, 18, 24), (left, 0), (left + wide, 0), (left + wide, top), (left, top))
+    brush.panel(look.prop, (edge, -drop), (left + wide, 0), (left + wide, top), (edge, top + drop))
+    handle = (edge + 0.05, 0.5)
+    hip = (handle[0] - 0.35, 0.5)
+    gait = 0.12 * np.sin(phase * 2 * np.pi)
+    feet = [(hip[0] - 0.06 - gait, 0.0), (hip[0] + 0.08 + gait, 0.0)]
+    _body(brush, look, hip, 0.12, feet=feet, hands=[handle])
+
+
+def box(brush: Brush, look: Look, phase: float) -> None:
+    """A box moved forward over the ground, from behind the middle (phase 0) to before it (1)."""
+    along = -0.52 + 0.9 * phase
+    gait = np.sin(phase * 3 * np.pi) * 0.17
+    near = along + 0.36
+    brush.panel(look.prop, (near, 0.0), (near + 0.42, 0.0), (near + 0.42, 0.42), (near, 0.42))
+    brush.limb((40, 35, 30), 0.03, (near + 0.21, 0.02), (near + 0.21, 0.4))
+    hip = (along - 0.1, 0.46)
+    feet = [(along - 0.22 + gait, 0.0), (along - 0.22 - gait, 0.0)]
+    _body(brush, look, hip, 0.6, feet=feet, hands=[(near, 0.36), (near, 0.3)])
+
+
+def _body(
+    brush: Brush,
+    look: Look,
+    hip: Point,
+    lean: float,
+    *,
+    feet: list[Point],
+    hands: list[Point],
+) -> None:
+    """A figure with its hip at `hip`, leaning forward by `lean` radians."""
+    shoulder = (hip[0] + 0.33 * np.sin(lean), hip[1] + 0.33 * np.cos(lean))
+    head = (shoulder[0] + 0.15 * np.sin(lean * 0.6), shoulder[1] + 0.15 * np.cos(lean * 0.6))
+    for foot in feet:
+        knee = _joint(hip, foot, 0.255, 1)
+        brush.limb(look.trousers, look.girth, hip, knee, foot)
+        brush.limb(look.hair, look.girth * 0.8, foot, (foot[0] + 0.07, foot[1]))
+    brush.limb(look.shirt, look.girth * 1.7, hip, shoulder)
+    brush.disc(look.hair, (head[0] - 0.015, head[1] + 0.015), 0.082)
+    brush.disc(look.skin, (head[0] + 0.012, head[1] - 0.008), 0.072)
+    for hand in hands:
+        elbow = _joint(shoulder, hand, 0.19, -1)
+        brush.limb(look.shirt, look.girth * 0.8, shoulder, elbow)
+        brush.limb(look.skin, look.girth * 0.7, elbow, hand)
+
+
+def _hang(hip: Point, lean: float, forward: float) -> Point:
+    return (hip[0] + 0.33 * np.sin(lean) + forward, hip[1] + 0.33 * np.cos(lean) - 0.34)
+
+
+def _joint(start: Point, end: Point, length: float, bend: int) -> Point:
+    """The knee or elbow between two ends, of two bones of equal `length`."""
+    middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    distance = float(np.hypot(dx, dy))
+    out = bend * np.sqrt(max(0.0, length**2 - distance**2 / 4)) / max(distance, 1e-6)
+    return (middle[0] - dy * out, middle[1] + dx * out)
+
+
+def _place(rng: np.random.Generator, width: int, height: int) -> Frames:
+    """A wall with texture, pictures and a floor, wider than the frame."""
+    wide = width * 3 // 2
+    top, bottom, floor = (_muted(rng) for _ in range(3))
+    down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
+    wall = np.repeat(top * (1 - down) + bottom * down, wide, axis=1)
+    horizon = int(height * rng.uniform(0.74, 0.84))
+    wall[horizon:] = floor * (0.7 + 0.3 * down[horizon:])
+    coarse = rng.normal(0, 11, (height // 15, wide // 15, 3)).astype(np.float32)
+    wall += cv2.resize(coarse, (wide, height), interpolation=cv2.INTER_CUBIC)
+    frame = np.clip(wall, 0, 255).astype(np.uint8)
+    for _ in range(7):
+        x, y = int(rng.integers(0, wide)), int(rng.integers(0, horizon))
+        w, h = (int(size) for size in rng.integers(height // 12, height // 4, 2))
+        colour = _colour(_muted(rng))
+        cv2.rectangle(frame, (x, y), (x + w, min(y + h, horizon)), colour, -1)
+        cv2.rectangle(frame, (x, y), (x + w, min(y + h, horizon)), (30, 30, 30), 1)
+    return frame
+
+
+def _mix(dark: Colour, light: Colour, share: float) -> Colour:
+    return _colour(np.array(dark) * (1 - share) + np.array(light) * share)
+
+
+def _muted(rng: np.random.Generator) -> NDArray[np.float32]:
+    grey = rng.uniform(60, 210)
+    return np.clip(grey + rng.normal(0, 22, 3), 20, 235).astype(np.float32)
+
+
+def _vivid(rng: np.random.Generator) -> Colour:
+    hue, value = int(rng.integers(0, 180)), int(rng.integers(110, 256))
+    pixel = np.array([[[hue, int(rng.integers(140, 256)), value]]], np.uint8)
+    return _colour(cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
+
+
+def _colour(values: NDArray) -> Colour:
+    red, green, blue = (int(value) for value in values)
+    return (red, green, blue)
