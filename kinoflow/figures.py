@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kinoflow.video import Frames
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -45,6 +47,19 @@ def curves(history: pd.DataFrame) -> "Figure":
         axes.set_ylabel(name)
         axes.grid(alpha=0.3)
         axes.legend()
+    return figure
+
+
+def contact_sheet(clips: dict[str, Frames]) -> "Figure":
+    """One row per clip, its frames in order of time; all clips uint8 (T, H, W, 3) of one shape."""
+    frames, height, width, _ = next(iter(clips.values())).shape
+    figure = _figure(1.3 * frames + 0.9, 1.3 * height / width * len(clips))
+    grid = figure.subplots(len(clips), 1, squeeze=False)[:, 0]
+    for axes, (name, clip) in zip(grid, clips.items(), strict=True):
+        axes.imshow(np.concatenate(list(clip), axis=1), aspect="auto")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        axes.set_xticks([])
+        axes.set_yticks([])
     return figure
 
 

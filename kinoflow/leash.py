@@ -152,25 +152,28 @@ def _end_the_rest(grace: float) -> dict[int, int]:
     ended = _reap()
     while rest := _rest():
         too_late = time.monotonic() > deadline
-        for pid in rest if too_late else rest - asked:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL if too_late else signal.SIGTERM)
-        asked |= rest
+        for pid in rest:
+            if too_late or pid not in asked:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL if too_late else signal.SIGTERM)
+        asked.update(rest)
         time.sleep(_POLL)
         ended |= _reap()
     return ended
 
 
-def _rest() -> set[int]:
-    """All descendants of this process, and whoever else is in the group that it leads."""
-    me = os.getpid()
+def _rest() -> list[int]:
+    """All descendants of this process, and whoever else is in the group that it leads.
+
+    Parents come before their children: one that learns of a child's end while it is about to
+    end itself may stop halfway through what it does about it. DVC leaves a broken file of locks.
+    """
     processes = _processes()
-    family = {me}
-    while True:
-        members = {p.pid for p in processes if p.group == me or p.parent in family}
-        if members <= family:
-            return family - {me}
-        family |= members
+    family = [os.getpid()]
+    for parent in family:  # which grows meanwhile
+        family += [process.pid for process in processes if process.parent == parent]
+    group = [process.pid for process in processes if process.group == family[0]]
+    return family[1:] + [pid for pid in group if pid not in family]
 
 
 class _Process(NamedTuple):

@@ -101,7 +101,7 @@ def look(rng: np.random.Generator, width: int, height: int) -> Look:
 
 def backdrop(look: Look, time: float, offset: float, width: int, height: int) -> Frames:
     """The place as the camera sees it at `time` (in frames), with what moves in it."""
-    shift = np.float32([[1, 0, -(offset + look.pan * time)], [0, 1, 0]])  # type: ignore[arg-type]
+    shift = np.array([[1, 0, -(offset + look.pan * time)], [0, 1, 0]], np.float32)
     frame = cv2.warpAffine(look.place, shift, (width, height), borderMode=cv2.BORDER_REFLECT)
     for x, y, dx, dy, radius, grey, tint in look.passers:
         at = (((x + dx * time) % 1.5) * height, (y + dy * time) * height)

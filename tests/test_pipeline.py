@@ -1,0 +1,250 @@
+"""The whole pipeline in miniature: real `dvc repro`, a real flow and a real request."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from kinoflow.leash import leashed
+from tests.conftest import ROOT
+
+CANDIDATES = ["convlstm", "frame_voting", "lrcn", "r2plus1d"]
+BIN = Path(sys.executable).parent
+
+
+class Checkout:
+    """A copy of the repository with small settings, driven as a user drives it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name != "KINOFLOW_REAL_DATA"},
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(folder),
+            "PREFECT_HOME": str(folder / ".prefect"),
+        }
+        listed = self.run("git", "ls-files", "-co", "--exclude-standard", cwd=ROOT).stdout
+        for name in listed.splitlines():
+            if (ROOT / name).is_file() and name not in {"dvc.lock", "data.dvc"}:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        self.run("git", "init", "-q")
+        self.run("git", "add", "-A")
+        self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy")
+
+    def run(
+        self, *command: str, cwd: Path | None = None, fails: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        return done
+
+    def set(self, **values: object) -> None:
+        """Set params by path, with __ for the dots."""
+        path, yaml = self.folder / "params.yaml", YAML()
+        params = yaml.load(path)
+        for name, value in values.items():
+            *above, last = name.split("__")
+            section = params
+            for key in above:
+                section = section[key]
+            section[last] = value
+        yaml.dump(params, path)
+
+    def repro(self, *targets: str) -> list[str]:
+        """Bring the data, run dvc repro, and return the stages that ran."""
+        self.run("python", "-m", "stages.download")
+        self.output = self.run("dvc", "repro", *targets).stdout
+        return re.findall(r"Running stage '(.+)'", self.output)
+
+    def read(self, name: str) -> dict:
+        return json.loads((self.folder / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    made = Checkout(tmp_path_factory.mktemp("checkout"))
+    made.set(
+        dataset__synthetic__classes=2,
+        dataset__synthetic__groups=5,
+        dataset__synthetic__clips_per_group=2,
+        dataset__synthetic__width=64,
+        dataset__synthetic__height=48,
+        clip={"frames": 6, "height": 24, "width": 24},
+        training__epochs=1,
+        evaluation__bootstrap=50,
+        serving__check_videos=2,
+    )
+    for name in CANDIDATES:
+        made.set(**{f"candidates__{name}": {"model": name}})
+    made.stages = made.repro()  # type: ignore[attr-defined]
+    return made
+
+
+def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
+    ran = checkout.stages  # type: ignore[attr-defined]
+    steps = ["catalog", "split", "extract", "validate", "select", "package"]
+    each = [f"{step}@{name}" for step in ("train", "evaluate") for name in CANDIDATES]
+    assert sorted(ran) == sorted(steps + each)
+    for name in CANDIDATES:
+        metrics = checkout.read(f"reports/{name}/metrics.json")
+        for side in ("val", "test"):
+            assert set(metrics[side]) == {
+                *("accuracy", "accuracy_low", "accuracy_high", "top5", "precision", "recall"),
+                *("f1", "auc", "ece"),
+            }
+        assert metrics["parameters"] > 0
+        assert metrics["size_mb"] > 0
+        assert metrics["epochs"] == 1
+        timing = checkout.read(f"reports/{name}/timing.json")
+        assert timing["latency_ms"] > 0
+        assert timing["train_seconds"] > 0
+        test = pd.read_csv(checkout.folder / f"reports/{name}/predictions.csv")
+        split = pd.read_csv(checkout.folder / "work/split.csv")
+        assert set(test["video"]) == set(split["video"][split["split"] == "test"])
+        assert test[["p_SitDown", "p_StandUp"]].sum(axis=1).between(0.9999, 1.0001).all()
+        for picture in ("confusion.png", "curves.png"):
+            assert (checkout.folder / "reports" / name / picture).stat().st_size > 5000
+    assert checkout.read("reports/winner.json")["winner"] in CANDIDATES
+    assert len(list((checkout.folder / "dist").glob("*.bento"))) == 1
+    assert (checkout.folder / "reports/validation/index.html").exists()
+
+
+def test_the_table_names_every_candidate_and_the_winner(checkout: Checkout) -> None:
+    table = checkout.run("kinoflow", "results").stdout
+    winner = checkout.read("reports/winner.json")
+    assert f"* {winner['winner']}" in table
+    assert winner["reason"] in table
+    for name in CANDIDATES:
+        assert name in table
+
+
+def test_dvc_shows_metrics_plots_and_the_graph(checkout: Checkout) -> None:
+    shown = json.loads(checkout.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
+    assert len([path for path in shown if path.endswith("metrics.json")]) == len(CANDIDATES)
+    assert "train@lrcn" in checkout.run("dvc", "dag").stdout
+    checkout.run("dvc", "plots", "show", "-o", "plots")
+    page = (checkout.folder / "plots" / "index.html").read_text()
+    for name in CANDIDATES:
+        assert f"reports/{name}/confusion.csv" in page
+        assert f"work/training/{name}/plots/metrics/val_loss.tsv" in page
+    shutil.rmtree(checkout.folder / "plots")
+
+
+def test_a_second_run_does_nothing_and_says_so(checkout: Checkout) -> None:
+    start = time.monotonic()
+    assert checkout.repro() == []
+    assert "up to date" in checkout.output
+    assert time.monotonic() - start < 60  # far above what it takes; a retraining is further
+
+
+def test_the_packaged_winner_answers_as_evaluation_did(checkout: Checkout) -> None:
+    winner = checkout.read("reports/winner.json")["winner"]
+    row = pd.read_csv(checkout.folder / f"reports/{winner}/predictions.csv").iloc[0]
+    with served(checkout, 3917) as url:
+        video = checkout.folder / "data" / row["video"]
+        answer = httpx.post(f"{url}/predict", files={"video": video.read_bytes()}, timeout=60)
+        refused = httpx.post(f"{url}/predict", files={"video": b"Dear diary"}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["label"] == row["predicted"]
+    for label, probability in answer.json()["probabilities"].items():
+        assert probability == pytest.approx(row[f"p_{label}"], abs=1e-5)
+    assert refused.status_code == 400
+    assert "no video" in refused.text
+
+
+class served:  # noqa: N801
+    """The Bento in dist/, served as `make serve` does."""
+
+    def __init__(self, checkout: Checkout, port: int) -> None:
+        self.checkout, self.port = checkout, port
+
+    def __enter__(self) -> str:
+        command = [sys.executable, "-m", "serving", "--port", str(self.port)]
+        self.leash = leashed(command, cwd=self.checkout.folder, env=self.checkout.environment)
+        process = self.leash.__enter__()
+        url = f"http://127.0.0.1:{self.port}"
+        for _ in range(600):
+            assert process.poll() is None, "the server ended"
+            try:
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    return url
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError("the server did not get ready")
+
+    def __exit__(self, *error: object) -> None:
+        self.leash.__exit__(*error)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def as_before(checkout: Checkout) -> Iterator[None]:
+    params = (checkout.folder / "params.yaml").read_text()
+    yield
+    (checkout.folder / "params.yaml").write_text(params)
+
+
+def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) -> None:
+    before = {name: checkout.read(f"reports/{name}/metrics.json") for name in CANDIDATES}
+    checkout.set(candidates__lrcn={"model": "lrcn", "options": {"units": 8}})
+    assert checkout.repro() == ["train@lrcn", "evaluate@lrcn", "select", "package"]
+    for name in CANDIDATES:
+        same = checkout.read(f"reports/{name}/metrics.json") == before[name]
+        assert same == (name != "lrcn")
+
+
+def test_the_flow_runs_and_reports(checkout: Checkout) -> None:
+    done = checkout.run("python", "-m", "flows.retrain")
+    assert "up to date" in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_failing_stage_fails_the_flow_with_its_own_message(checkout: Checkout) -> None:
+    checkout.set(split__method="official")
+    failed = checkout.run("python", "-m", "flows.retrain", fails=True)
+    assert failed.returncode == 2
+    last = failed.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: split: split.method official needs published lists")
+
+
+@pytest.mark.usefixtures("as_before")
+def test_ten_more_videos_decode_ten_videos(checkout: Checkout) -> None:
+    checkout.set(dataset__synthetic__clips_per_group=3)
+    assert checkout.repro("extract") == ["catalog", "extract"]
+    assert "extract: 10 videos decoded, 30 clips" in checkout.output
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_blocking_failure_keeps_training_from_starting(checkout: Checkout) -> None:
+    checkout.repro("validate")
+    table = checkout.folder / "work" / "split.csv"
+    rows = pd.read_csv(table)
+    first = rows["split"].ne(rows["split"].iloc[0]).idxmax()
+    rows.loc[0, "split"] = rows.loc[first, "split"]  # one clip of a recording changes sides
+    table.unlink()
+    rows.to_csv(table, index=False)
+    stopped = checkout.run("python", "-m", "stages.validate", fails=True)
+    assert stopped.returncode == 2
+    assert stopped.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert rows.loc[0, "video"] in stopped.stderr
+    refused = checkout.run("python", "-m", "stages.train", "lrcn", fails=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: the data failed validation")

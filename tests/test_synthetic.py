@@ -1,0 +1,115 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from kinoflow import files
+from kinoflow.params import Dataset, Synthetic
+from kinoflow.video import probe
+from stages.sources import synthetic
+from stages.sources.synthetic import Film, phases, render
+
+
+def film(label: int, group: int = 1, clip: int = 1, seed: int = 7) -> Film:
+    return Film(seed, label, group, clip, 80, 60)
+
+
+def test_names_follow_ucf_and_cover_what_was_asked() -> None:
+    settings = Synthetic(classes=4, groups=3, clips_per_group=2)
+    items = synthetic.items(Dataset(synthetic=settings), 7)
+    names = [item.name for item in items]
+    assert len(set(names)) == 4 * 3 * 2
+    assert "StandUp/v_StandUp_g03_c02.avi" in names
+    assert {name.partition("/")[0] for name in names} == {
+        "SitDown",
+        "StandUp",
+        "OpenDoor",
+        "CloseDoor",
+    }
+
+
+def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    synthetic.write(film(2), tmp_path / "one.avi")
+    code = (
+        "from pathlib import Path\nfrom stages.sources.synthetic import Film, write\n"
+        f"write(Film(7, 2, 1, 1, 80, 60), Path({str(tmp_path / 'two.avi')!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    synthetic.write(film(2, seed=8), tmp_path / "other.avi")
+    one, two, other = (files.md5(tmp_path / f"{name}.avi") for name in ("one", "two", "other"))
+    assert one == two != other
+
+
+def test_a_film_is_a_video_of_that_length(tmp_path: Path) -> None:
+    synthetic.write(film(0), tmp_path / "a.avi")
+    info = probe(tmp_path / "a.avi")
+    assert (info.frames, info.fps) == (len(render(film(0))), 25)
+    assert (info.width, info.height) == (80, 60)
+
+
+def test_settings_are_part_of_the_fingerprint() -> None:
+    def fingerprints(seed: int, **settings: int) -> set[str]:
+        wanted = Dataset(synthetic=Synthetic(groups=1, clips_per_group=1, **settings))
+        return {item.fingerprint for item in synthetic.items(wanted, seed)}
+
+    base = fingerprints(7)
+    assert base == fingerprints(7)
+    assert base.isdisjoint(fingerprints(8))
+    assert base.isdisjoint(fingerprints(7, width=320))
+
+
+@pytest.mark.parametrize("forward", [0, 2, 4])
+def test_a_pair_is_each_other_played_backwards(forward: int) -> None:
+    there, back = phases(film(forward)), phases(film(forward + 1))
+    for run, start, end in ((there, 0, 1), (back, 1, 0)):
+        assert (run[0], run[-1]) == (start, end)
+        assert (np.diff(run) * (end - start) >= 0).all()
+    # both spend their time at the same phases
+    pooled = [
+        np.concatenate([phases(film(label, group, clip)) for group in range(40) for clip in (1, 2)])
+        for label in (forward, forward + 1)
+    ]
+    quantiles = [np.quantile(values, np.linspace(0.05, 0.95, 19)) for values in pooled]
+    np.testing.assert_allclose(*quantiles, atol=0.06)
+
+
+def test_a_random_split_leaks_and_a_grouped_one_does_not() -> None:
+    rows, labels, groups = [], [], []
+    for label in range(6):
+        for group in range(1, 9):
+            for clip in (1, 2, 3):
+                frames = render(film(label, group, clip))
+                # colours alone: where and who, but not what
+                rows.append(
+                    np.concatenate(
+                        [
+                            frames.mean((0, 1, 2)),
+                            frames.std((0, 1, 2)),
+                            frames[:, :8].mean((0, 1, 2)),
+                            frames[:, -6:].mean((0, 1, 2)),
+                        ]
+                    )
+                )
+                labels.append(label)
+                groups.append(f"{label}-{group}")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1000, max_iter=5000))
+    at_random = cross_val_score(probe, rows, labels, cv=KFold(4, shuffle=True, random_state=0))
+    by_group = cross_val_score(probe, rows, labels, groups=groups, cv=GroupKFold(4))
+    assert at_random.mean() > 0.7
+    assert by_group.mean() < 0.45
+
+
+def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(synthetic.cv2.VideoWriter):  # type: ignore[misc]
+        def write(self, image: np.ndarray) -> None:
+            """As OpenCV does on a full disk: nothing, without a word."""
+
+    monkeypatch.setattr(synthetic.cv2, "VideoWriter", Full)
+    with pytest.raises(OSError, match="not all frames could be written"):
+        synthetic.write(film(0), tmp_path / "a.avi")
