@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -130,40 +129,45 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, count: int) -> float:
     or if the Bento does not start or does not answer.
     """
     rows = np.unique(np.linspace(0, len(answers) - 1, count).round().astype(int))
-    worst, worst_video = 0.0, ""
-    with _served(bento) as url:
+    worst = 0.0
+    with served(bento) as url:
         for _, row in answers.iloc[rows].iterrows():
             answer = pd.Series(_ask(url, data / row["video"])).add_prefix("p_")
             # not aligned by label: a class that only one of them knows must not go unseen
             if list(answer.index) != [name for name in row.index if name.startswith("p_")]:
                 raise UserError("the model knows other classes than were evaluated: evaluate it")
-            difference = float((answer - row[answer.index]).abs().max())
-            if difference > worst:
-                worst, worst_video = difference, row["video"]
-    if worst > _TOLERANCE:
-        raise UserError(
-            f"the Bento answers {worst_video} otherwise than evaluation did: a probability is off "
-            f"by {worst:.2g}, so it was thrown away; run the stages evaluate and package again"
-        )
+            difference = float((answer - row[answer.index].astype(float)).abs().max(skipna=False))
+            if not difference <= _TOLERANCE:  # so that NaN is seen as well
+                raise UserError(
+                    f"the Bento answers {row['video']} otherwise than evaluation did: a "
+                    f"probability is off by {difference:.2g}, so it was thrown away; run the "
+                    "stages evaluate and package again"
+                )
+            worst = max(worst, difference)
     return worst
 
 
 @contextlib.contextmanager
-def _served(bento: Path) -> Iterator[str]:
-    """The URL of the running Bento, once it is ready."""
+def served(bento: Path) -> Iterator[str]:
+    """Serve a .bento file on this machine alone; yield the URL once it is ready.
+
+    Raises UserError with its last words if it does not start.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "serving", "--bento", str(bento), "--port", str(port)]
-    with (
-        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log,
-        leashed(command, stdout=log, stderr=subprocess.STDOUT) as server,
-    ):
-        _wait_until_ready(url, server, log)
-        yield url
+    with tempfile.TemporaryDirectory(prefix="kinoflow-check-") as folder:
+        log = Path(folder) / "log"
+        with (
+            log.open("w") as output,
+            leashed(command, stdout=output, stderr=subprocess.STDOUT) as server,
+        ):
+            _wait_until_ready(url, server, log)
+            yield url
 
 
-def _wait_until_ready(url: str, server: "subprocess.Popen[str]", log: IO[str]) -> None:
+def _wait_until_ready(url: str, server: "subprocess.Popen[str]", log: Path) -> None:
     import httpx
 
     deadline = time.monotonic() + _START_S
@@ -172,9 +176,11 @@ def _wait_until_ready(url: str, server: "subprocess.Popen[str]", log: IO[str]) -
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz", timeout=1, trust_env=False).is_success:
                 return
+        # what uvicorn says last; BentoML would try again for ever
+        if "Application startup failed" in _text(log):
+            break
         time.sleep(0.1)
-    log.seek(0)
-    raise UserError(f"the Bento does not start; it said last: {_tail(log.read())}")
+    raise UserError(f"the Bento does not start; it said last: {_tail(_text(log))}")
 
 
 def _ask(url: str, video: Path) -> dict[str, float]:
@@ -201,7 +207,7 @@ def _applies(requirement: str, extras: frozenset[str]) -> bool:
 
 def _copy(source: Path, target: Path) -> None:
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "__main__.py"))
     else:
         target.parent.mkdir(exist_ok=True)
         shutil.copy(source, target)
@@ -215,8 +221,12 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
+def _text(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")
+
+
 def _tail(text: str) -> str:
-    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-8:])
+    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-4:])
 
 
 def main() -> None:

@@ -1,15 +1,13 @@
-"""A packed model and a running server, made once for all tests that need them."""
+"""What tests of packing and of serving share; their fixtures are in bento_fixtures.py."""
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pandas as pd
-import pytest
 from ruamel.yaml import YAML
 
 from kinoflow import bundle, files, paths
@@ -17,7 +15,6 @@ from kinoflow.bundle import Description
 from kinoflow.models import build
 from kinoflow.params import Candidate
 from kinoflow.video import ClipSpec
-from stages.package import served
 from tests.conftest import ROOT
 from tests.media import footage
 
@@ -43,10 +40,8 @@ class Server:
         return self.predict(files={"video": (video.name, video.read_bytes())})
 
 
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work tree as selection leaves it: the winner is an untrained frame_voting."""
-    folder = tmp_path_factory.mktemp("project")
+def make_project(folder: Path) -> None:
+    """Make `folder` a work tree as selection leaves it; the winner is an untrained frame_voting."""
     yaml = YAML()
     params = yaml.load(ROOT / paths.PARAMS)
     params["serving"].update(SERVING)
@@ -87,26 +82,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(report / "predictions.csv", index=False, float_format="%.9g")
     files.write_json(folder / paths.WINNER, {"winner": "voting"})
-    return folder
-
-
-@pytest.fixture(scope="session")
-def bento(project: Path) -> Path:
-    """The .bento file that the stage made of the project."""
-    done = package(project)
-    assert done.returncode == 0, done.stderr
-    (made,) = (project / paths.DIST).iterdir()
-    return made
-
-
-@pytest.fixture(scope="session")
-def server(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The Bento, served."""
-    temporary = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(temporary))
-        with served(bento) as url:
-            yield Server(url, temporary)
 
 
 def package(project: Path) -> "subprocess.CompletedProcess[str]":

@@ -24,7 +24,7 @@ def write_video(path: Path, clip: Frames, fps: float = 25.0) -> Path:
     """Write RGB frames as Motion JPEG; the suffix must be .avi."""
     path.parent.mkdir(parents=True, exist_ok=True)
     size = (clip.shape[2], clip.shape[1])
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), fps, size)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), fps, size)
     for frame in clip:
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()

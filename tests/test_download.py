@@ -92,10 +92,10 @@ def test_a_folder_without_videos_is_refused(tmp_path: Path, made: str) -> None:
 def test_an_unreadable_folder_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
-    def denied(path: object) -> object:
+    def denied(path: str) -> object:
         if str(path).endswith("/A"):
             raise PermissionError(13, "Permission denied", str(path))
-        return real(path)  # type: ignore[arg-type]
+        return real(path)
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match="source/A cannot be read: Permission denied"):

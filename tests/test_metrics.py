@@ -49,7 +49,7 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
 
 def test_top_k_and_auc() -> None:
     truth = np.array([0, 1, 2, 3])
-    answers = np.array([[4, 3, 2, 1]] * 4, np.float32) / 10
+    answers = np.array([[0.4, 0.3, 0.2, 0.1]] * 4, np.float32)
     assert [metrics.top_k(truth, answers, k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1]
     assert metrics.auc(truth, answers) == 0.5
 

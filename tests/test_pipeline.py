@@ -237,14 +237,15 @@ def test_a_blocking_failure_keeps_training_from_starting(checkout: Checkout) -> 
     checkout.repro("validate")
     table = checkout.folder / "work" / "split.csv"
     rows = pd.read_csv(table)
-    first = rows["split"].ne(rows["split"].iloc[0]).idxmax()
-    rows.loc[0, "split"] = rows.loc[first, "split"]  # one clip of a recording changes sides
+    moved, side = rows["video"].iloc[0], rows["split"].iloc[0]
+    other = next(name for name in rows["split"] if name != side)
+    rows.loc[rows["video"] == moved, "split"] = other  # one clip of a recording changes sides
     table.unlink()
     rows.to_csv(table, index=False)
     stopped = checkout.run("python", "-m", "stages.validate", fails=True)
     assert stopped.returncode == 2
     assert stopped.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert rows.loc[0, "video"] in stopped.stderr
+    assert str(moved) in stopped.stderr
     refused = checkout.run("python", "-m", "stages.train", "lrcn", fails=True)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: the data failed validation")

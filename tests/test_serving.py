@@ -19,7 +19,7 @@ from serving import settings
 from serving.__main__ import newest, unpack
 from tests.bento import SERVING, TOO_MUCH, Server
 
-pytest_plugins = ["tests.bento"]
+pytest_plugins = ["tests.bento_fixtures"]
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +74,7 @@ def test_the_content_type_does_not_matter(
     assert agrees(server.predict(files=form), answers.iloc[0])
 
 
-@pytest.mark.parametrize(
-    "name", ["../../evil.avi", "/evil.avi", "evil\0.avi", "e" * 5000, "%s%03d"]
-)
+@pytest.mark.parametrize("name", ["../../evil.avi", "/evil.avi", "evil\0.avi", "e" * 300, "%s%03d"])
 def test_a_hostile_file_name_is_harmless(
     server: Server, video: Path, answers: pd.DataFrame, name: str
 ) -> None:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from kinoflow.console import UserError
-from kinoflow.params import Params
+from kinoflow.params import Params, Split
 from stages import split
 
 
@@ -65,7 +65,7 @@ def lists(folder: Path, train: list[str], test: list[str]) -> None:
     (folder / "testlist01.txt").write_text("".join(f"{name}\r\n" for name in test))
 
 
-def official(defaults: Params, **changes: object) -> object:
+def official(defaults: Params, **changes: object) -> Split:
     return defaults.split.model_copy(update={"method": "official", **changes})
 
 

@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -75,8 +76,8 @@ def test_a_pair_is_each_other_played_backwards(forward: int) -> None:
         np.concatenate([phases(film(label, group, clip)) for group in range(40) for clip in (1, 2)])
         for label in (forward, forward + 1)
     ]
-    quantiles = [np.quantile(values, np.linspace(0.05, 0.95, 19)) for values in pooled]
-    np.testing.assert_allclose(*quantiles, atol=0.06)
+    one, other = (np.quantile(values, np.linspace(0.05, 0.95, 19)) for values in pooled)
+    np.testing.assert_allclose(one, other, atol=0.06)
 
 
 def test_a_random_split_leaks_and_a_grouped_one_does_not() -> None:
@@ -106,10 +107,10 @@ def test_a_random_split_leaks_and_a_grouped_one_does_not() -> None:
 
 
 def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(synthetic.cv2.VideoWriter):  # type: ignore[misc]
-        def write(self, image: np.ndarray) -> None:
+    class Full(cv2.VideoWriter):
+        def write(self, image):
             """As OpenCV does on a full disk: nothing, without a word."""
 
-    monkeypatch.setattr(synthetic.cv2, "VideoWriter", Full)
+    monkeypatch.setattr(cv2, "VideoWriter", Full)
     with pytest.raises(OSError, match="not all frames could be written"):
         synthetic.write(film(0), tmp_path / "a.avi")

@@ -4,7 +4,6 @@ import cv2
 import numpy as np
 import pytest
 
-from kinoflow import video
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, sample, stream
 from tests.media import moving_square, write_video
 
@@ -15,7 +14,7 @@ def decode_all(path: Path, spec: ClipSpec) -> Frames:
     """Every frame, decoded and scaled in the plainest way."""
     capture = cv2.VideoCapture(str(path))
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    frames = []
+    frames: list[Frames] = []
     while True:
         decoded, frame = capture.read()
         if not decoded:
@@ -51,7 +50,7 @@ def test_a_lying_header_changes_nothing(
             return getattr(self.capture, name)
 
     cv2_capture = cv2.VideoCapture
-    monkeypatch.setattr(video.cv2, "VideoCapture", Lying)
+    monkeypatch.setattr(cv2, "VideoCapture", Lying)
     np.testing.assert_array_equal(sample(path, SPEC), honest)
 
 

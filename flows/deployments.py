@@ -1,0 +1,56 @@
+"""The retraining on a schedule: `python -m flows.deployments` serves it until Ctrl-C.
+
+The schedule is that of params.yaml. Without a Prefect server of your own, one is started for as
+long as this runs.
+"""
+
+import sys
+
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.settings import get_current_settings
+from pydantic import ValidationError
+
+from flows import server
+from flows.retrain import retrain
+from kinoflow import params as parameters
+from kinoflow.console import UserError, run
+from kinoflow.params import Retrain
+
+DEPLOYMENT = "scheduled"
+
+
+def schedule(section: Retrain) -> CronSchedule:
+    """When to retrain.
+
+    Raises UserError for a cron or a timezone that does not exist.
+    """
+    try:
+        return CronSchedule(cron=section.cron, timezone=section.timezone)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(
+            f"params.yaml: retrain.{first['loc'][0]}: {first['ctx']['error']}"
+        ) from None
+
+
+def main() -> None:
+    times = schedule(parameters.load().retrain)
+    if not server.is_known():
+        port = get_current_settings().server.api.port
+        sys.exit(server.run_beside("flows.deployments", port))
+    retrain.serve(
+        name=DEPLOYMENT,
+        schedules=[times],
+        limit=1,
+        # not CANCEL_NEW: a worker that was killed holds its place for a while, and every run
+        # of that time would be lost
+        global_limit=ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
+        ),
+        pause_on_shutdown=False,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

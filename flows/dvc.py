@@ -1,0 +1,105 @@
+"""Running the pipeline's commands: each line as it comes, and a failure in one line."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from kinoflow.leash import leashed
+
+_FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
+# how much of a command's last words to repeat where nothing better is known
+_LAST_WORDS = 6
+
+
+class StageFailed(Exception):
+    """A stage that failed. Its text is one line: the stage's name and its own message."""
+
+
+def repro(say: Callable[[str], None]) -> None:
+    """Run `dvc repro` in the working folder and hand each line of its output to `say`.
+
+    Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
+    the exception that ended it, else what DVC says about it.
+    """
+    _drop_broken_lock()
+    _run("dvc repro", [sys.executable, "-m", "dvc", "repro"], say)
+
+
+def stage(name: str, say: Callable[[str], None]) -> None:
+    """Run `python -m stages.<name>`, for a stage that is not in dvc.yaml, in the same way.
+
+    Raises StageFailed as `repro` does.
+    """
+    _run(name, [sys.executable, "-m", f"stages.{name}"], say)
+
+
+def _run(name: str, command: list[str], say: Callable[[str], None]) -> None:
+    lines = []
+    with leashed(
+        command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout is not None
+        for line in map(str.rstrip, process.stdout):
+            if line:
+                lines.append(line)
+                say(line)
+        code = process.wait()
+    if code:
+        raise StageFailed(_reason(name, lines, code))
+
+
+def _drop_broken_lock() -> None:
+    # DVC rewrites this file in place. Killed at that moment, it leaves an empty one, and no DVC
+    # would ever get past that again.
+    lock = Path(".dvc/tmp/rwlock")
+    if lock.exists() and lock.stat().st_size == 0:
+        lock.unlink()
+
+
+def _environment() -> dict[str, str]:
+    # the commands of dvc.yaml begin with `python`, which must be this one
+    here = Path(sys.executable).parent
+    return {
+        **os.environ,
+        "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _reason(name: str, lines: list[str], code: int) -> str:
+    """Why a command failed, out of all that it said."""
+    # where DVC has something to say it says it last, at times in several lines
+    errors = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]
+    verdict = " ".join(lines[errors[-1] :]).removeprefix("ERROR: ") if errors else ""
+    if failed := _FAILED.match(verdict):
+        name, verdict = failed["stage"], failed["why"]
+        lines = _said_by(name, lines)
+    why = _message(lines) or _exception(lines) or verdict
+    if not why:
+        why = f"exited with {code}, having said: {' '.join(lines[-_LAST_WORDS:])}"
+    return " ".join(f"{name}: {why}".split())
+
+
+def _said_by(stage: str, lines: list[str]) -> list[str]:
+    begin = f"Running stage '{stage}':"
+    return lines[lines.index(begin) + 1 :] if begin in lines else []
+
+
+def _message(lines: list[str]) -> str:
+    """What `kinoflow.console.fail` printed."""
+    messages = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return messages[-1] if messages else ""
+
+
+def _exception(lines: list[str]) -> str:
+    """The line below the last traceback."""
+    exception, inside = "", False
+    for line in lines:
+        if line == "Traceback (most recent call last):":
+            inside = True
+        elif inside and not line.startswith(" "):
+            exception, inside = line, False
+    return exception

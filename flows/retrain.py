@@ -1,0 +1,131 @@
+"""The retraining: fresh data, `dvc repro`, and what came of it, as one Prefect flow.
+
+`python -m flows.retrain` runs it once. Each line that the pipeline prints is a line of the run's
+log, a stage that fails fails the run with its own message, and two runs never overlap.
+"""
+
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from prefect import State, flow, get_client, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import FailedRun, ObjectAlreadyExists
+from prefect.states import Failed
+
+from flows import dvc, server
+from kinoflow import results
+from kinoflow.console import UserError, run
+
+LIMIT = "retrain"
+
+# seconds until the place of a run that was killed outright is free again; Prefect's least
+_LEASE = 60.0
+
+
+@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
+def refresh() -> None:
+    """Bring data/ up to date with its source."""
+    dvc.stage("download", get_run_logger().info)
+
+
+@task(cache_policy=NO_CACHE)
+def reproduce() -> None:
+    """Run the stages whose data, code or parameters have changed."""
+    dvc.repro(get_run_logger().info)
+
+
+@task(cache_policy=NO_CACHE)
+def report() -> None:
+    """Publish all candidates, and why the winner won, as artifacts of the run."""
+    rows, reason = results.rows(), results.reason()
+    create_table_artifact(
+        key="retrain-candidates",
+        table=[{name: _rounded(value) for name, value in row.items()} for row in rows],
+        description="All candidates, the best on validation first.",
+    )
+    create_markdown_artifact(
+        key="retrain-winner", markdown=_about_winner(rows, reason), description=reason
+    )
+    get_run_logger().info(reason)
+
+
+@flow(name="retrain")
+def retrain() -> State[None] | None:
+    """Fetch new data, retrain what it changes, and report."""
+    logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
+    with _alone():
+        try:
+            refresh()
+            reproduce()
+            report()
+        except dvc.StageFailed as failure:
+            return Failed(message=str(failure))
+    return None
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the one place that there is for a retraining; wait while another run has it."""
+    with get_client(sync_client=True) as client:
+        with contextlib.suppress(ObjectAlreadyExists):
+            client.upsert_global_concurrency_limit_by_name(LIMIT, limit=1)
+        if client.read_global_concurrency_limit_by_name(LIMIT).active_slots:
+            get_run_logger().warning(
+                "another retraining is running: waiting until it has ended. One that was killed "
+                "outright counts for a minute longer."
+            )
+    with concurrency(
+        LIMIT,
+        lease_duration=_LEASE,
+        strict=True,
+        # a night of training outweighs a server that gave no answer for a minute, and DVC's own
+        # locks still keep two runs off the same files
+        raise_on_lease_renewal_failure=False,
+    ):
+        yield
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """A stage's failure is not a bug of the flow: its one line says it all."""
+    if record.exc_info and isinstance(record.exc_info[1], dvc.StageFailed):
+        record.exc_info = None
+    return True
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value
+
+
+def _about_winner(rows: list[results.Row], reason: str) -> str:
+    [winner] = [row for row in rows if row["winner"]]
+    facts = {
+        "validation accuracy": f"{winner['val_accuracy']:.3f}",
+        "test accuracy": f"{winner['test_accuracy']:.3f}",
+        "test macro F1": f"{winner['f1']:.3f}",
+        "parameters": f"{winner['parameters']:,}",
+        "size": f"{winner['size_mb']:.2f} MB",
+        "latency": f"{winner['latency_ms']:.1f} ms per clip",
+        "training": f"{winner['train_seconds']:.0f} s",
+    }
+    lines = [f"# {winner['candidate']}", "", reason, "", "| | |", "|---|---:|"]
+    return "\n".join(lines + [f"| {name} | {value} |" for name, value in facts.items()]) + "\n"
+
+
+def main() -> None:
+    if not server.is_known():
+        sys.exit(server.run_beside("flows.retrain"))
+    state = retrain(return_state=True)
+    try:
+        state.result()
+    except FailedRun as failure:
+        raise UserError(str(failure)) from None
+    print(results.table())
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The service that a Bento holds, and the command that serves one."""

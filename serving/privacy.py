@@ -1,0 +1,32 @@
+"""Keep the pages of the service to themselves."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+
+_OWN_PAGES_ONLY = (
+    b"content-security-policy",
+    b"default-src 'self' 'unsafe-inline'; img-src 'self' data:",
+)
+
+
+class OwnPagesOnly:
+    """ASGI middleware that has browsers load nothing from elsewhere.
+
+    BentoML's page at / would bring Google Tag Manager to everyone who looks at it.
+    """
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _OWN_PAGES_ONLY]
+            await send(message)
+
+        await self.app(scope, receive, send_with_policy)
