@@ -106,9 +106,9 @@ def test_views_are_averaged(tmp_path: Path) -> None:
 def test_a_batch_answers_as_its_clips_alone(tmp_path: Path) -> None:
     save(tmp_path / "bundle", made("r2plus1d"), STORED)
     loaded = bundle.load(tmp_path / "bundle")
-    many = clips(19)
-    alone = np.concatenate([loaded.predict(many[k : k + 1]) for k in range(19)])
-    np.testing.assert_allclose(loaded.predict(many), alone, atol=1e-5)
+    many = clips(5)
+    alone = np.concatenate([loaded.predict(many[k : k + 1]) for k in range(5)])
+    np.testing.assert_array_equal(loaded.predict(many), alone)
 
 
 def test_frame_voting_ignores_the_order_of_frames_and_r2plus1d_does_not() -> None:

@@ -14,13 +14,13 @@ def decode_all(path: Path, spec: ClipSpec) -> Frames:
     """Every frame, decoded and scaled in the plainest way."""
     capture = cv2.VideoCapture(str(path))
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    frames: list[Frames] = []
+    frames = []
     while True:
         decoded, frame = capture.read()
         if not decoded:
-            return np.stack(frames).astype(np.uint8)
+            return np.stack(frames)
         small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
-        frames.append(cv2.cvtColor(small, cv2.COLOR_BGR2RGB))
+        frames.append(np.asarray(cv2.cvtColor(small, cv2.COLOR_BGR2RGB), np.uint8))
 
 
 @pytest.mark.parametrize("frames", [8, 9, 23, 40])
