@@ -14,7 +14,7 @@ def decode_all(path: Path, spec: ClipSpec) -> Frames:
     """Every frame, decoded and scaled in the plainest way."""
     capture = cv2.VideoCapture(str(path))
     capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-    frames = []
+    frames: list[Frames] = []
     while True:
         decoded, frame = capture.read()
         if not decoded:
