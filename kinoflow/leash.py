@@ -173,7 +173,7 @@ def _rest() -> list[int]:
     for parent in family:  # which grows meanwhile
         family += [process.pid for process in processes if process.parent == parent]
     group = [process.pid for process in processes if process.group == family[0]]
-    return family[:0:-1] + [pid for pid in group if pid not in family]
+    return family[1:] + [pid for pid in group if pid not in family]
 
 
 class _Process(NamedTuple):

@@ -209,12 +209,15 @@ def load(path: Path = paths.PARAMS) -> Params:
     missing, is not YAML, has an unknown key or a value out of range.
     """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
         raw = YAML(typ="safe").load(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this at the root of the repository") from None
+    except MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     try:

@@ -14,8 +14,11 @@ def require_validated(path: Path) -> None:
         raise UserError("the data was not validated: run `python -m stages.validate` first")
     verdict = files.read_json(path)
     if not verdict["passed"]:
-        names = ", ".join(sorted({failure["expectation"] for failure in verdict["failures"]}))
-        raise UserError(f"the data failed validation ({names}): mend it, then train")
+        reasons = "; ".join(
+            f"{failure['table']}.{failure['column']}: not so that {failure['meaning']}"
+            for failure in verdict["failures"]
+        )
+        raise UserError(f"the data failed validation ({reasons}): mend it, then train")
 
 
 def main() -> None:

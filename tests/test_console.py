@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kinoflow import files
+from tests.media import footage, moving_square, write_video
 
 # a limit on file sizes stands in for a full disk: both fail in the middle of a write
 FULL_DISK = """
@@ -31,8 +32,6 @@ console.run(main)
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path, what: str) -> None:
-    from tests.media import moving_square, write_video
-
     write_video(tmp_path / "video.avi", moving_square(8))
     script = FULL_DISK.format(what=what)
     done = subprocess.run(
@@ -94,6 +93,41 @@ def test_a_stage_without_its_input_is_one_line(tmp_path: Path, stage: str) -> No
     done = run_stage(tmp_path, *stage.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "says"),
+    [
+        ("download", {"seed": "sede"}, "unknown key sede"),
+        ("download", {"source: synthetic": "source: folder", "path: null": "path: x"}, "no folder"),
+        (
+            "download",
+            {"source: synthetic": "source: folder", "path: null": "path: empty"},
+            "holds no videos",
+        ),
+        ("catalog", {}, "all 2 videos are labelled A"),
+        ("split", {}, "class A has 1 groups"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line(
+    tmp_path: Path, stage: str, changes: dict[str, str], says: str
+) -> None:
+    root = Path(__file__).parent.parent
+    text = (root / "params.yaml").read_text()
+    for old, new in changes.items():
+        text = text.replace(old, new, 1)
+    (tmp_path / "params.yaml").write_text(text)
+    (tmp_path / "empty").mkdir()
+    footage(tmp_path / "data", classes=1, groups=1)
+    (tmp_path / "work").mkdir()
+    columns = "video,label,group,frames,fps,seconds,width,height,codec,bytes,md5,readable,problem"
+    row = "v_A_g01_c01.avi,A,v_A_g01,1,1,1,1,1,x,1,x,True,"
+    (tmp_path / "work" / "catalog.csv").write_text(f"{columns}\nA/{row}\n")
+    done = run_stage(tmp_path, stage)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -163,14 +163,11 @@ pathlib.Path("ready").touch()
 
 
 def test_parents_are_ended_before_their_children(marker: str) -> None:
-    with subprocess.Popen([*PYTHON, *FAMILY, marker]) as process:
-        assert eventually(lambda: len(marked(marker)) == 3)
+    with leashed([*PYTHON, *FAMILY, marker], grace=0.5):
+        assert eventually(lambda: len(marked(marker)) == 4)
         ages = {relative.pid: relative.create_time() for relative in marked(marker)}
         order = [pid for pid in leash._rest() if pid in ages]
         assert order == sorted(ages, key=lambda pid: ages[pid])
-        for relative in marked(marker):
-            relative.kill()
-        process.wait(10)
 
 
 def test_processes_are_found_without_a_proc_folder_too() -> None:

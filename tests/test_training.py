@@ -200,8 +200,9 @@ def test_training_needs_validated_data(tmp_path: Path) -> None:
     path = tmp_path / "validation.json"
     with pytest.raises(UserError, match="not validated"):
         require_validated(path)
-    files.write_json(path, {"passed": False, "failures": [{"expectation": "expect_x"}]})
-    with pytest.raises(UserError, match="failed validation \\(expect_x\\)"):
+    failure = {"table": "split", "column": "group", "meaning": "no group stands on two sides"}
+    files.write_json(path, {"passed": False, "failures": [failure]})
+    with pytest.raises(UserError, match="split.group: not so that no group stands on two sides"):
         require_validated(path)
     files.write_json(path, {"passed": True, "failures": []})
     require_validated(path)

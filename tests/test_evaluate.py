@@ -1,0 +1,136 @@
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kinoflow import bundle, cli, files
+from kinoflow.bundle import Bundle, Description
+from kinoflow.clips import ClipSet
+from kinoflow.models import build
+from kinoflow.params import Candidate, Params
+from kinoflow.video import ClipSpec
+from stages.evaluate import evaluate, latency_ms
+from tests.media import moving_square, write_video
+
+SPEC = ClipSpec(4, 16, 16)
+LABELS = ("jump", "run", "walk")
+HISTORY = "epoch,accuracy,loss,val_accuracy,val_loss\n1,0.3,1.1,0.3,1.2\n2,0.5,1.0,0.4,1.1\n"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundle") / "frame_voting"
+    network = build(Candidate(model="frame_voting"), SPEC, 3)
+    description = Description(
+        name="frame_voting",
+        labels=LABELS,
+        clip=SPEC,
+        frames=4,
+        views=1,
+        candidate={},
+        seed=0,
+        data="",
+        versions={},
+        metrics={},
+    )
+    bundle.save(folder, network, description, HISTORY)
+    return bundle.load(folder)
+
+
+def clipset(count: int, seed: int) -> ClipSet:
+    held = np.random.default_rng(seed).integers(0, 256, (count, *SPEC.shape), dtype=np.uint8)
+    return ClipSet(Path(), tuple(f"v{k}.avi" for k in range(count)), np.arange(count) % 3, held)
+
+
+def test_the_report_agrees_with_the_model_and_with_itself(
+    model: Bundle, defaults: Params, tmp_path: Path
+) -> None:
+    sets = {"val": clipset(6, 0), "test": clipset(9, 1)}
+    groups = {side: np.arange(len(found)) // 3 for side, found in sets.items()}
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        evaluate(model, sets, groups, defaults.evaluation, 7, tmp_path / folder)
+    assert files.folder_md5(tmp_path / "one") == files.folder_md5(tmp_path / "two")
+
+    report = files.read_json(tmp_path / "one" / "metrics.json")
+    table = pd.read_csv(tmp_path / "one" / "predictions.csv")
+    assert sets["test"].held is not None
+    expected = model.predict(sets["test"].held)
+    stored = table[[f"p_{label}" for label in LABELS]].to_numpy(np.float32)
+    np.testing.assert_array_equal(stored, expected)
+    assert list(table["predicted"]) == [LABELS[k] for k in expected.argmax(axis=1)]
+    accuracy = (table["predicted"] == table["label"]).mean()
+    assert report["test"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    assert report["epochs"] == 2
+    assert report["parameters"] == model.model.count_params()
+    pairs = pd.read_csv(tmp_path / "one" / "confusion.csv")
+    assert (pairs["actual"] == pairs["predicted"]).mean() == pytest.approx(accuracy)
+    assert list(pd.read_csv(tmp_path / "one" / "per_class.csv")["clips"]) == [3, 3, 3]
+    wrong = pd.read_csv(tmp_path / "one" / "most_confused.csv")
+    assert wrong["clips"].sum() == (table["predicted"] != table["label"]).sum()
+
+
+def test_latency_is_that_of_single_clips(model: Bundle) -> None:
+    assert 0.1 < latency_ms(model, clipset(3, 0), 5) < 5000
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["kinoflow", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    return int(end.value.code or 0)
+
+
+def test_predict_answers_for_videos_and_names_bad_ones(
+    model: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = write_video(tmp_path / "good.avi", moving_square(12))
+    bad = tmp_path / "bad.avi"
+    bad.write_text("no video")
+    best = model.predict_video(good).argmax()
+    with_model = ["--model", str(model.folder)]
+    assert call(monkeypatch, "predict", *with_model, str(good)) == 0
+    assert f"good.avi: {LABELS[best]} 0." in capsys.readouterr().out
+    assert call(monkeypatch, "predict", *with_model, str(bad), str(good)) == 2
+    captured = capsys.readouterr()
+    assert "bad.avi: it is no video" in captured.err
+    assert "good.avi" in captured.out
+
+
+def test_live_answers_again_and_again(
+    model: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    video = write_video(tmp_path / "a.avi", moving_square(13))
+    arguments = ["live", "--model", str(model.folder), "--every", "3", str(video)]
+    assert call(monkeypatch, *arguments) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_commands_without_a_model_or_results_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "predict", "a.avi") == 2
+    assert call(monkeypatch, "results") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "error: no winner here: run `make repro`, or name a bundle with --model",
+        "error: nothing is evaluated yet: run `make repro`",
+    ]
+
+
+def test_doctor_names_versions_and_devices(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "doctor") == 0
+    text = capsys.readouterr().out
+    for what in ("python", "tensorflow", "devices", "ffmpeg", "GB free"):
+        assert what in text

@@ -1,0 +1,462 @@
+"""The flows against a real Prefect server and a real `dvc repro` of a miniature pipeline."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from prefect import State, get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterKey,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.settings import get_current_settings
+from prefect.testing.utilities import prefect_test_harness
+
+from flows import deployments, dvc
+from flows import retrain as flow
+from kinoflow import files
+from kinoflow.console import UserError
+from kinoflow.params import Retrain
+from tests.conftest import ROOT
+
+DVC_YAML = """
+stages:
+  prepare:
+    cmd: python -c "open('prepared', 'w').close()"
+    outs:
+    - prepared
+  train:
+    foreach:
+    - lrcn
+    do:
+      cmd: python train.py ${item}
+      deps:
+      - train.py
+      - prepared
+      outs:
+      - trained_${item}
+"""
+TRAINS = "open('trained_lrcn', 'w').close()"
+WAITS = "import time; print('training', flush=True); time.sleep(120)"
+REASON = "lrcn has the best validation accuracy, 0.900"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The API's URL of a Prefect server with an empty database."""
+    with prefect_test_harness(server_startup_timeout=120):
+        url = get_current_settings().api.url
+        assert url
+        yield url
+
+
+@pytest.fixture
+def client(server: str) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a pipeline of two stages, and the reports that a real one would write."""
+    root = tmp_path_factory.mktemp("template")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
+    (root / "dvc.yaml").write_text(DVC_YAML)
+    (root / "train.py").write_text(TRAINS)
+    (root / "stages").mkdir()
+    (root / "stages" / "download.py").write_text("print('download: nothing new')")
+    for name, accuracy in (("lrcn", 0.9), ("convlstm", 0.8)):
+        report = root / "reports" / name
+        scores = {"accuracy": accuracy, "f1": accuracy}
+        metrics = {"val": scores, "test": scores, "parameters": 12345, "size_mb": 1.5}
+        files.write_json(report / "metrics.json", metrics)
+        files.write_json(report / "timing.json", {"latency_ms": 3.25, "train_seconds": 60})
+    files.write_json(root / "reports" / "winner.json", {"winner": "lrcn", "reason": REASON})
+    return root
+
+
+@pytest.fixture
+def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, as the working folder."""
+    root = tmp_path / "repo"
+    subprocess.run(["cp", "-r", template, root], check=True)
+    monkeypatch.chdir(root)
+    return root
+
+
+@pytest.fixture
+def start(repo: Path, server: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `python -m <module>` in the repository; whatever is left of it ends with the test."""
+    started = []
+
+    def start(module: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=os.environ | {"PREFECT_API_URL": server} | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            for relative in family(process):
+                relative.kill()
+        process.communicate()
+
+
+def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    parent = psutil.Process(process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def survivors(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still live when the time is up."""
+    deadline = time.monotonic() + seconds
+    living = processes
+    while living and time.monotonic() < deadline:
+        time.sleep(0.1)
+        living = [p for p in living if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return living
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """The output up to a line with the text; it must come."""
+    assert process.stdout is not None
+    output = ""
+    for line in process.stdout:
+        output += line
+        if text in line:
+            return output
+    raise AssertionError(f"ended without {text!r}:\n{output}")
+
+
+def retrain() -> State[Any]:
+    return flow.retrain(return_state=True)
+
+
+# === What a failure says ===
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ("raise SystemExit('error: no rate: set one')", "no rate: set one"),
+        ("raise ValueError('three\\nlines\\nlong')", "ValueError: three"),
+        (
+            "import os; os.kill(os.getpid(), 9)",
+            "failed to run: python train.py lrcn, exited with -9",
+        ),
+        ("pass", "output 'trained_lrcn' does not exist"),
+    ],
+)
+def test_failure_is_the_stages_own_message(repo: Path, train: str, message: str) -> None:
+    (repo / "train.py").write_text(train)
+    with pytest.raises(dvc.StageFailed) as failure:
+        dvc.repro(lambda line: None)
+    assert str(failure.value) == f"train@lrcn: {message}"
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        pytest.param(
+            """
+            Running stage 'catalog':
+            error: this one went on all the same
+            Running stage 'train@lrcn':
+            ERROR: failed to reproduce 'train@lrcn': failed to run: python, exited with -9
+            """,
+            "train@lrcn: failed to run: python, exited with -9",
+            id="another stage's message",
+        ),
+        pytest.param(
+            """
+            Running stage 'catalog':
+            error: this one went on all the same
+            ERROR: failed to reproduce 'split': dependency 'params.yaml' does not exist
+            """,
+            "split: dependency 'params.yaml' does not exist",
+            id="a stage that did not begin",
+        ),
+        pytest.param(
+            """
+            Traceback (most recent call last):
+              File "a.py", line 1
+            KeyError: 'a'
+            During handling of the above exception, another exception occurred:
+            Traceback (most recent call last):
+              File "b.py", line 1
+            OSError: b
+            """,
+            "name: OSError: b",
+            id="two tracebacks",
+        ),
+        pytest.param(
+            """
+            ERROR: failed to reproduce 'a': '/a.txt' is busy, it is being blocked by:
+              (PID 9142): dvc repro
+            """,
+            "a: '/a.txt' is busy, it is being blocked by: (PID 9142): dvc repro",
+            id="DVC in several lines",
+        ),
+        pytest.param(
+            """
+            './dvc.yaml' is invalid.
+            Did not find expected ','
+            """,
+            "name: exited with 255, having said: './dvc.yaml' is invalid. Did not find expected ','",
+            id="nothing that stands out",
+        ),
+    ],
+)
+def test_reason(output: str, reason: str) -> None:
+    lines = dedent(output).strip().splitlines()
+    assert dvc._reason("name", lines, 255) == reason
+
+
+def test_a_lock_that_dvc_left_broken_does_not_stop_it_for_ever(repo: Path) -> None:
+    (repo / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (repo / ".dvc" / "tmp" / "rwlock").touch()
+    dvc.repro(lambda line: None)
+    assert (repo / "trained_lrcn").exists()
+
+
+# === The flow ===
+
+
+def test_success_streams_its_lines_and_publishes_artifacts(
+    repo: Path, client: SyncPrefectClient
+) -> None:
+    (repo / "train.py").write_text(
+        dedent("""
+        import pathlib, sys, time
+        print("epoch 1")
+        deadline = time.monotonic() + 20
+        while not pathlib.Path("heard").exists():
+            if time.monotonic() > deadline:
+                sys.exit("error: nobody heard of epoch 1 while epoch 2 was to come")
+            time.sleep(0.05)
+        print("epoch 2")
+        pathlib.Path("trained_lrcn").touch()
+        """)
+    )
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "epoch 1":
+                (repo / "heard").touch()
+
+    listener = Listener()
+    logging.getLogger("prefect.task_runs").addHandler(listener)
+    try:
+        state = retrain()
+    finally:
+        logging.getLogger("prefect.task_runs").removeHandler(listener)
+    assert state.is_completed()
+
+    run = state.state_details.flow_run_id
+    assert run
+    table = artifact(client, "retrain-candidates")
+    assert table.flow_run_id == run
+    rows = json.loads(table.data)
+    assert [(row["candidate"], row["winner"]) for row in rows] == [
+        ("lrcn", True),
+        ("convlstm", False),
+    ]
+    assert rows[0]["latency_ms"] == 3.25
+    about = artifact(client, "retrain-winner")
+    assert about.flow_run_id == run
+    assert about.data.startswith(f"# lrcn\n\n{REASON}\n")
+    assert "| parameters | 12,345 |" in about.data
+
+    expected = [
+        "download: nothing new",
+        "Running stage 'prepare':",
+        "Running stage 'train@lrcn':",
+        "epoch 1",
+        "epoch 2",
+        REASON,
+    ]
+    filter = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
+    for _ in range(40):  # the last ones are on their way to the server
+        messages = [log.message for log in client.read_logs(filter)]
+        if REASON in messages:
+            break
+        time.sleep(0.25)
+    assert [message for message in messages if message in expected] == expected
+
+
+def artifact(client: SyncPrefectClient, key: str) -> Any:
+    filter = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+    [artifact] = client.read_artifacts(artifact_filter=filter)
+    return artifact
+
+
+def test_failing_stage_fails_the_flow_with_its_message(
+    repo: Path, server: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (repo / "train.py").write_text("raise SystemExit('error: no rate: set one')")
+    state = retrain()
+    assert state.is_failed()
+    assert state.message == "train@lrcn: no rate: set one"
+
+
+def test_download_gets_a_second_chance(
+    repo: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "refresh", flow.refresh.with_options(retry_delay_seconds=0))
+    download = repo / "stages" / "download.py"
+    download.write_text(
+        "import pathlib\n"
+        "if not pathlib.Path('tried').exists():\n"
+        "    pathlib.Path('tried').touch()\n"
+        "    raise SystemExit('error: no network')\n"
+    )
+    assert retrain().is_completed()
+
+    download.write_text("raise SystemExit('error: no network')")
+    state = retrain()
+    assert state.is_failed()
+    assert state.message == "download: no network"
+
+
+def test_two_runs_take_turns(
+    repo: Path, start: Callable[..., subprocess.Popen[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    (repo / "stages" / "download.py").write_text(
+        "import time\n"
+        "with open('turns', 'a') as turns: turns.write('begin ')\n"
+        "print('downloading', flush=True)\n"
+        "time.sleep(3)\n"
+        "with open('turns', 'a') as turns: turns.write('end ')\n"
+    )
+    first = start("flows.retrain")
+    read_until(first, "downloading")
+    waiting = "another retraining is running"
+
+    class Listener(logging.Handler):
+        heard = False
+
+        def emit(self, record: logging.LogRecord) -> None:
+            self.heard |= waiting in record.getMessage()
+
+    listener = Listener()
+    logging.getLogger("prefect.flow_runs").addHandler(listener)
+    try:
+        assert retrain().is_completed()
+    finally:
+        logging.getLogger("prefect.flow_runs").removeHandler(listener)
+    assert first.wait(30) == 0
+    assert (repo / "turns").read_text() == "begin end begin end "
+    assert listener.heard
+
+
+# === The commands ===
+
+
+def test_command_prints_the_failure_as_its_last_line(
+    repo: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    (repo / "train.py").write_text("raise SystemExit('error: no rate: set one')")
+    process = start("flows.retrain")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output.splitlines()[-1] == "error: train@lrcn: no rate: set one"
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_leaves_nothing_behind(
+    repo: Path,
+    start: Callable[..., subprocess.Popen[str]],
+    client: SyncPrefectClient,
+    number: signal.Signals,
+) -> None:
+    (repo / "train.py").write_text(WAITS)
+    process = start("flows.retrain")
+    read_until(process, "training")
+    processes = family(process)
+    assert any("train.py" in p.cmdline() for p in processes)
+    process.send_signal(number)
+    assert survivors(processes, 30) == []
+    # nor does it keep others from running
+    assert client.read_global_concurrency_limit_by_name(flow.LIMIT).active_slots == 0
+
+
+def test_killed_run_leaves_nothing_behind_not_even_its_server(
+    repo: Path, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    (repo / "train.py").write_text(WAITS)
+    process = start("flows.retrain", PREFECT_API_URL="", PREFECT_HOME=str(repo / "home"))
+    read_until(process, "training")
+    processes = family(process)
+    commands = [" ".join(p.cmdline()) for p in processes]
+    assert any("train.py" in command for command in commands)
+    assert any("prefect server" in command for command in commands)
+    process.kill()
+    assert survivors(processes, 30) == []
+
+
+# === The schedule ===
+
+
+def test_schedule_is_that_of_params() -> None:
+    schedule = deployments.schedule(Retrain(cron="30 4 * * mon", timezone="Europe/Berlin"))
+    assert (schedule.cron, schedule.timezone) == ("30 4 * * mon", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "message"),
+    [
+        ("99 3 * * *", "UTC", "retrain.cron: Invalid cron string"),
+        ("0 3 * * *", "Mars/Olympus", "retrain.timezone: Invalid timezone"),
+    ],
+)
+def test_impossible_schedule_is_the_users_to_mend(cron: str, timezone: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        deployments.schedule(Retrain(cron=cron, timezone=timezone))
+
+
+def test_served_schedule(
+    repo: Path,
+    start: Callable[..., subprocess.Popen[str]],
+    client: SyncPrefectClient,
+) -> None:
+    params = (ROOT / "params.yaml").read_text()
+    (repo / "params.yaml").write_text(params)
+    process = start("flows.deployments")
+    read_until(process, "being served")
+    deployment = client.read_deployment_by_name("retrain/scheduled")
+    [entry] = deployment.schedules
+    assert entry.active
+    assert entry.schedule == deployments.schedule(Retrain(cron="0 3 * * *", timezone="UTC"))
+    assert deployment.global_concurrency_limit
+    assert deployment.global_concurrency_limit.limit == 1
+    assert deployment.concurrency_options
+    assert deployment.concurrency_options.collision_strategy == "ENQUEUE"
+
+    run = client.create_flow_run_from_deployment(deployment.id)
+    read_until(process, "download: nothing new")
+    read_until(process, "Completed()")
+    processes = family(process)
+    process.send_signal(signal.SIGINT)
+    assert survivors(processes, 30) == []
+    assert not client.read_deployment(deployment.id).paused
