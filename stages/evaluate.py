@@ -69,7 +69,7 @@ def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
     return np.concatenate(
         [
             model.predict(clipset.read(np.arange(start, min(start + _CHUNK, len(clipset)))))
-            for start in progress(starts, f"evaluate {what}")
+            for start in progress(starts, f"evaluate {what} (steps of {_CHUNK} clips)")
         ]
     )
 

@@ -75,9 +75,10 @@ def extract(
         new["spec"] = clips.describe(spec)
         clips.write_table(pd.concat([keep, new]).sort_values("video"), record)
 
+    what = f"extract (steps of {videos_per_task} videos)"
     recorded = time.monotonic()
     try:
-        for names, problem in spread(_decode, tasks, compute, "extract"):
+        for names, problem in spread(_decode, tasks, compute, what):
             fresh += names
             problems += problem
             if time.monotonic() - recorded > _RECORD_EVERY:
