@@ -36,6 +36,14 @@ with leashed(sys.argv[1:], grace=0.5):
 """
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Let what a test starts heed SIGINT, which a shell makes its background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def marker() -> Iterator[str]:
     """An argument that tells a test's processes apart from all others; ends them after it."""
