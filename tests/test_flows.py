@@ -94,6 +94,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "train.py").write_text(TRAINS)
     (root / "stages").mkdir()
+    (root / "stages" / "__init__.py").touch()
     (root / "stages" / "download.py").write_text("print('download: nothing new')")
     for name, accuracy in (("lrcn", 0.9), ("convlstm", 0.8)):
         report = root / "reports" / name
