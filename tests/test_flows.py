@@ -132,10 +132,10 @@ def start(repo: Path, server: str) -> Iterator[Callable[..., subprocess.Popen[st
         return process
 
     yield start
+    for relative in psutil.process_iter(["cwd"]):
+        if relative.info["cwd"] == str(repo) and relative.pid != os.getpid():
+            relative.kill()
     for process in started:
-        if process.poll() is None:
-            for relative in family(process):
-                relative.kill()
         process.communicate()
 
 

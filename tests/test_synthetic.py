@@ -107,9 +107,17 @@ def test_a_random_split_leaks_and_a_grouped_one_does_not() -> None:
 
 
 def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(cv2.VideoWriter):
-        def write(self, image):
-            """As OpenCV does on a full disk: nothing, without a word."""
+    class Full:
+        """As OpenCV on a full disk: the file is begun, and then nothing, without a word."""
+
+        fourcc = cv2.VideoWriter.fourcc
+
+        def __init__(self, path: str, *_: object) -> None:
+            Path(path).write_bytes(b"RIFF")
+
+        def write(self, image: np.ndarray) -> None: ...
+
+        def release(self) -> None: ...
 
     monkeypatch.setattr(cv2, "VideoWriter", Full)
     with pytest.raises(OSError, match="not all frames could be written"):
