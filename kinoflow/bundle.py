@@ -124,7 +124,7 @@ def load(folder: Path | str) -> Bundle:
     """
     folder = Path(folder)
     try:
-        raw = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        raw = files.read_json(folder / DESCRIPTION)
     except FileNotFoundError:
         raise UserError(f"{folder} holds no trained model: train one with `make repro`") from None
     raw["labels"] = tuple(raw["labels"])

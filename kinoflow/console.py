@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
+from kinoflow import paths
+
 T = TypeVar("T")
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -43,7 +45,7 @@ def run(main: Callable[[], None]) -> NoReturn:
         fail(str(error))
     except FileNotFoundError as error:
         # what one stage hands to the next; anything else that is missing is a bug
-        if Path(str(error.filename)).parts[:1] not in {("work",), ("models",), ("reports",)}:
+        if not {paths.WORK, paths.MODELS, paths.REPORTS} & {*Path(str(error.filename)).parents}:
             raise
         fail(f"{error.filename} is missing: `dvc repro` makes it, with all that comes before")
     except OSError as error:

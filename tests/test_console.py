@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kinoflow import files
+from tests.conftest import ROOT
 from tests.media import footage, moving_square, write_video
 
 # a limit on file sizes stands in for a full disk: both fail in the middle of a write
@@ -88,8 +89,7 @@ def test_a_stage_without_params_is_one_line(tmp_path: Path, stage: str) -> None:
     "stage", ["split", "extract", "validate", "train lrcn", "evaluate lrcn", "package"]
 )
 def test_a_stage_without_its_input_is_one_line(tmp_path: Path, stage: str) -> None:
-    root = Path(__file__).parent.parent
-    (tmp_path / "params.yaml").write_text((root / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     done = run_stage(tmp_path, *stage.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
@@ -113,8 +113,7 @@ def test_a_stage_without_its_input_is_one_line(tmp_path: Path, stage: str) -> No
 def test_what_a_user_gets_wrong_is_one_line(
     tmp_path: Path, stage: str, changes: dict[str, str], says: str
 ) -> None:
-    root = Path(__file__).parent.parent
-    text = (root / "params.yaml").read_text()
+    text = (ROOT / "params.yaml").read_text()
     for old, new in changes.items():
         text = text.replace(old, new, 1)
     (tmp_path / "params.yaml").write_text(text)

@@ -5,8 +5,9 @@ import pytest
 from kinoflow import params
 from kinoflow.console import UserError
 from kinoflow.params import Params
+from tests.conftest import ROOT
 
-TEXT = (Path(__file__).parent.parent / "params.yaml").read_text()
+TEXT = (ROOT / "params.yaml").read_text()
 
 
 def load(tmp_path: Path, old: str, new: str) -> Params:

@@ -16,6 +16,7 @@ from kinoflow.params import Params
 from kinoflow.training import Batches, train
 from kinoflow.video import ClipSpec
 from stages.train import require_validated
+from tests.conftest import ROOT
 
 SPEC = ClipSpec(6, 16, 16)
 
@@ -95,9 +96,8 @@ t.fit(t.settings(defaults, epochs=4), Path(sys.argv[1]))
 def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
     defaults: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = Path(__file__).parent.parent
     killed = subprocess.run(
-        [sys.executable, "-c", RESUME, str(tmp_path / "killed")], cwd=root, check=False
+        [sys.executable, "-c", RESUME, str(tmp_path / "killed")], cwd=ROOT, check=False
     )
     assert killed.returncode == -signal.SIGKILL
     assert not (tmp_path / "killed" / "m").exists()
@@ -116,8 +116,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
 def test_a_checkpoint_of_other_settings_is_not_taken_up(
     defaults: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = Path(__file__).parent.parent
-    subprocess.run([sys.executable, "-c", RESUME, str(tmp_path)], cwd=root, check=False)
+    subprocess.run([sys.executable, "-c", RESUME, str(tmp_path)], cwd=ROOT, check=False)
     assert (tmp_path / "k" / "last" / "record.json").exists()
     assert len(fit(settings(defaults, epochs=3), tmp_path)) == 3
     assert "going on" not in capsys.readouterr().err
