@@ -134,7 +134,7 @@ def load(folder: Path | str) -> Bundle:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that a model's answers depend on."""
-    names = ("kinoflow", "keras", "tensorflow", "numpy", "opencv-python-headless")
+    names = ("kinoflow", "keras", "tensorflow", "numpy", "opencv-python-headless", "av")
     return {name: importlib.metadata.version(name) for name in names}
 
 

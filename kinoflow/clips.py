@@ -20,7 +20,7 @@ COLUMNS = {
 
 
 def describe(spec: ClipSpec) -> str:
-    """All that a clip's pixels depend on beside the video: 16x64x64 opencv-5.0.0."""
+    """All that a clip's pixels depend on beside the video: 16x64x64 pyav-18.1.0 opencv-5.0.0."""
     return f"{spec.frames}x{spec.height}x{spec.width} {decoder_version()}"
 
 
@@ -55,26 +55,18 @@ def decode(video: Path, spec: ClipSpec, target: Path) -> None:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The clips of some videos, in order, read on demand or held in memory."""
+    """The clips of some videos, in order, read on demand."""
 
     folder: Path
     videos: tuple[str, ...]
     labels: NDArray[np.int64]  # (N,) class indices
-    held: Frames | None = None  # uint8 (N, T, H, W, 3)
 
     def __len__(self) -> int:
         return len(self.videos)
 
     def read(self, rows: NDArray[np.int64]) -> Frames:
         """The clips of these rows: uint8 (B, T, H, W, 3)."""
-        if self.held is not None:
-            return self.held[rows]
         return np.stack([np.load(clip_path(self.folder, self.videos[row])) for row in rows])
-
-    def hold(self) -> "ClipSet":
-        """The same set with all its clips in memory."""
-        held = self.read(np.arange(len(self)))
-        return ClipSet(self.folder, self.videos, self.labels, held)
 
 
 def split_table() -> pd.DataFrame:
@@ -92,13 +84,8 @@ def fingerprint() -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def load_sets(
-    sides: tuple[str, ...], spec: ClipSpec, memory_gb: float
-) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
-    """The labels, in alphabetical order, and the set of each side of the split.
-
-    Clips are held in memory where those of all `sides` take less than `memory_gb`.
-    """
+def load_sets(sides: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
+    """The labels, in alphabetical order, and the set of each side of the split."""
     table = split_table()
     labels = tuple(sorted(table["label"].unique()))
     numbers = table["label"].map({label: number for number, label in enumerate(labels)})
@@ -110,7 +97,4 @@ def load_sets(
         )
         for side in sides
     }
-    size = sum(len(found) for found in sets.values()) * int(np.prod(spec.shape))
-    if size <= memory_gb * 1e9:
-        sets = {side: found.hold() for side, found in sets.items()}
     return labels, sets

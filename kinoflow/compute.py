@@ -1,9 +1,11 @@
-"""Spread decoding over processes: a local Dask cluster, or one that is already running."""
+"""Spread decoding over processes: on this machine, or on a Dask cluster that is already running."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from kinoflow import bounded
+from kinoflow.bounded import Bounds, OutOfBoundsError
 from kinoflow.console import UserError, progress
 from kinoflow.params import Compute
 
@@ -12,12 +14,21 @@ Result = TypeVar("Result")
 
 
 def spread(
-    function: Callable[[Task], Result], tasks: Sequence[Task], compute: Compute, what: str
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    compute: Compute,
+    what: str,
+    *,
+    failed: Callable[[Task, str], Result] | None = None,
 ) -> Iterator[Result]:
     """Yield `function(task)` for every task, in the order in which they finish.
 
-    Progress is shown under the name `what`. Raises UserError if the scheduler at
-    `compute.dask_address` does not answer, and what `function` raises.
+    Each runs in a process of its own within the bounds of `compute`. One that exceeds them, or
+    kills its process, gives `failed(task, reason)`, or OutOfBoundsError where there is no
+    `failed`. Progress is shown under the name `what`.
+
+    Raises UserError if the scheduler at `compute.dask_address` does not answer, and what
+    `function` raises.
     """
     if not tasks:
         return
@@ -34,17 +45,52 @@ def spread(
             ) from None
         cluster = None
     else:
-        workers = min(compute.workers or os.cpu_count() or 1, len(tasks))
+        # threads suffice, since every task has a process of its own
         cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=40
+            n_workers=1,
+            threads_per_worker=min(compute.workers or os.cpu_count() or 1, len(tasks)),
+            processes=False,
+            # its own pages listen, if they must, on this machine alone
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            silence_logs=40,
         )
         client = Client(cluster)
-    try:
-        futures = client.map(function, tasks, pure=False)
-        for future in progress(as_completed(futures), what, total=len(tasks)):
-            yield future.result()
+    steps = [
+        tasks[start : start + compute.videos_per_task]
+        for start in range(0, len(tasks), compute.videos_per_task)
+    ]
+    bounds = Bounds(compute.timeout_s, compute.memory_mb)
+
+    def results() -> Iterator[Result]:
+        for future in as_completed(
+            client.map(_run, steps, function=function, bounds=bounds, failed=failed, pure=False)
+        ):
+            yield from future.result()
             future.release()
+
+    try:
+        yield from progress(results(), what, total=len(tasks))
     finally:
         client.close()
         if cluster is not None:
             cluster.close()
+            bounded.close()
+
+
+def _run(
+    tasks: Sequence[Task],
+    function: Callable[[Task], Result],
+    bounds: Bounds,
+    failed: Callable[[Task, str], Result] | None,
+) -> list[Result]:
+    """One step of a Dask worker."""
+    results = []
+    for task in tasks:
+        try:
+            results.append(bounded.bounded(function, task, bounds))
+        except OutOfBoundsError as problem:
+            if failed is None:
+                raise
+            results.append(failed(task, str(problem)))
+    return results

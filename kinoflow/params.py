@@ -64,10 +64,6 @@ class Split(_Section):
         return self
 
 
-class Extract(_Section):
-    videos_per_task: Count
-
-
 class Augment(_Section):
     flip: bool
     brightness: Annotated[float, Field(ge=0, lt=1)]
@@ -132,6 +128,7 @@ class Serving(_Section):
     max_upload_mb: Annotated[float, Field(gt=0)]
     timeout_s: Annotated[float, Field(gt=0)]
     max_concurrency: Count
+    memory_mb: Annotated[int, Field(ge=64)]
     gpu: bool
     check_videos: Count
 
@@ -150,7 +147,9 @@ class Retrain(_Section):
 
 class Compute(_Section):
     workers: Annotated[int, Field(ge=0)]
-    memory_gb: Annotated[float, Field(gt=0)]
+    videos_per_task: Count
+    timeout_s: Annotated[float, Field(gt=0)]
+    memory_mb: Annotated[int, Field(ge=64)]
     dask_address: str | None = None
 
 
@@ -160,7 +159,6 @@ class Params(_Section):
     catalog: Catalog
     split: Split
     clip: ClipSpec
-    extract: Extract
     augment: Augment
     training: Training
     candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]

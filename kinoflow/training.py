@@ -98,8 +98,7 @@ class Batches(keras.utils.PyDataset):
     def __init__(
         self, clipset: ClipSet, classes: int, frames: int, batch_size: int, seed: int | None = None
     ) -> None:
-        # threads read ahead only where reading means the disk
-        super().__init__(workers=1 if clipset.held is not None else 4, max_queue_size=8)
+        super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
         self.clipset = clipset
         self.one_hot = np.eye(classes, dtype=np.float32)
         self.frames = frames

@@ -1,22 +1,26 @@
-"""The one decoder: training, evaluation, the command line and the service read videos here."""
+"""The one decoder: training, evaluation, the command line and the service read videos here.
 
-import math
-import os
+Files are decoded by FFmpeg through PyAV: it says which frames are damaged and goes on behind
+them, reads AV1, and converts interlaced frames, which OpenCV leaves unconverted without saying
+so. Cameras are OpenCV's.
+"""
+
+import errno
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, cast
 
+import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 Frames = NDArray[np.uint8]
-
-# Headers are wrong by a frame or two in nearly every AVI of the field, mostly claiming too many.
-_HEADER_ERROR = 2
 
 
 class UnreadableVideo(Exception):
@@ -53,7 +57,7 @@ class VideoInfo:
     seconds: float  # frames / fps; 0 where fps is 0
     width: int  # pixels, after rotation
     height: int  # pixels, after rotation
-    codec: str  # four characters, as the container names it
+    codec: str  # as FFmpeg names it: mpeg4, h264, av1
 
 
 def probe(path: Path | str) -> VideoInfo:
@@ -61,22 +65,21 @@ def probe(path: Path | str) -> VideoInfo:
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
     """
-    with _opened(path) as capture:
-        decoded, first = capture.read()
-        if not decoded:
-            raise UnreadableVideo(_no_frame(capture))
-        frames = 1
-        while capture.grab():
+    frames, size = 0, (0, 0)
+    with _opened(path) as video:
+        for frame in _decoded(video):
+            if not frames:
+                width, height = frame.width, frame.height
+                size = (height, width) if frame.rotation % 180 else (width, height)
             frames += 1
-        fps = capture.get(cv2.CAP_PROP_FPS)
-        fps = fps if math.isfinite(fps) and fps > 0 else 0.0
+        fps = float(video.average_rate or 0)
         return VideoInfo(
             frames=frames,
             fps=round(fps, 3),
             seconds=round(frames / fps, 3) if fps else 0.0,
-            width=first.shape[1],
-            height=first.shape[0],
-            codec=_codec(capture),
+            width=size[0],
+            height=size[1],
+            codec=video.codec_context.codec.canonical_name,
         )
 
 
@@ -89,13 +92,13 @@ def sample(path: Path | str, spec: ClipSpec) -> Frames:
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
 
-    One pass almost always suffices: frames are grabbed in order, which is exact where seeking
-    is not, and only those are converted that would be wanted if the header were right or wrong
-    by up to two frames. A header further off costs a second pass.
+    Frames are decoded in order to the end, which is exact where seeking is not, and only those
+    that are wanted are converted. Where the header claims another number of frames than there
+    are, that takes a second pass.
     """
-    frames, total = _decode(path, spec)
+    total, frames = _decode(path, spec, None)
     if not frames.keys() >= set(frame_indices(total, spec.frames).tolist()):
-        frames, total = _decode(path, spec, total)
+        total, frames = _decode(path, spec, total)
     return np.stack([frames[index] for index in frame_indices(total, spec.frames).tolist()])
 
 
@@ -108,15 +111,10 @@ def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Itera
     Raises UnreadableVideo for a source that does not open or gives no frame.
     """
     window: deque[Frames] = deque(maxlen=spec.frames)
-    seen = 0
-    with _opened(source) as capture:
-        while capture.grab():
-            window.append(_retrieve(capture, spec))
-            seen += 1
-            if len(window) == spec.frames and (seen - spec.frames) % every == 0:
-                yield np.stack(window)
-        if not seen:
-            raise UnreadableVideo(_no_frame(capture))
+    for seen, frame in enumerate(_pictures(source), start=1):
+        window.append(_resized(frame, spec))
+        if len(window) == spec.frames and (seen - spec.frames) % every == 0:
+            yield np.stack(window)
 
 
 def frame_indices(available: int, wanted: int) -> NDArray[np.int64]:
@@ -131,70 +129,116 @@ def frame_indices(available: int, wanted: int) -> NDArray[np.int64]:
 
 def decoder_version() -> str:
     """What sampled pixels depend on beside the file and the spec."""
-    return f"opencv-{cv2.__version__}"
+    return f"pyav-{av.__version__} opencv-{cv2.__version__}"
 
 
-def _decode(
-    path: Path | str, spec: ClipSpec, total: int | None = None
-) -> tuple[dict[int, Frames], int]:
-    """Decode all of a video and keep the frames to sample if it holds `total` frames.
+def _decode(path: Path | str, spec: ClipSpec, total: int | None) -> tuple[int, dict[int, Frames]]:
+    """Decode all of a video, keeping the frames to sample from one of `total` frames.
 
-    Without `total`: all that could be wanted with a header that is right or nearly so. Returns
-    the kept frames by index, and how many frames there are.
+    Without `total`, the number that the header claims. Returns how many frames there are, and
+    those kept by their index.
     """
     kept: dict[int, Frames] = {}
-    index = 0
-    with _opened(path) as capture:
-        if total is None:
-            claimed = max(1, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-            totals = range(max(1, claimed - _HEADER_ERROR), claimed + 1)
-        else:
-            totals = range(total, total + 1)
-        wanted = {i for count in totals for i in frame_indices(count, spec.frames).tolist()}
-        while capture.grab():
+    count = 0
+    with _opened(path) as video:
+        wanted = set(frame_indices(total or _claimed(video), spec.frames).tolist())
+        converter = VideoReformatter()
+        for index, frame in enumerate(_decoded(video)):
             if index in wanted:
-                kept[index] = _retrieve(capture, spec)
-            index += 1
-        if index == 0:
-            raise UnreadableVideo(_no_frame(capture))
-    return kept, index
-
-
-def _retrieve(capture: cv2.VideoCapture, spec: ClipSpec) -> Frames:
-    decoded, frame = capture.retrieve()
-    if not decoded:
-        raise UnreadableVideo("a frame is damaged and cannot be decoded")
-    if frame.shape[:2] != (spec.height, spec.width):
-        frame = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+                kept[index] = _resized(_pixels(frame, converter), spec)
+            count = index + 1
+    return count, kept
 
 
 @contextmanager
-def _opened(source: Path | str | int) -> Iterator[cv2.VideoCapture]:
+def _opened(source: Path | str) -> Iterator[av.VideoStream]:
+    """The first video stream of a file or URL."""
     if isinstance(source, Path):
         if not source.is_file():
             raise UnreadableVideo("there is no such file")
         if source.stat().st_size == 0:
             raise UnreadableVideo("the file is empty")
-    # its warnings repeat, less clearly, what the reasons given here say
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    name = source if isinstance(source, int) else str(source)
-    capture = cv2.VideoCapture(name)
+        # from the root, since FFmpeg takes what comes before a colon for a protocol
+        source = str(source.absolute())
+    # what it logs repeats, less clearly, what the reasons given here say
+    av.logging.set_level(av.logging.PANIC)
     try:
-        if not capture.isOpened():
-            raise UnreadableVideo("it is no video, or one in a format that cannot be opened")
-        capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
-        yield capture
+        container = av.open(source, metadata_errors="replace")
+    except av.FFmpegError:
+        raise UnreadableVideo("it is no video, or one in a format that cannot be opened") from None
+    with container:
+        if not container.streams.video:
+            raise UnreadableVideo("it has no picture, only sound")
+        video = container.streams.video[0]
+        # processes that decode side by side are faster than threads that wait for each other,
+        # and how a damaged file decodes does not depend on the number of threads
+        video.codec_context.thread_count = 1
+        yield video
+
+
+def _decoded(video: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Decode to the end, passing over what is damaged.
+
+    Raises UnreadableVideo if there is no frame at all.
+    """
+    none = True
+    packets = cast(InputContainer, video.container).demux(video)
+    while True:
+        try:
+            frames = next(packets).decode()
+        except StopIteration:
+            break
+        except av.FFmpegError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError from None
+            continue
+        for frame in frames:
+            none = False
+            yield frame
+    if none:
+        name = video.codec_context.codec.canonical_name
+        raise UnreadableVideo(f"it opens, but no frame can be decoded (codec {name})")
+
+
+def _pictures(source: Path | str | int) -> Iterator[Frames]:
+    """Every frame of a file, a URL or a camera, uint8 RGB (H, W, 3)."""
+    if not isinstance(source, int):
+        with _opened(source) as video:
+            converter = VideoReformatter()
+            for frame in _decoded(video):
+                yield _pixels(frame, converter)
+        return
+    camera = cv2.VideoCapture(source)
+    try:
+        if not camera.isOpened():
+            raise UnreadableVideo(f"there is no camera {source}")
+        while True:
+            decoded, picture = camera.read()
+            if not decoded:
+                return
+            yield np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
     finally:
-        capture.release()
+        camera.release()
 
 
-def _no_frame(capture: cv2.VideoCapture) -> str:
-    return f"it opens, but no frame can be decoded (codec {_codec(capture)})"
+def _pixels(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
+    """A decoded frame as uint8 RGB (H, W, 3), the way up that its rotation asks for.
+
+    One converter for all frames of a video saves most of the time that converting takes.
+    """
+    pixels = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90), dtype=np.uint8)
 
 
-def _codec(capture: cv2.VideoCapture) -> str:
-    fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
-    text = fourcc.to_bytes(4, "little").decode("latin-1").strip("\0 ")
-    return text if text.isprintable() and text else "unknown"
+def _resized(frame: Frames, spec: ClipSpec) -> Frames:
+    # area interpolation leaves a frame of the right size as it is
+    small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
+def _claimed(video: av.VideoStream) -> int:
+    """How many frames there are by the header, which is often wrong by one or two; at least 1."""
+    if video.frames:
+        return max(1, video.frames)
+    seconds = (cast(InputContainer, video.container).duration or 0) / av.time_base
+    return max(1, round(seconds * float(video.average_rate or 0)))

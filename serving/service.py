@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import bentoml
@@ -12,10 +13,13 @@ from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse
 
 from kinoflow import bundle, console
+from kinoflow.bounded import Bounds, OutOfBoundsError, bounded
 from kinoflow.video import UnreadableVideo, sample
 from serving.privacy import OwnPagesOnly
 from serving.settings import ROOT, SETTINGS
 from serving.uploads import Refusal, Upload, on_disk
+
+_DECODING = Bounds(SETTINGS.timeout_s, SETTINGS.memory_mb)
 
 
 class Guess(BaseModel):
@@ -82,7 +86,7 @@ class Kinoflow:
         try:
             with on_disk(video) as path:
                 return self._answer(path)
-        except UnreadableVideo as problem:
+        except (UnreadableVideo, OutOfBoundsError) as problem:
             refusal = Refusal(400, f"the upload cannot be read as a video: {problem}")
         except Refusal as raised:
             refusal = raised
@@ -90,7 +94,8 @@ class Kinoflow:
 
     def _answer(self, path: Path) -> Answer:
         started = time.perf_counter()
-        clip = sample(path, self.bundle.clip)
+        # elsewhere, since an upload that crashes the decoder must not take the service along
+        clip = bounded(partial(sample, spec=self.bundle.clip), path, _DECODING)
         decoded = time.perf_counter()
         with self.turn:
             begun = time.perf_counter()

@@ -17,6 +17,7 @@ class Settings:
     max_upload_mb: float = 200
     timeout_s: float = 60
     max_concurrency: int = 8
+    memory_mb: int = 2048
 
 
 def load(path: Path = ROOT / "serving.json") -> Settings:

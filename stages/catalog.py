@@ -68,7 +68,7 @@ def examine(
         probed = before.drop_duplicates("md5").set_index("md5")[_PROBED].to_dict("index")
     new = table[~table["md5"].isin(probed.keys())].drop_duplicates("md5")
     tasks = [(md5, data / video) for md5, video in zip(new["md5"], new["video"], strict=True)]
-    probed |= dict(spread(_examine_one, tasks, compute, "catalog"))
+    probed |= dict(spread(_examine_one, tasks, compute, "catalog", failed=_unreadable))
     known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
     return pd.concat([table, known], axis="columns").astype(catalog.COLUMNS)
 
@@ -94,9 +94,13 @@ def _examine_one(task: tuple[str, Path]) -> tuple[str, dict[str, object]]:
     try:
         info = vars(probe(path))
     except UnreadableVideo as problem:
-        empty = dict.fromkeys(("frames", "fps", "seconds", "width", "height"), pd.NA)
-        return md5, {**empty, "codec": "", "readable": False, "problem": str(problem)}
+        return _unreadable(task, str(problem))
     return md5, {**info, "readable": True, "problem": ""}
+
+
+def _unreadable(task: tuple[str, Path], problem: str) -> tuple[str, dict[str, object]]:
+    empty = dict.fromkeys(("frames", "fps", "seconds", "width", "height"), pd.NA)
+    return task[0], {**empty, "codec": "", "readable": False, "problem": problem}
 
 
 def main() -> None:

@@ -119,7 +119,7 @@ def main() -> None:
     params = parameters.load()
     params.candidate(name)
     model = bundle.load(paths.bundle(name))
-    labels, sets = clips.load_sets(("val", "test"), params.clip, params.compute.memory_gb)
+    labels, sets = clips.load_sets(("val", "test"))
     if labels != model.labels:
         raise UserError(f"{name} was trained for other classes: train it again")
     groups = clips.split_table().set_index("video")["group"]

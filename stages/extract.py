@@ -19,10 +19,12 @@ _RECORD_EVERY = 5.0
 
 @dataclass(frozen=True)
 class _Task:
-    """Videos for one worker, by path and where their clip goes."""
+    """A video to decode, and where its clip goes."""
 
+    video: str
+    path: Path
+    target: Path
     spec: ClipSpec
-    videos: tuple[tuple[str, Path, Path], ...]
 
 
 def missing(table: pd.DataFrame, store: Path, done: pd.DataFrame, spec: ClipSpec) -> pd.DataFrame:
@@ -44,7 +46,6 @@ def extract(
     record: Path,
     spec: ClipSpec,
     compute: Compute,
-    videos_per_task: int = 8,
 ) -> int:
     """Bring the store in line with the catalog; return how many videos were decoded.
 
@@ -60,12 +61,10 @@ def extract(
     keep = done[done["video"].isin(set(wanted["video"]) - set(todo["video"]))]
     _delete_others(store, {clips.clip_path(store, video) for video in wanted["video"]})
 
-    rows = [
-        (video, data / video, clips.clip_path(store, video)) for video in todo["video"].tolist()
-    ]
+    # absolute, since the workers of a cluster may run in another folder
     tasks = [
-        _Task(spec, tuple(rows[start : start + videos_per_task]))
-        for start in range(0, len(rows), videos_per_task)
+        _Task(video, (data / video).absolute(), clips.clip_path(store, video).absolute(), spec)
+        for video in todo["video"].tolist()
     ]
     fresh: list[str] = []
     problems: list[str] = []
@@ -75,12 +74,13 @@ def extract(
         new["spec"] = clips.describe(spec)
         clips.write_table(pd.concat([keep, new]).sort_values("video"), record)
 
-    what = f"extract (steps of {videos_per_task} videos)"
     recorded = time.monotonic()
     try:
-        for names, problem in spread(_decode, tasks, compute, what):
-            fresh += names
-            problems += problem
+        for video, problem in spread(_decode, tasks, compute, "extract", failed=_failed):
+            if problem:
+                problems.append(f"{video} ({problem})")
+            else:
+                fresh.append(video)
             if time.monotonic() - recorded > _RECORD_EVERY:
                 write()
                 recorded = time.monotonic()
@@ -94,17 +94,17 @@ def extract(
     return len(fresh)
 
 
-def _decode(task: _Task) -> tuple[list[str], list[str]]:
-    """Decode and store; return the videos done, and those not done with the reason."""
-    done, problems = [], []
-    for name, video, target in task.videos:
-        try:
-            clips.decode(video, task.spec, target)
-        except UnreadableVideo as problem:
-            problems.append(f"{name} ({problem})")
-        else:
-            done.append(name)
-    return done, problems
+def _decode(task: _Task) -> tuple[str, str]:
+    """Decode and store; return the video and what is wrong with it, if anything is."""
+    try:
+        clips.decode(task.path, task.spec, task.target)
+    except UnreadableVideo as problem:
+        return _failed(task, str(problem))
+    return task.video, ""
+
+
+def _failed(task: _Task, problem: str) -> tuple[str, str]:
+    return task.video, problem
 
 
 def _delete_others(store: Path, keep: set[Path]) -> None:
@@ -123,7 +123,6 @@ def main() -> None:
         paths.CLIPS_TABLE,
         params.clip,
         params.compute,
-        params.extract.videos_per_task,
     )
     total = int(table["readable"].sum())
     print(f"extract: {decoded} videos decoded, {total} clips of {clips.describe(params.clip)}")

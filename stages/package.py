@@ -28,7 +28,7 @@ from kinoflow.params import Serving
 
 # what the service imports: a change elsewhere in the library makes no other Bento
 _LIBRARY = ("__init__", "bundle", "console", "files", "models", "params", "paths", "video")
-_SETTINGS = {"top_k", "max_upload_mb", "timeout_s", "max_concurrency"}
+_SETTINGS = {"top_k", "max_upload_mb", "timeout_s", "max_concurrency", "memory_mb"}
 
 # the answers are float32, and evaluation computed them in larger batches
 _TOLERANCE = 1e-5
@@ -67,7 +67,15 @@ def requirements(gpu: bool) -> list[str]:
     here; those that are not stay without a pin.
     """
     tensorflow = "tensorflow[and-cuda]" if gpu else "tensorflow"
-    wanted = [tensorflow, "keras", "numpy", "opencv-python-headless", "bentoml"]
+    wanted = [
+        tensorflow,
+        "keras",
+        "numpy",
+        "opencv-python-headless",
+        "av",
+        "cloudpickle",
+        "bentoml",
+    ]
     pins: dict[str, str] = {}
     visited = set()
     while wanted:

@@ -31,7 +31,7 @@ def main() -> None:
     with silenced_stderr():
         from kinoflow.training import train
 
-    labels, sets = clips.load_sets(("train", "val"), params.clip, params.compute.memory_gb)
+    labels, sets = clips.load_sets(("train", "val"))
     curves = paths.training(name)
     seconds = train(
         name,

@@ -18,7 +18,7 @@ from kinoflow.video import ClipSpec
 from tests.conftest import ROOT
 from tests.media import footage
 
-SLIM = {"bentoml", "tensorflow", "keras", "numpy", "opencv-python-headless"}
+SLIM = {"bentoml", "tensorflow", "keras", "numpy", "opencv-python-headless", "av", "cloudpickle"}
 # what a Bento must do without, by the names of packages and of modules
 TOO_MUCH = {
     "pandas", "scikit-learn", "sklearn", "scipy", "matplotlib", "dvc", "dvclive", "prefect",

@@ -97,7 +97,7 @@ def test_known_files_are_not_decoded_again(
     write_video(tmp_path / "A" / "new.avi", moving_square(5))
     decoded: list[str] = []
 
-    def count(function: object, tasks: list, *_: object) -> list:
+    def count(function: object, tasks: list, *_: object, failed: object) -> list:
         decoded.extend(path.name for _, path in tasks)
         return [stage._examine_one(task) for task in tasks]
 

@@ -31,7 +31,8 @@ def run(tmp_path: Path, data: Path, defaults: Params):
     def extract_all(spec: ClipSpec = SPEC, table: pd.DataFrame | None = None) -> int:
         table = catalog_of(data) if table is None else table
         store, record = tmp_path / "clips", tmp_path / "clips.csv"
-        return extract.extract(table, data, store, record, spec, defaults.compute, 2)
+        compute = defaults.compute.model_copy(update={"videos_per_task": 2})
+        return extract.extract(table, data, store, record, spec, compute)
 
     return extract_all
 

@@ -1,6 +1,7 @@
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,21 @@ from tests.conftest import ROOT
 SPEC = ClipSpec(6, 16, 16)
 
 
-def moving(count: int, seed: int) -> ClipSet:
+def moving(folder: Path, count: int, seed: int) -> ClipSet:
     """Clips of a bright bar that moves right (class 0) or left (class 1)."""
     rng = np.random.default_rng(seed)
-    held = rng.integers(0, 60, (count, *SPEC.shape), dtype=np.uint8)
+    drawn = rng.integers(0, 60, (count, *SPEC.shape), dtype=np.uint8)
     labels = np.arange(count) % 2
-    for clip, label in zip(held, labels, strict=True):
+    videos = tuple(f"{seed}-{number}.avi" for number in range(count))
+    for clip, label in zip(drawn, labels, strict=True):
         start = rng.integers(0, 4)
         for frame in range(6):
             left = start + 2 * (frame if label == 0 else 5 - frame)
             clip[frame, :, left : left + 2] = 255
-    return ClipSet(Path(), tuple(f"{k}.avi" for k in range(count)), labels, held)
+    folder.mkdir(parents=True, exist_ok=True)
+    for video, clip in zip(videos, drawn, strict=True):
+        np.save(folder / f"{video}.npy", clip)
+    return ClipSet(folder, videos, labels)
 
 
 def settings(defaults: Params, candidate: dict[str, Any] | None = None, **training: Any) -> Params:
@@ -44,7 +49,8 @@ def settings(defaults: Params, candidate: dict[str, Any] | None = None, **traini
 
 
 def fit(params: Params, folder: Path, **sets: ClipSet) -> pd.DataFrame:
-    sets = {"train": moving(32, 0), "val": moving(16, 1), **sets}
+    clips = folder / "clips"
+    sets = {"train": moving(clips, 32, 0), "val": moving(clips, 16, 1), **sets}
     train("a", params, ("right", "left"), sets, "data", folder / "m", folder / "c", folder / "k")
     return pd.read_csv(folder / "m" / "history.csv")
 
@@ -55,9 +61,9 @@ def test_a_model_of_time_learns_what_only_time_tells(defaults: Params, tmp_path:
     history = fit(params, tmp_path)
     assert history["val_accuracy"].max() > 0.9
     loaded = bundle.load(tmp_path / "m")
-    test = moving(20, 2)
-    assert test.held is not None
-    assert (loaded.predict(test.held).argmax(axis=1) == test.labels).mean() > 0.9
+    test = moving(tmp_path, 20, 2)
+    answers = loaded.predict(test.read(np.arange(20)))
+    assert (answers.argmax(axis=1) == test.labels).mean() > 0.9
     kept = loaded.description.metrics
     assert kept["epoch"] == history["val_loss"].argmin() + 1
     assert kept["val_loss"] == pytest.approx(history["val_loss"].min())
@@ -126,10 +132,8 @@ def test_early_stopping_waits_for_patience_and_keeps_the_best(
     defaults: Params, tmp_path: Path
 ) -> None:
     # labels that cannot be learned: validation does not improve for long
-    noise = moving(32, 3)
-    noise = ClipSet(
-        Path(), noise.videos, np.random.default_rng(0).permutation(noise.labels), noise.held
-    )
+    noise = moving(tmp_path, 32, 3)
+    noise = replace(noise, labels=np.random.default_rng(0).permutation(noise.labels))
     params = settings(defaults, epochs=40, patience=2, learning_rate=0.01)
     history = fit(params, tmp_path, train=noise)
     assert len(history) < 40
@@ -142,36 +146,22 @@ def test_divergence_is_one_line(defaults: Params, tmp_path: Path) -> None:
         fit(params, tmp_path)
 
 
-def test_batches_come_from_disk_as_from_memory(tmp_path: Path) -> None:
-    held = moving(10, 0)
-    assert held.held is not None
-    for video, clip in zip(held.videos, held.held, strict=True):
-        np.save(tmp_path / f"{video}.npy", clip)
-    stored = ClipSet(tmp_path, held.videos, held.labels)
-    assert stored.hold().held is not None
-    for one, other in zip(Batches(held, 2, 4, 4, 7), Batches(stored, 2, 4, 4, 7), strict=True):
-        np.testing.assert_array_equal(one[0], other[0])
-        np.testing.assert_array_equal(one[1], other[1])
-
-
-def test_an_epoch_shows_every_clip_once_in_a_new_order() -> None:
-    clipset = moving(10, 0)
+def test_an_epoch_shows_every_clip_once_in_a_new_order(tmp_path: Path) -> None:
+    clipset = moving(tmp_path, 10, 0)
     batches = Batches(clipset, 2, 6, 4, 7)
     first = batches.order.copy()
     shown = np.concatenate([batches[k][0] for k in range(len(batches))])
-    assert clipset.held is not None
-    np.testing.assert_array_equal(shown, clipset.held[first])
+    np.testing.assert_array_equal(shown, clipset.read(first))
     batches.on_epoch_end()
     assert sorted(batches.order) == sorted(first)
     assert list(batches.order) != list(first)
 
 
-def test_fewer_frames_come_in_order_from_the_whole_clip() -> None:
-    clipset = moving(8, 0)
-    numbered = np.broadcast_to(
-        np.arange(6, dtype=np.uint8)[None, :, None, None, None], (8, *SPEC.shape)
-    )
-    clipset = ClipSet(Path(), clipset.videos, clipset.labels, numbered)
+def test_fewer_frames_come_in_order_from_the_whole_clip(tmp_path: Path) -> None:
+    clipset = moving(tmp_path, 8, 0)
+    numbered = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None], SPEC.shape)
+    for video in clipset.videos:
+        np.save(tmp_path / f"{video}.npy", numbered)
     frames = np.concatenate([b[:, :, 0, 0, 0] for b, _ in Batches(clipset, 2, 3, 4, seed=1)])
     assert {tuple(row) for row in frames // 2} == {(0, 1, 2)}
     assert len({tuple(row) for row in frames}) > 1

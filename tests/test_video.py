@@ -32,25 +32,16 @@ def test_sampling_equals_decoding_everything_and_picking(tmp_path: Path, frames:
     np.testing.assert_array_equal(sample(path, SPEC), picked)
 
 
-@pytest.mark.parametrize("claimed", [1, 35, 38, 39, 41, 42, 60, 100000, -5])
-def test_a_lying_header_changes_nothing(
-    tmp_path: Path, claimed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("claimed", [1, 35, 39, 41, 60, 100000])
+def test_a_lying_header_changes_nothing(tmp_path: Path, claimed: int) -> None:
     path = write_video(tmp_path / "a.avi", moving_square(40))
     honest = sample(path, SPEC)
-
-    class Lying:
-        def __init__(self, name: str) -> None:
-            self.capture = cv2_capture(name)
-
-        def get(self, what: int) -> float:
-            return claimed if what == cv2.CAP_PROP_FRAME_COUNT else self.capture.get(what)
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.capture, name)
-
-    cv2_capture = cv2.VideoCapture
-    monkeypatch.setattr(cv2, "VideoCapture", Lying)
+    content = path.read_bytes()
+    stream = content.index(b"strh") + 8
+    length = stream + 32  # where an AVI says how many frames its stream has
+    assert content[length : length + 4] == (40).to_bytes(4, "little")
+    lying = content[:length] + claimed.to_bytes(4, "little") + content[length + 4 :]
+    path.write_bytes(lying)
     np.testing.assert_array_equal(sample(path, SPEC), honest)
 
 
@@ -85,7 +76,7 @@ def test_indices_cover_the_whole_length_evenly(available: int, wanted: int) -> N
 def test_probe_counts_frames(tmp_path: Path) -> None:
     info = probe(write_video(tmp_path / "a.avi", moving_square(37), fps=12.5))
     assert (info.frames, info.fps, info.seconds) == (37, 12.5, 2.96)
-    assert (info.width, info.height, info.codec) == (64, 48, "MJPG")
+    assert (info.width, info.height, info.codec) == (64, 48, "mjpeg")
 
 
 @pytest.mark.parametrize(
@@ -108,25 +99,6 @@ def test_stream_gives_the_latest_frames(tmp_path: Path) -> None:
     assert len(clips) == 3
     for number, clip in enumerate(clips):
         np.testing.assert_array_equal(clip, everything[number * 5 : number * 5 + 8])
-
-
-def test_odd_real_files_are_sampled_rightly_or_refused(real_data: Path) -> None:
-    refused = {}
-    for path in sorted((real_data / "odd-videos").iterdir()):
-        try:
-            clip = sample(path, SPEC)
-        except UnreadableVideo as problem:
-            refused[path.name] = str(problem)
-            continue
-        everything = decode_all(path, SPEC)
-        np.testing.assert_array_equal(clip, everything[frame_indices(len(everything), 8)])
-    assert list(refused) == ["av1_video.mkv"]
-    assert "no frame can be decoded" in refused["av1_video.mkv"]
-
-
-def test_rotation_is_applied(real_data: Path) -> None:
-    upright = probe(real_data / "odd-videos" / "video_90.mov")
-    assert (upright.width, upright.height) == (320, 568)
 
 
 def test_real_clips_are_sampled_as_if_all_frames_were_decoded(real_data: Path) -> None:

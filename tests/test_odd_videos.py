@@ -1,0 +1,119 @@
+"""Awkward files, judged by ffmpeg's own frames: sampled rightly, or refused with a reason."""
+
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from kinoflow.bounded import Bounds, OutOfBoundsError, bounded
+from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, sample
+
+BOUNDS = Bounds(seconds=20, memory_mb=512)
+
+
+def ffmpeg(*arguments: object) -> bytes:
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def frames_by_ffmpeg(path: Path, height: int, width: int) -> Frames:
+    """Every frame that ffmpeg decodes, none doubled or dropped to keep a rate: (T, H, W, 3)."""
+    raw = ffmpeg("-i", path, "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-")
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
+
+
+def agrees_with_ffmpeg(path: Path) -> None:
+    info = probe(path)
+    expected = frames_by_ffmpeg(path, info.height, info.width)
+    assert info.frames == len(expected)
+    clip = sample(path, ClipSpec(8, info.height, info.width))
+    difference = np.abs(clip.astype(int) - expected[frame_indices(len(expected), 8)])
+    # chroma is interpolated in more than one way, most visibly between interlaced lines
+    assert (difference.mean(axis=(1, 2, 3)) < 3).all()
+
+
+SOURCE = ("-f", "lavfi", "-i", "testsrc2=size=96x64:rate=10:duration=3")
+INTERLACED = ("-flags", "+ildct+ilme")
+H264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-bf", "2", "-g", "12")
+HDR = "setparams=color_primaries=bt2020:color_trc=smpte2084:colorspace=bt2020nc"
+# name -> arguments that make it
+MADE = {
+    "b_frames.mp4": (*SOURCE, *H264),
+    "packed.avi": (*SOURCE, "-c:v", "mpeg4", "-bf", "2", "-vtag", "XVID"),
+    "variable_rate.mp4": (
+        *SOURCE,
+        "-vf",
+        "select='not(mod(n,3))+gt(n,20)'",
+        "-fps_mode",
+        "vfr",
+        *H264,
+    ),
+    "odd_size.mkv": (*SOURCE, "-vf", "crop=95:63", "-c:v", "ffv1"),
+    "bt709.mp4": (*SOURCE, *H264, "-colorspace", "bt709", "-color_range", "tv"),
+    "full_range.mp4": (*SOURCE, "-vf", "format=yuvj420p", "-c:v", "mjpeg", "-q:v", "2"),
+    "ten_bit.webm": (*SOURCE, "-c:v", "libvpx-vp9", "-pix_fmt", "yuv420p10le"),
+    "hdr.mkv": (*SOURCE, "-vf", f"format=yuv420p12le,{HDR}", "-c:v", "ffv1"),
+    # a picture without colours: ffmpeg itself converts those of interlaced lines in two ways
+    "interlaced.mpg": (*SOURCE, "-vf", "hue=s=0", "-c:v", "mpeg2video", "-r", "25", *INTERLACED),
+    "av1.mkv": (*SOURCE, "-c:v", "libsvtav1"),
+    "still.gif": (*SOURCE, "-frames:v", "1"),
+    "moving.gif": SOURCE,
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_awkward_files_are_sampled_as_ffmpeg_decodes_them(tmp_path: Path, name: str) -> None:
+    ffmpeg(*MADE[name], tmp_path / name)
+    agrees_with_ffmpeg(tmp_path / name)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotated_videos_stand_upright(tmp_path: Path, degrees: int) -> None:
+    ffmpeg(*SOURCE, *H264, tmp_path / "a.mp4")
+    ffmpeg("-display_rotation", degrees, "-i", tmp_path / "a.mp4", "-c", "copy", tmp_path / "b.mp4")
+    agrees_with_ffmpeg(tmp_path / "b.mp4")
+    info = probe(tmp_path / "b.mp4")
+    assert (info.width, info.height) == ((96, 64) if degrees == 180 else (64, 96))
+
+
+def test_decoding_goes_on_behind_a_damaged_spot(tmp_path: Path) -> None:
+    ffmpeg(*SOURCE, *H264, tmp_path / "a.mp4")
+    content = bytearray((tmp_path / "a.mp4").read_bytes())
+    middle = content.index(b"mdat") + len(content) // 3
+    content[middle : middle + 200] = b"\xff" * 200
+    (tmp_path / "a.mp4").write_bytes(content)
+    assert 20 < probe(tmp_path / "a.mp4").frames <= 30
+    agrees_with_ffmpeg(tmp_path / "a.mp4")
+
+
+def test_a_file_cut_short_is_sampled_to_where_it_breaks_off(tmp_path: Path) -> None:
+    ffmpeg(*MADE["packed.avi"], tmp_path / "a.avi")
+    whole = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(whole[: len(whole) // 2])
+    assert 5 < probe(tmp_path / "a.avi").frames < 25
+    agrees_with_ffmpeg(tmp_path / "a.avi")
+    # an mp4 has its table of contents at the end
+    ffmpeg(*MADE["b_frames.mp4"], tmp_path / "a.mp4")
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "a.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnreadableVideo, match="cannot be opened"):
+        probe(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize(("side", "says"), [(65535, "no frame"), (14000, "more than 512 MB")])
+def test_a_gigantic_picture_is_refused(tmp_path: Path, side: int, says: str) -> None:
+    # a few bytes of GIF that unfold to frames of gigabytes
+    size = side.to_bytes(2, "little") * 2
+    picture = b"\x2c" + bytes(4) + size + b"\x00\x02\x02\x4c\x01\x00"
+    (tmp_path / "a.gif").write_bytes(b"GIF89a" + size + b"\x80\x00\x00" + bytes(6) + picture + b";")
+    with pytest.raises((UnreadableVideo, OutOfBoundsError), match=says):
+        bounded(probe, tmp_path / "a.gif", BOUNDS)
+
+
+def test_odd_real_files_are_sampled_as_ffmpeg_decodes_them(real_data: Path) -> None:
+    files = sorted((real_data / "odd-videos").iterdir())
+    assert len(files) == 16
+    for path in files:
+        bounded(agrees_with_ffmpeg, path, BOUNDS)
