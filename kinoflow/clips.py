@@ -70,8 +70,8 @@ class ClipSet:
 
 
 def split_table() -> pd.DataFrame:
-    """The videos in use, with their `split`, `label`, `group` and `md5`, in the split's order."""
-    columns = ["video", "label", "group", "md5"]
+    """The videos in use, with their `split`, `group`, `label` and `md5`, in the split's order."""
+    columns = ["video", "label", "md5"]
     return pd.read_csv(paths.SPLIT, dtype="str").merge(
         catalog.read(paths.CATALOG)[columns], on="video", validate="one_to_one"
     )

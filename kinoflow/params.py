@@ -15,7 +15,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 _MODELS = Path(__file__).parent / "models"
 # folders beside the candidates' in reports/
-_RESERVED = {"explore", "validation"}
+_RESERVED = {"explore", "leaks", "validation"}
 # of models and of dataclasses
 _UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
 
@@ -51,11 +51,17 @@ class Catalog(_Section):
     max_unreadable: Probability
 
 
+class Duplicates(_Section):
+    distance: Annotated[int, Field(ge=0, le=63)]
+    similarity: Annotated[float, Field(gt=0, le=1)]
+
+
 class Split(_Section):
     method: Literal["stratified_group", "official"]
     val: Fraction
     test: Fraction
     fold: Annotated[int, Field(ge=1, le=99)] = 1
+    near_duplicates: Literal["block", "merge", "warn"] = "merge"
 
     @model_validator(mode="after")
     def _leaves_training(self) -> "Split":
@@ -157,8 +163,9 @@ class Params(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     dataset: Dataset
     catalog: Catalog
-    split: Split
     clip: ClipSpec
+    duplicates: Duplicates
+    split: Split
     augment: Augment
     training: Training
     candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]

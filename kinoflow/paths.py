@@ -17,6 +17,7 @@ CATALOG = WORK / "catalog.csv"
 SPLIT = WORK / "split.csv"
 CLIPS = WORK / "clips"
 CLIPS_TABLE = WORK / "clips.csv"
+DUPLICATES = WORK / "duplicates.csv"
 VALIDATION = WORK / "validation.json"
 CHECKPOINTS = WORK / "checkpoints"
 TRAINING = WORK / "training"
@@ -26,6 +27,9 @@ SCORES = WORK / "scores"
 MODELS = Path("models")
 REPORTS = Path("reports")
 VALIDATION_SITE = REPORTS / "validation"
+LEAKS = REPORTS / "leaks.csv"
+LEAKS_NUMBERS = REPORTS / "leaks.json"
+LEAKS_SITE = REPORTS / "leaks"
 WINNER = REPORTS / "winner.json"
 DIST = Path("dist")
 

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold
 
 from kinoflow import catalog, files, paths
@@ -119,12 +121,36 @@ def check(table: pd.DataFrame, sides: pd.Series) -> None:
             )
 
 
-def divide(table: pd.DataFrame, params: Split, seed: int, data: Path) -> pd.DataFrame:
-    """The table `video, split` for the readable videos of a catalog.
+def merged(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
+    """The groups of a catalog's rows, one where near-duplicates connect several.
+
+    `pairs` names videos that show the same, as `video` and `other`. A merged group is called by
+    the first of its members' names.
+    """
+    names, numbers = np.unique(table["group"], return_inverse=True)
+    number = pd.Series(numbers, index=table["video"])
+    known = pairs[pairs["video"].isin(number.index) & pairs["other"].isin(number.index)]
+    ends = number[known["video"]].to_numpy(), number[known["other"]].to_numpy()
+    graph = coo_array((np.ones(len(known)), ends), shape=(len(names), len(names)))
+    _, component = connected_components(graph, directed=False)
+    first = pd.Series(names).groupby(component).first()
+    return pd.Series(first[component[numbers]].to_numpy(), index=table.index, dtype="str")
+
+
+def divide(
+    table: pd.DataFrame, params: Split, seed: int, data: Path, pairs: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The table `video, split, group` for the readable videos of a catalog.
+
+    `pairs` are near-duplicates of different groups. Where they are to be merged, `group` is the
+    merged one, and stays on one side but for what published lists prescribe.
 
     Raises UserError as `stratified_group`, `official` and `check` do.
     """
     table = table[table["readable"]].reset_index(drop=True)
+    stated = table
+    if params.near_duplicates == "merge" and pairs is not None:
+        table = table.assign(group=merged(table, pairs))
     if params.method == "official":
         lists = data / paths.LISTS.name
         published = (
@@ -133,10 +159,11 @@ def divide(table: pd.DataFrame, params: Split, seed: int, data: Path) -> pd.Data
             else published_column(data / paths.LABELS.name)
         )
         sides = official(table, published, params, seed)
+        check(stated, sides)
     else:
         sides = stratified_group(table, params, seed)
-    check(table, sides)
-    return pd.DataFrame({"video": table["video"], "split": sides})[sides != ""]
+        check(table, sides)
+    return table[["video"]].assign(split=sides, group=table["group"])[sides != ""]
 
 
 def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
@@ -162,7 +189,8 @@ def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
 def main() -> None:
     params = parameters.load()
     table = catalog.read(paths.CATALOG)
-    split = divide(table, params.split, params.seed, paths.DATA)
+    pairs = pd.read_csv(paths.DUPLICATES)
+    split = divide(table, params.split, params.seed, paths.DATA, pairs)
     files.write_text(paths.SPLIT, split.to_csv(index=False, lineterminator="\n"))
     left_out = int(table["readable"].sum()) - len(split)
     print(

@@ -115,7 +115,8 @@ def catalog_features(videos: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
 def split_features(split: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
     """The split, with what the catalog knows of its videos and on how many sides that stands."""
     known = videos[["video", "label", "group", "md5", "readable"]].drop_duplicates("video")
-    table = split.merge(known, on="video", how="left")
+    # the groups as the catalog has them: what the split took for a group is not asked
+    table = split[["video", "split"]].merge(known, on="video", how="left")
     table["source"] = _source(table["readable"], "readable")
     for name, column in {"group": "group", "file": "md5", "label": "label"}.items():
         table[f"splits_of_{name}"] = table.groupby(column)["split"].transform("nunique")

@@ -24,7 +24,13 @@ TOO_MUCH = {
     "pandas", "scikit-learn", "sklearn", "scipy", "matplotlib", "dvc", "dvclive", "prefect",
     "great-expectations", "great_expectations", "dask", "distributed", "ruamel-yaml", "ruamel",
 }  # fmt: skip
-SERVING = {"top_k": 2, "max_upload_mb": 1, "max_concurrency": 4, "check_videos": 3}
+SERVING = {
+    "top_k": 2,
+    "max_upload_mb": 1,
+    "max_concurrency": 4,
+    "memory_mb": 512,
+    "check_videos": 3,
+}
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,14 @@ def test_an_empty_file_is_named_as_such(server: Server) -> None:
     assert "the file is empty" in refused(server.predict(files={"video": ("clip.avi", b"")}))
 
 
+def test_an_upload_that_would_eat_the_memory_is_refused(server: Server, video: Path) -> None:
+    side = (14000).to_bytes(2, "little") * 2
+    picture = b"\x2c" + bytes(4) + side + b"\x00\x02\x02\x4c\x01\x00"
+    bomb = b"GIF89a" + side + b"\x80\x00\x00" + bytes(6) + picture + b";"
+    assert "more than 512 MB" in refused(server.predict(files={"video": ("clip.gif", bomb)}))
+    assert server.predict(files={"video": video.read_bytes()}).status_code == 200
+
+
 @pytest.mark.parametrize(
     "request_",
     [

@@ -24,7 +24,9 @@ def test_groups_stay_whole_and_every_side_has_every_class(
     classes: int, groups: int, clips: int, seed: int, defaults: Params, tmp_path: Path
 ) -> None:
     catalog = table(classes, groups, clips)
-    result = split.divide(catalog, defaults.split, seed, tmp_path).merge(catalog, on="video")
+    result = split.divide(catalog, defaults.split, seed, tmp_path).merge(
+        catalog, on=["video", "group"]
+    )
     assert len(result) == len(catalog)
     assert (result.groupby("group")["split"].nunique() == 1).all()
     assert (result.groupby("label")["split"].nunique() == 3).all()
@@ -80,7 +82,9 @@ def test_official_follows_the_lists_and_carves_val_by_group(
         list(catalog["video"][~tested & listed]),
         list(catalog["video"][tested & listed]),
     )
-    result = split.divide(catalog, official(defaults), 7, tmp_path).merge(catalog, on="video")
+    result = split.divide(catalog, official(defaults), 7, tmp_path).merge(
+        catalog, on=["video", "group"]
+    )
     assert set(result["video"]) == set(catalog["video"][listed])
     assert set(result["video"][result["split"] == "test"]) == set(catalog["video"][tested & listed])
     assert (result.groupby("group")["split"].nunique() == 1).all()
@@ -139,3 +143,31 @@ def test_real_official_lists(real_data: Path, defaults: Params, tmp_path: Path) 
     catalog["group"] = catalog["video"].str.extract(r"(v_.+_g\d+)_c")[0]
     result = split.divide(catalog, official(defaults), 7, tmp_path)
     assert result["split"].value_counts()["test"] == 56
+
+
+def test_near_duplicates_keep_groups_together(defaults: Params, tmp_path: Path) -> None:
+    catalog = table(2, 8, 2)
+    chain = [f"A/v_A_g{number:02d}_c01.avi" for number in (1, 4, 7)]
+    pairs = pd.DataFrame({"video": chain[:2], "other": chain[1:]})
+    for seed in range(5):
+        result = split.divide(catalog, defaults.split, seed, tmp_path, pairs)
+        joined = result[result["group"] == "v_A_g01"]
+        assert len(joined) == 6
+        assert joined["split"].nunique() == 1
+        assert result["group"].nunique() == 14
+    for way in ("block", "warn"):
+        params = defaults.split.model_copy(update={"near_duplicates": way})
+        result = split.divide(catalog, params, 1, tmp_path, pairs)
+        assert result["group"].nunique() == 16
+
+
+def test_published_lists_stand_above_near_duplicates(defaults: Params, tmp_path: Path) -> None:
+    catalog = table(2, 6, 1)
+    sides = pd.Series(["test", "train", "train", "train", "train", "train"] * 2)
+    (tmp_path / "labels.csv").write_text(
+        catalog.assign(split=sides)[["video", "label", "split"]].to_csv(index=False)
+    )
+    pairs = pd.DataFrame({"video": [catalog["video"][0]], "other": [catalog["video"][1]]})
+    result = split.divide(catalog, official(defaults), 7, tmp_path, pairs).set_index("video")
+    assert (result.loc[catalog["video"][sides == "test"], "split"] == "test").all()
+    assert set(result.loc[catalog["video"][sides == "train"], "split"]) == {"train", "val"}

@@ -1,0 +1,206 @@
+"""What the split would leak: near-duplicates on two sides, and how much a random split flatters.
+
+The report is written in any case; with `split.near_duplicates: block` the pipeline then stops.
+"""
+
+import html
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from kinoflow import clips, figures, files, paths
+from kinoflow import params as parameters
+from kinoflow.console import UserError, run
+from kinoflow.params import Split
+from kinoflow.video import Frames
+
+COLUMNS = [
+    *("video", "split", "group", "other", "other_split", "other_group"),
+    *("similarity", "mirrored", "verdict"),
+]
+
+_PICTURES = 40  # pairs shown, the leaking and the most alike first
+_FRAMES = 8  # of each clip in a picture
+_RANDOM_SPLITS = 5
+_COMPONENTS = 128
+
+
+def judge(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """The near-duplicates with their sides and a verdict each, leaks first.
+
+    `table` is that of the split. A pair `leaks` where its videos stand on two sides; else it is
+    `merged` where the split took both for one group, or is on `one side` by chance.
+    """
+    side, group = table.set_index("video")["split"], table.set_index("video")["group"]
+    found = pairs[pairs["video"].isin(side.index) & pairs["other"].isin(side.index)].copy()
+    one, other = found["video"], found["other"]
+    found["split"], found["other_split"] = one.map(side), other.map(side)
+    together = np.where(one.map(group) == other.map(group), "merged", "one side")
+    found["verdict"] = np.where(found["split"] == found["other_split"], together, "leaks")
+    order = found.assign(kept=found["verdict"] != "leaks")
+    return order.sort_values(["kept", "similarity"], ascending=[True, False])[COLUMNS]
+
+
+def probe(
+    seen: NDArray[np.float32], labels: NDArray, test: NDArray[np.bool_], seed: int
+) -> dict[str, float]:
+    """How well a cheap model tells the classes apart on this split and on random ones.
+
+    `seen` are features (N, F) of the clips, `test` says which are in the test set. The model is
+    logistic regression on their principal components. `grouped` is its accuracy on the split,
+    `random` the mean over random splits, stratified by class, with as many test clips; what lies
+    between them is what knowing the recordings is worth.
+    """
+
+    def accuracy(held: NDArray[np.bool_]) -> float:
+        model = make_pipeline(
+            StandardScaler(),
+            PCA(min(_COMPONENTS, int((~held).sum()), seen.shape[1]), random_state=seed),
+            LogisticRegression(C=0.1, max_iter=500),
+        )
+        model.fit(seen[~held], labels[~held])
+        return float(model.score(seen[held], labels[held]))
+
+    random = []
+    for number in range(_RANDOM_SPLITS):
+        rows = np.arange(len(labels))
+        _, chosen = train_test_split(
+            rows, test_size=int(test.sum()), stratify=labels, random_state=seed + number
+        )
+        random.append(accuracy(np.isin(rows, chosen)))
+    return {
+        "grouped": round(accuracy(test), 4),
+        "random": round(float(np.mean(random)), 4),
+        "random_lowest": round(min(random), 4),
+        "random_highest": round(max(random), 4),
+        "chance": round(float(pd.Series(labels[test]).value_counts(normalize=True).max()), 4),
+    }
+
+
+def features(clip: Frames) -> NDArray[np.float32]:
+    """What a clip (T, H, W, 3) looks like, and nothing of its order in time: (F,).
+
+    The histogram of its colours, and the mean and deviation over time of a coarse picture.
+    """
+    small = [cv2.resize(frame, (16, 16), interpolation=cv2.INTER_AREA) for frame in clip]
+    colours = [
+        np.histogram(clip[..., channel], bins=16, range=(0, 256))[0] / clip[..., channel].size
+        for channel in range(3)
+    ]
+    layout = np.stack(small).astype(np.float32) / 255
+    parts = [*colours, layout.mean(axis=0), layout.std(axis=0)]
+    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
+
+
+def picture(pair: pd.Series, store: Path, path: Path) -> None:
+    """Both clips of a pair, one above the other."""
+    shown = {}
+    for name, side in (("video", "split"), ("other", "other_split")):
+        clip = np.load(clips.clip_path(store, pair[name]), mmap_mode="r")
+        rows = np.linspace(0, len(clip) - 1, min(_FRAMES, len(clip))).round().astype(int)
+        shown[f"{Path(pair[name]).name}\n{pair[side]}"] = np.asarray(clip[rows])
+    figures.contact_sheet(shown).savefig(path, metadata={"Software": None})
+
+
+def page(found: pd.DataFrame, numbers: dict[str, float], pictures: list[str]) -> str:
+    """The report as HTML."""
+    leaking = int((found["verdict"] == "leaks").sum())
+    points = 100 * (numbers["random"] - numbers["grouped"])
+    shown = "\n".join(
+        f"<h3>{row['verdict']}: similarity {row['similarity']:.3f}"
+        f"{', mirrored' if row['mirrored'] else ''}</h3>\n"
+        f"<p>{html.escape(row['video'])} ({row['split']}, {html.escape(row['group'])})<br>"
+        f"{html.escape(row['other'])} ({row['other_split']}, "
+        f"{html.escape(row['other_group'])})</p>\n"
+        f'<img src="{name}" alt="Frames of both clips, one above the other">'
+        for row, name in zip(found.to_dict("records"), pictures, strict=False)
+    )
+    more = f"<p>{len(found) - len(pictures)} more are in leaks.csv.</p>" if pictures else ""
+    return f"""<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Leaks</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: #222; background: #fff }}
+table {{ border-collapse: collapse }} td, th {{ padding: .2rem 1rem .2rem 0; text-align: left }}
+td:nth-child(2) {{ font-variant-numeric: tabular-nums }} img {{ max-width: 100% }}
+</style>
+<h1>Leaks</h1>
+<h2>What a random split would be worth</h2>
+<p>A cheap model, logistic regression on colours and layout without any sense of time,
+was fitted to the same clips, divided in two ways. On random splits, where clips of one recording
+stand on both sides, it scores {abs(points):.1f} percentage points {
+        "higher" if points > 0 else "lower"
+    }: what is higher is owed to knowing the recordings.</p>
+<table>
+<tr><th>split<th>test accuracy
+<tr><td>this one<td>{numbers["grouped"]:.3f}
+<tr><td>random, mean of {_RANDOM_SPLITS}<td>{numbers["random"]:.3f}
+({numbers["random_lowest"]:.3f} to {numbers["random_highest"]:.3f})
+<tr><td>always the commonest class<td>{numbers["chance"]:.3f}
+</table>
+<h2>Near-duplicates of different groups</h2>
+<p>{len(found)} pairs of videos show the same although their groups differ; {leaking} of them
+stand on two sides of the split.</p>
+{shown}
+{more if len(found) > len(pictures) else ""}
+</html>
+"""
+
+
+def check(found: pd.DataFrame, params: Split) -> str:
+    """A warning about the pairs on two sides, or "" without any.
+
+    Raises UserError instead where `near_duplicates` is `block`.
+    """
+    leaking = found[found["verdict"] == "leaks"]
+    if leaking.empty:
+        return ""
+    first = leaking.iloc[0]
+    message = (
+        f"{len(leaking)} pairs of near-duplicates stand on two sides of the split, the first "
+        f"{first['video']} ({first['split']}) and {first['other']} ({first['other_split']}): "
+        f"see {paths.LEAKS_SITE / 'index.html'}"
+    )
+    if params.near_duplicates == "block":
+        raise UserError(f"{message}, and set split.near_duplicates to merge to keep them together")
+    return message
+
+
+def main() -> None:
+    params = parameters.load()
+    table = clips.split_table()
+    found = judge(pd.read_csv(paths.DUPLICATES), table)
+    seen = np.stack(
+        [features(np.load(clips.clip_path(paths.CLIPS, video))) for video in table["video"]]
+    )
+    numbers = probe(
+        seen, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
+    )
+    with files.replacing_folder(paths.LEAKS_SITE) as site:
+        pictures = []
+        for number, (_, pair) in enumerate(found.head(_PICTURES).iterrows(), start=1):
+            pictures.append(f"pair{number:02d}.png")
+            picture(pair, paths.CLIPS, site / pictures[-1])
+        files.write_text(site / "index.html", page(found, numbers, pictures))
+    files.write_text(paths.LEAKS, found.to_csv(index=False, lineterminator="\n"))
+    leaking = int((found["verdict"] == "leaks").sum())
+    files.write_json(paths.LEAKS_NUMBERS, {"pairs": len(found), "leaking": leaking, **numbers})
+    if warning := check(found, params.split):
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"leaks: {leaking} pairs on two sides; a cheap model has accuracy {numbers['grouped']:.3f} "
+        f"on this split and {numbers['random']:.3f} on random ones"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

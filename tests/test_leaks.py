@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kinoflow.console import UserError
+from kinoflow.params import Params
+from stages import leaks
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    rows = [
+        ("a.avi", "train", "g1"),
+        ("b.avi", "test", "g2"),
+        ("c.avi", "train", "g3"),
+        ("d.avi", "train", "g3"),
+        ("e.avi", "val", "g5"),
+        ("f.avi", "val", "g6"),
+    ]
+    return pd.DataFrame(rows, columns=["video", "split", "group"])
+
+
+def pairs(*rows: tuple[str, str, float]) -> pd.DataFrame:
+    found = pd.DataFrame(rows, columns=["video", "other", "similarity"])
+    return found.assign(group="<i>g</i>", other_group="h", mirrored=False)
+
+
+def test_leaks_come_first_and_each_pair_has_its_verdict(table: pd.DataFrame) -> None:
+    found = leaks.judge(
+        pairs(
+            ("c.avi", "d.avi", 0.99),
+            ("e.avi", "f.avi", 0.98),
+            ("a.avi", "b.avi", 0.91),
+            ("b.avi", "e.avi", 0.95),
+            ("a.avi", "left_out.avi", 1.0),
+        ),
+        table,
+    )
+    assert list(found["verdict"]) == ["leaks", "leaks", "merged", "one side"]
+    assert list(found["video"]) == ["b.avi", "a.avi", "c.avi", "e.avi"]
+    assert list(found.iloc[0][["split", "other_split"]]) == ["test", "val"]
+
+
+def test_block_stops_and_the_others_warn(table: pd.DataFrame, defaults: Params) -> None:
+    found = leaks.judge(pairs(("a.avi", "b.avi", 0.91)), table)
+    for way in ("merge", "warn"):
+        split = defaults.split.model_copy(update={"near_duplicates": way})
+        assert "1 pairs of near-duplicates" in leaks.check(found, split)
+    split = defaults.split.model_copy(update={"near_duplicates": "block"})
+    with pytest.raises(UserError, match=r"a\.avi \(train\) and b\.avi \(test\).*to merge"):
+        leaks.check(found, split)
+    assert not leaks.check(leaks.judge(pairs(("c.avi", "d.avi", 1.0)), table), split)
+
+
+def test_the_probe_sees_what_a_random_split_gives_away() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), 4)
+    labels = np.where(groups % 2, "run", "walk")
+    # a clip looks like its recording, and next to nothing like its class
+    looks = rng.normal(size=(100, 120))[groups] + 0.1 * rng.normal(size=(400, 120))
+    numbers = leaks.probe(looks.astype(np.float32), labels, groups >= 60, 7)
+    assert numbers["random"] > 0.95
+    assert numbers["grouped"] < 0.75
+    assert numbers["chance"] == 0.5
+    assert numbers == leaks.probe(looks.astype(np.float32), labels, groups >= 60, 7)
+
+
+def test_features_tell_no_order_in_time() -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
+    seen = leaks.features(clip)
+    np.testing.assert_allclose(leaks.features(clip[::-1]), seen, rtol=1e-5)
+    assert np.abs(leaks.features(255 - clip) - seen).max() > 0.01
+
+
+def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataFrame) -> None:
+    found = leaks.judge(pairs(("a.avi", "b.avi", 0.91), ("b.avi", "e.avi", 0.95)), table)
+    numbers = {
+        **{"grouped": 0.4571, "random": 0.9083, "chance": 0.28},
+        **{"random_lowest": 0.9, "random_highest": 0.92},
+    }
+    page = leaks.page(found, numbers, ["pair01.png"])
+    assert "0.457" in page
+    assert "0.908" in page
+    assert "45.1 percentage points higher" in " ".join(page.split())
+    assert "&lt;i&gt;g&lt;/i&gt;" in page
+    assert "<i>" not in page
+    assert page.count("<img") == 1
+    assert "1 more" in page
+
+
+def test_a_picture_shows_both_clips(table: pd.DataFrame, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a.avi", "b.avi"):
+        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8))
+    found = leaks.judge(pairs(("a.avi", "b.avi", 0.91)), table)
+    for name in ("one.png", "two.png"):
+        leaks.picture(found.iloc[0], tmp_path, tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert (tmp_path / "one.png").stat().st_size > 5000
