@@ -12,6 +12,8 @@ from kinoflow.params import Compute
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+_ANSWERS_WITHIN = "10s"  # a scheduler that is there
+
 
 def spread(
     function: Callable[[Task], Result],
@@ -38,7 +40,7 @@ def spread(
     dask.config.set({"distributed.admin.system-monitor.disk": False})
     if compute.dask_address:
         try:
-            client = Client(compute.dask_address, timeout="10s")
+            client = Client(compute.dask_address, timeout=_ANSWERS_WITHIN)
         except OSError:
             raise UserError(
                 f"compute.dask_address: no Dask scheduler answers at {compute.dask_address}"

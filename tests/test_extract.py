@@ -1,10 +1,19 @@
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from distributed import Client
 
 from kinoflow import clips, files
+from kinoflow import compute as compute_module
+from kinoflow.compute import spread
 from kinoflow.console import UserError
 from kinoflow.params import Params
 from kinoflow.video import ClipSpec, sample
@@ -99,25 +108,69 @@ def test_what_was_done_before_a_failure_is_kept(run, tmp_path: Path, data: Path)
     assert run() == 1
 
 
-def test_a_running_dask_cluster_gives_the_same_bytes(
-    run, tmp_path: Path, data: Path, defaults: Params
-) -> None:
-    from distributed import LocalCluster
+@pytest.fixture
+def cluster(tmp_path: Path):
+    """A Dask scheduler and two workers, each a process in a folder of its own."""
+    (tmp_path / "elsewhere").mkdir()
+    file = tmp_path / "scheduler.json"
+    where = ["--no-dashboard", "--scheduler-file", str(file)]
+    commands = [
+        ["scheduler", "--host", "127.0.0.1", "--port", "0", *where],
+        ["worker", "--nthreads", "1", "--no-nanny", *where],
+        ["worker", "--nthreads", "1", "--no-nanny", *where],
+    ]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "dask", *command],
+            cwd=tmp_path / "elsewhere",
+            stderr=subprocess.DEVNULL,
+        )
+        for command in commands
+    ]
+    yield processes, file
+    for process in reversed(processes):
+        process.kill()
+        process.wait()
 
+
+def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_is_killed(
+    run, cluster, tmp_path: Path, data: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footage(data, groups=40)
     run()
-    with LocalCluster(
-        n_workers=1, threads_per_worker=1, dashboard_address=None, processes=False
-    ) as cluster:
-        compute = defaults.compute.model_copy(update={"dask_address": cluster.scheduler_address})
-        store, record = tmp_path / "clips2", tmp_path / "clips2.csv"
-        table = catalog_of(data)
-        assert extract.extract(table, data, store, record, SPEC, compute) == 8
+    (_, _, doomed), file = cluster
+    deadline = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    values = {"dask_address": files.read_json(file)["address"], "videos_per_task": 2}
+    compute = defaults.compute.model_copy(update=values)
+    with Client(values["dask_address"]) as client:
+        client.wait_for_workers(2, timeout=60)
+
+    seen = 0
+
+    def kill_in_the_middle(*arguments: Any, **more: Any) -> Iterator[Any]:
+        nonlocal seen
+        for seen, result in enumerate(spread(*arguments, **more), start=1):
+            if seen == 20:
+                doomed.kill()
+            yield result
+
+    monkeypatch.setattr(extract, "spread", kill_in_the_middle)
+    monkeypatch.chdir(tmp_path)
+    store, record = Path("clips2"), Path("clips2.csv")
+    table = catalog_of(data)
+    assert extract.extract(table, Path("data"), store, record, SPEC, compute) == len(table) == 160
+    assert seen == 160
+    assert doomed.wait(5) == -signal.SIGKILL
     assert files.folder_md5(tmp_path / "clips") == files.folder_md5(tmp_path / "clips2")
+    assert record.read_bytes() == (tmp_path / "clips.csv").read_bytes()
 
 
 def test_a_scheduler_that_does_not_answer_is_named(
-    tmp_path: Path, data: Path, defaults: Params
+    tmp_path: Path, data: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(compute_module, "_ANSWERS_WITHIN", "1s")
     compute = defaults.compute.model_copy(update={"dask_address": "tcp://127.0.0.1:9"})
     with pytest.raises(UserError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
         extract.extract(

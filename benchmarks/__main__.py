@@ -1,0 +1,40 @@
+"""Run all benchmarks and write benchmarks/README.md."""
+
+from pathlib import Path
+
+from benchmarks import extract, machine, scale
+from kinoflow import console, files
+
+README = Path(__file__).parent / "README.md"
+
+
+def main() -> None:
+    # first what needs every core, since the comparison of decoders keeps to one
+    scaling = scale.report()
+    decoding = extract.report()
+    files.write_text(
+        README,
+        f"""# Benchmarks
+
+`make benchmarks` measures on the machine at hand and writes this page; `KINOFLOW_REAL_DATA` may
+name a folder whose `ucf101-mini/` holds real clips, else films are rendered. What is compared is
+compared within one run. Seconds are worth little elsewhere, ratios a little more.
+
+{machine.name()}
+{machine.versions()}
+
+## Decoding
+
+{decoding}
+PyAV at its best is as fast as kinoflow, which uses it. The header that it then trusts is wrong in
+many files, and kinoflow checks it.
+
+## Scale
+
+{scaling}""",
+    )
+    print(README.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    console.run(main)

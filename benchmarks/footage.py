@@ -1,0 +1,39 @@
+"""The videos that benchmarks decode."""
+
+import os
+from pathlib import Path
+
+from kinoflow import params
+from stages.sources import synthetic
+
+
+def real() -> list[Path]:
+    """Real clips from the folder named by KINOFLOW_REAL_DATA; none without it."""
+    folder = os.environ.get("KINOFLOW_REAL_DATA")
+    return sorted((Path(folder) / "ucf101-mini").rglob("*.avi")) if folder else []
+
+
+def rendered(folder: Path, count: int, width: int, height: int) -> list[Path]:
+    """`count` films of the embedded data set, XviD AVI as UCF-101 has them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = params.Dataset(synthetic=params.Synthetic(groups=count, width=width, height=height))
+    paths = []
+    # one film of each recording of the first class
+    for item in synthetic.items(dataset, seed=7)[: 3 * count : 3]:
+        paths.append(folder / Path(item.name).name)
+        item.fetch(paths[-1])
+    return paths
+
+
+def multiplied(videos: list[Path], folder: Path, count: int) -> list[str]:
+    """Links to `videos`, again and again, until there are `count`; their names in `folder`."""
+    names = []
+    for number in range(count):
+        source = videos[number % len(videos)].resolve()
+        name = f"{number % 4}/{number:05d}{source.suffix}"
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.symlink_to(source)
+        names.append(name)
+    return names
