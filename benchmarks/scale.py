@@ -164,8 +164,8 @@ def report() -> str:
         few, many = memory[what, 500], memory[what, 5000]
         return f"{few:.0f} MB | {many:.0f} MB | {100 * (many / few - 1):+.1f}%"
 
-    return f"""{what} clips of 320x240 to {SPEC.frames} frames of 64x64, start-up included, medians \
-of three runs:
+    return f"""{what} clips of 320x240 to {SPEC.frames} frames of 64x64, start-up included, \
+medians of three runs:
 
 | | one worker | two workers | ratio |
 |---|---:|---:|---:|

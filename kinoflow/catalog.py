@@ -24,7 +24,11 @@ COLUMNS = {
     "problem": "str",  # why not readable
 }
 
+# v_PushUps_g05_c02: class, group, clip
 _UCF_NAME = re.compile(r"(.+_g\d+)_c\d+")
+# April_09_brush_hair_u_nm_np1_ba_goo_0: the film and the class, then visible body parts, camera
+# motion, people, viewpoint, quality and the clip's number
+_HMDB_NAME = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+")
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -60,8 +64,12 @@ def read_labels(path: Path) -> pd.DataFrame:
 
 
 def group_of(video: str) -> str:
-    """The recording that a video was cut from: v_Class_g01_c02 -> v_Class_g01, else itself."""
-    match = _UCF_NAME.fullmatch(Path(video).stem)
+    """The recording that a video was cut from, by names as in UCF-101 and HMDB-51; else itself.
+
+    v_Class_g01_c02 -> v_Class_g01, and Film_class_u_nm_np1_fr_med_3 -> Film_class.
+    """
+    stem = Path(video).stem
+    match = _UCF_NAME.fullmatch(stem) or _HMDB_NAME.fullmatch(stem)
     return match.group(1) if match else video
 
 

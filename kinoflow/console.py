@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -124,6 +125,56 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
         for item in items:
             yield item
             bar.advance(task)
+
+
+@contextlib.contextmanager
+def transfer(what: str, done: int, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show bytes on their way, with speed and time left; yields what to call with each number.
+
+    `done` bytes are there already. Plain lines, one each tenth, where stderr is no terminal.
+    """
+    from rich import filesize
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    console = Console(stderr=True)
+    started, first, shown = time.monotonic(), done, done * 10 // total if total else 0
+
+    def line(more: int) -> None:
+        nonlocal done, shown
+        done += more
+        tenth = done * 10 // total if total else 0
+        if total and tenth > shown:
+            shown = tenth
+            speed = (done - first) / max(time.monotonic() - started, 1e-6)
+            left = (total - done) / max(speed, 1e-6)
+            print(
+                f"{what}: {filesize.decimal(done)} of {filesize.decimal(total)}, "
+                f"{filesize.decimal(int(speed))}/s, {left:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    if not console.is_terminal:
+        yield line
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        yield lambda more: bar.advance(task, more)
 
 
 def _progress_lines(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:

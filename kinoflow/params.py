@@ -35,15 +35,21 @@ class Synthetic(_Section):
 
 
 class Dataset(_Section):
-    source: Literal["synthetic", "folder"] = "synthetic"
-    path: Path | None = None
+    source: Literal["synthetic", "folder", "archive", "ucf101", "ucf50", "hmdb51"] = "synthetic"
+    path: str | None = None
+    mirror: str | None = None
     lists: Path | None = None
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    clips_per_class: Count | None = None
+    max_unpacked_gb: Annotated[float, Field(gt=0)] = 100
     synthetic: Synthetic = Synthetic()
 
     @model_validator(mode="after")
-    def _folder_has_path(self) -> "Dataset":
+    def _has_path(self) -> "Dataset":
         if self.source == "folder" and self.path is None:
             raise ValueError("source: folder needs a path: the folder with your videos")
+        if self.source == "archive" and self.path is None:
+            raise ValueError("source: archive needs a path: the file or URL of the archive")
         return self
 
 
@@ -57,7 +63,7 @@ class Duplicates(_Section):
 
 
 class Split(_Section):
-    method: Literal["stratified_group", "official"]
+    method: Literal["stratified_group", "official", "leave_one_group_out"]
     val: Fraction
     test: Fraction
     fold: Annotated[int, Field(ge=1, le=99)] = 1

@@ -7,6 +7,7 @@ PARAMS = Path("params.yaml")
 # the videos, pinned by data.dvc
 DATA = Path("data")
 DATA_DVC = Path("data.dvc")
+DOWNLOADS = Path(".downloads")  # archives on their way, and what they unpacked to
 LABELS = DATA / "labels.csv"
 LISTS = DATA / ".lists"  # published split lists; hidden, so that it is no class
 

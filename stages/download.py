@@ -5,6 +5,7 @@ removed, and data.dvc changes only when the data did.
 """
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -21,6 +22,9 @@ from kinoflow.console import UserError, progress, run
 from kinoflow.params import Params
 from stages.sources import Item
 from stages.sources.folder import item as file_item
+from stages.sources.subset import choose
+
+_MODULES = dict.fromkeys(("ucf101", "ucf50", "hmdb51"), "published")
 
 
 def items(params: Params) -> list[Item]:
@@ -28,8 +32,10 @@ def items(params: Params) -> list[Item]:
 
     Raises UserError as the source does, and for split lists that are not there.
     """
-    source = import_module(f"stages.sources.{params.dataset.source}")
-    return [*source.items(params.dataset, params.seed), *_lists(params.dataset.lists)]
+    name = params.dataset.source
+    source = import_module(f"stages.sources.{_MODULES.get(name, name)}")
+    found = source.items(params.dataset, params.seed)
+    return choose([*found, *_lists(params.dataset.lists)], params.dataset)
 
 
 def sync(
@@ -84,6 +90,18 @@ def pin(folder: Path) -> None:
     )
     if added.returncode:
         raise UserError(f"dvc add {folder}: {added.stderr.strip() or added.stdout.strip()}")
+
+
+def share(wanted: Iterable[Item], folder: Path) -> None:
+    """Let originals be links to the same file in `folder`, so that nothing is stored twice.
+
+    In this direction, since DVC has replaced what it pinned by links to its cache.
+    """
+    for item in wanted:
+        if item.original is None or item.original.samefile(folder / item.name):
+            continue
+        with contextlib.suppress(OSError), files.replacing(item.original) as link:
+            link.hardlink_to(folder / item.name)
 
 
 def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
@@ -149,6 +167,7 @@ def main() -> None:
     )
     if changed or not paths.DATA_DVC.exists():
         pin(paths.DATA)
+        share(wanted, paths.DATA)
     what = f"{len(changed)} of {len(wanted)} files are new" if changed else "nothing new"
     print(f"download: {what} in {paths.DATA}/ ({params.dataset.source})")
 

@@ -56,12 +56,42 @@ def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int
     return sides
 
 
-def published_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
-    """Which side trainlistNN.txt and testlistNN.txt put each video on, by the video's name.
+def leave_one_group_out(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
+    """A side per row of the catalog: the groups of number `fold` for test, as UCF-50 asks for.
 
-    Lines are `Class/video.avi` with or without a label number, as UCF-101 publishes them.
-    Raises UserError for a fold that has no lists.
+    A group's number ends its name: v_Basketball_g07 has the number 7 in every class. Val is
+    carved out of the rest by group. Raises UserError for groups without a number, and for a
+    number that no group has.
     """
+    numbers = table["group"].str.extract(r"(\d+)$", expand=False)
+    if numbers.isna().any():
+        raise UserError(
+            f"split.method leave_one_group_out goes by the number that ends a group's name, and "
+            f"{table['group'][numbers.isna()].iloc[0]} has none"
+        )
+    held = numbers.astype(int) == params.fold
+    if not held.any():
+        known = sorted(set(numbers.astype(int)))
+        raise UserError(
+            f"split.fold {params.fold}: no group has this number; there are {known[0]} to "
+            f"{known[-1]}"
+        )
+    sides = pd.Series("train", index=table.index, dtype="str").mask(held, "test")
+    if not held.all():
+        sides[_held_out(table[~held], params.val, seed)] = "val"
+    return sides
+
+
+def published_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
+    """Which side the published lists put each video on, by the video's name.
+
+    Those of UCF-101 are trainlistNN.txt and testlistNN.txt with lines `Class/video.avi`, with or
+    without a label number; those of HMDB-51 <class>_test_splitN.txt with lines `video.avi 1`,
+    where 1 is train, 2 is test and 0 is neither. Raises UserError for a fold that has no lists.
+    """
+    by_class = sorted(lists.glob(f"*_test_split{fold}.txt"))
+    if by_class:
+        return _lists_by_class(by_class, fold)
     by_name = {Path(video).name: video for video in videos}
     found = {}
     for side in ("train", "test"):
@@ -78,6 +108,19 @@ def published_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
     return pd.Series(found, dtype="str")
 
 
+def _lists_by_class(lists: list[Path], fold: int) -> pd.Series:
+    sides = {"1": "train", "2": "test"}
+    found = {}
+    for path in lists:
+        label = path.name.removesuffix(f"_test_split{fold}.txt")
+        for line in path.read_text(encoding="utf-8").split("\n"):
+            if entry := line.strip():
+                video, _, side = entry.rpartition(" ")
+                if side in sides:
+                    found[f"{label}/{video.strip()}"] = sides[side]
+    return pd.Series(found, dtype="str")
+
+
 def published_column(labels: Path) -> pd.Series:
     """Which side the split column of a labels.csv puts each video on.
 
@@ -87,7 +130,7 @@ def published_column(labels: Path) -> pd.Series:
     if "split" not in table:
         raise UserError(
             "split.method official needs published lists: set dataset.lists to their folder, or "
-            "give labels.csv a split column"
+            "give labels.csv a split column; for UCF-50, which has none, use leave_one_group_out"
         )
     sides = table.set_index("video")["split"]
     unknown = sides[~sides.isin(SIDES)]
@@ -159,6 +202,10 @@ def divide(
             else published_column(data / paths.LABELS.name)
         )
         sides = official(table, published, params, seed)
+        check(stated, sides)
+    elif params.method == "leave_one_group_out":
+        # its folds are published too: that of a group's stated number is where it stays
+        sides = leave_one_group_out(stated, params, seed)
         check(stated, sides)
     else:
         sides = stratified_group(table, params, seed)

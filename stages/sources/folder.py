@@ -24,9 +24,14 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
     that labels.csv lists but the folder does not hold.
     """
     assert dataset.path is not None
-    root = dataset.path.expanduser()
+    root = Path(dataset.path).expanduser()
     if not root.is_dir():
         raise UserError(f"dataset.path {root} is no folder")
+    return [item(path, name) for name, path in below(root).items()]
+
+
+def below(root: Path) -> dict[str, Path]:
+    """The files below a folder that `items` speaks of, by their names in data/."""
     try:
         found = _files(root)
     except PermissionError as error:
@@ -51,7 +56,7 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
             f"dataset.path {root} holds no videos: kinoflow looks for a folder per class "
             f"with files ending in {', '.join(sorted(EXTENSIONS))}"
         )
-    return [item(found[name], name) for name in sorted(names)]
+    return {name: found[name] for name in sorted(names)}
 
 
 def item(path: Path, name: str) -> Item:

@@ -1,0 +1,263 @@
+"""Unpack archives that are hostile until proved otherwise.
+
+Nothing is written but plain files, below a folder that takes its name when all of them are
+there. Names, kinds and sizes are checked before anything is read, and bytes are counted while
+they are.
+"""
+
+import re
+import shutil
+import stat
+import subprocess
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+import rarfile
+
+from kinoflow import files
+from kinoflow.console import UserError
+from stages.sources import Item
+
+_CHUNK = 1 << 18
+_RATIO = 100  # unpacked to packed; videos hardly shrink at all
+_FREE = 10_000_000  # bytes that any archive may unfold to
+_MOST_FILES = 1_000_000
+_LONGEST_NAME = 255  # bytes of a part of a path, as file systems have it
+
+# in this order; each prints the contents of all files, one after the other, and asks nothing
+_RAR_TOOLS = {
+    "unrar": ("p", "-inul", "-p-", "--"),
+    "7zz": ("x", "-so", "-bd", "-p", "--"),
+    "7z": ("x", "-so", "-bd", "-p", "--"),
+    "bsdtar": ("-xOf",),
+}
+
+
+@dataclass
+class Budget:
+    """How many bytes may still be written."""
+
+    left: int
+    limit: str  # what they are the rest of, in words
+
+    def spend(self, count: int, archive: Path) -> None:
+        """Raises UserError when there is nothing left."""
+        self.left -= count
+        if self.left < 0:
+            raise _refused(archive, f"it unfolds to more than {self.limit}")
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A plain file in an archive, and where to read it."""
+
+    name: PurePosixPath
+    content: Iterator[bytes]
+
+
+def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) -> None:
+    """Unpack a zip, tar or rar archive into `folder`, which must not exist yet.
+
+    With `nested`, rar archives inside it are unpacked in their turn, in their place. Together
+    they may unfold to `max_gb` gigabytes, and to a hundred times their size.
+
+    Raises UserError for what is no such archive, is damaged or encrypted, holds anything but
+    plain files and folders, names that lead elsewhere or clash, or more than it may; and where
+    a rar archive takes a program that is not installed. Nothing is left of it then.
+    """
+    total = int(max_gb * 1e9)
+    allowed = archive.stat().st_size * _RATIO + _FREE
+    budget = (
+        Budget(total, f"dataset.max_unpacked_gb allows ({max_gb:g} GB)")
+        if total < allowed
+        else Budget(allowed, f"{_RATIO} times its size")
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    files.sweep(folder.parent)
+    with files.replacing_folder(folder) as partial:
+        _unpack_into(archive, partial, budget)
+        for inner in sorted(partial.rglob("*.rar")) if nested else []:
+            _unpack_into(inner, inner.parent, budget)
+            inner.unlink()
+
+
+def unpacked_item(path: Path, name: str, archive: str) -> Item:
+    """A file that was unpacked from the archive of that name, to be linked to `name`."""
+    return Item(name, f"{archive}-{path.stat().st_size}", partial(_link, path), path)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _unpack_into(archive: Path, folder: Path, budget: Budget) -> None:
+    taken: set[str] = {path.relative_to(folder).as_posix().casefold() for path in folder.rglob("*")}
+    for count, member in enumerate(_members(archive), start=1):
+        clash = member.name.as_posix().casefold()
+        if clash in taken:
+            raise _refused(archive, f"it holds {member.name} twice, or names that differ in case")
+        if count > _MOST_FILES:
+            raise _refused(archive, f"it holds more than {_MOST_FILES:,} files")
+        taken.add(clash)
+        target = folder / member.name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as file:
+                for chunk in member.content:
+                    budget.spend(len(chunk), archive)
+                    file.write(chunk)
+        except (FileExistsError, NotADirectoryError):
+            raise _refused(archive, f"{member.name} is a file and a folder") from None
+
+
+def _members(archive: Path) -> Iterator[_Member]:
+    """The plain files of an archive, each to be read before the next one."""
+    try:
+        if zipfile.is_zipfile(archive):
+            yield from _zip_members(archive)
+        elif rarfile.is_rarfile(archive):
+            yield from _rar_members(archive)
+        elif tarfile.is_tarfile(archive):
+            yield from _tar_members(archive)
+        else:
+            raise _refused(archive, "it is no zip, tar or rar archive, or is damaged")
+    except (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, EOFError) as error:
+        raise _refused(archive, f"it is damaged: {error}") from None
+    except NotImplementedError as error:
+        raise _refused(archive, str(error)) from None
+
+
+def _zip_members(archive: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as opened:
+        infos = opened.infolist()
+        for info in infos:
+            mode = info.external_attr >> 16
+            if info.is_dir():
+                _safe(archive, info.filename.rstrip("/"))
+                continue
+            # only Unix writes a mode; without one it is a plain file
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise _refused(archive, f"{info.filename} is no plain file")
+            if info.flag_bits & 1:
+                raise _refused(archive, "it is encrypted")
+            _safe(archive, info.filename)
+        for info in infos:
+            if not info.is_dir():
+                with opened.open(info) as content:
+                    yield _Member(_safe(archive, info.filename), _chunks(content))
+
+
+def _tar_members(archive: Path) -> Iterator[_Member]:
+    # one pass: a tar has no table of contents
+    with tarfile.open(archive, mode="r|*") as opened:
+        for info in opened:
+            name = _safe(archive, info.name)
+            if info.isdir():
+                continue
+            if not info.isreg() or info.issparse():
+                raise _refused(archive, f"{info.name} is no plain file")
+            content = opened.extractfile(info)
+            assert content is not None
+            yield _Member(name, _chunks(content))
+
+
+def _rar_members(archive: Path) -> Iterator[_Member]:
+    with rarfile.RarFile(str(archive)) as opened:
+        infos = [info for info in opened.infolist() if not info.is_dir()]
+        if opened.needs_password():
+            raise _refused(archive, "it is encrypted")
+        if len(opened.volumelist()) > 1:
+            raise _refused(archive, "it is one of several volumes")
+        names = [_safe(archive, info.filename) for info in infos]
+        for info in infos:
+            # a redirection is a link, or a copy of another member
+            if not info.is_file() or info.is_symlink() or getattr(info, "file_redir", None):
+                raise _refused(archive, f"{info.filename} is no plain file")
+        if all(info.compress_type == rarfile.RAR_M0 for info in infos):
+            for name, info in zip(names, infos, strict=True):
+                with opened.open(info) as content:
+                    yield _Member(name, _chunks(content))
+        else:
+            yield from _rar_members_by_tool(archive, names, infos)
+
+
+def _rar_members_by_tool(
+    archive: Path, names: list[PurePosixPath], infos: list[rarfile.RarInfo]
+) -> Iterator[_Member]:
+    """Let an outside program print everything, and cut that by the sizes listed.
+
+    So it writes no file itself, and an archive that is one block is read once.
+    """
+    tool = next(filter(shutil.which, _RAR_TOOLS), None)
+    if tool is None:
+        raise UserError(
+            f"{archive.name} is a compressed rar archive, and no program that reads it is "
+            f"installed: install unrar (apt install unrar, brew install rar), or one of "
+            f"{', '.join(list(_RAR_TOOLS)[1:])}"
+        )
+    process = subprocess.Popen(
+        [tool, *_RAR_TOOLS[tool], str(archive.absolute())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert process.stdout is not None
+    try:
+        for name, info in zip(names, infos, strict=True):
+            yield _Member(name, _exactly(archive, process.stdout, info))
+        if process.stdout.read(1) or process.wait():
+            raise _refused(archive, f"{tool} finds it damaged")
+    finally:
+        process.kill()
+        process.stdout.close()
+        process.wait()
+
+
+def _exactly(archive: Path, stream: IO[bytes], info: rarfile.RarInfo) -> Iterator[bytes]:
+    left, checksum = info.file_size, 0
+    while left:
+        chunk = stream.read(min(left, _CHUNK))
+        if not chunk:
+            raise _refused(archive, f"it is damaged: {info.filename} is cut short")
+        left -= len(chunk)
+        checksum = zlib.crc32(chunk, checksum)
+        yield chunk
+    # RAR 5 may carry another checksum instead, which its program has seen to
+    if info.CRC is not None and checksum != info.CRC:
+        raise _refused(archive, f"it is damaged: {info.filename} has another checksum")
+
+
+def _chunks(content: IO[bytes]) -> Iterator[bytes]:
+    while chunk := content.read(_CHUNK):
+        yield chunk
+
+
+def _safe(archive: Path, name: str) -> PurePosixPath:
+    """A member's path, which leads nowhere but below where it is put; else raises UserError."""
+    parts = name.removeprefix("./").split("/")
+    if not name.isprintable() or "\\" in name:
+        problem = "a character that no file name should have"
+    elif name.startswith("/") or re.match(r"[A-Za-z]:", name):
+        problem = "an absolute path"
+    elif any(part in ("", ".", "..") for part in parts):
+        problem = "a path that leads elsewhere"
+    elif any(len(part.encode()) > _LONGEST_NAME for part in parts):
+        problem = "a name that is too long"
+    elif any(part.startswith(files.TEMPORARY) for part in parts):
+        problem = "a name that is taken"
+    else:
+        return PurePosixPath(*parts)
+    raise _refused(archive, f"it holds {problem}: {ascii(name)[:200]}")
+
+
+def _refused(archive: Path, problem: str) -> UserError:
+    return UserError(f"{archive.name} is not unpacked: {problem}")

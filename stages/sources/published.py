@@ -1,0 +1,86 @@
+"""The data sets of the field, as their authors publish them."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kinoflow import paths
+from kinoflow.console import UserError
+from kinoflow.params import Dataset
+from stages.sources import Item
+from stages.sources.archives import unpack, unpacked_item
+from stages.sources.folder import EXTENSIONS
+from stages.sources.transfer import Remote, difference, fetch
+
+
+@dataclass(frozen=True)
+class Published:
+    """Archives of videos, a folder per class somewhere in them, and of split lists."""
+
+    videos: Remote
+    lists: Remote | None
+    nested: bool = False  # the videos' archive holds one archive per class
+
+
+_UCF = "https://www.crcv.ucf.edu/data"
+_HMDB = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
+
+# UCF-101: Soomro, Zamir and Shah, 2012. UCF-50: Reddy and Shah, 2012. HMDB-51: Kuehne et al., 2011.
+# Sizes and checksums stand here only where they are certain.
+PUBLISHED = {
+    "ucf101": Published(
+        Remote(f"{_UCF}/UCF101/UCF101.rar"),
+        Remote(f"{_UCF}/UCF101/UCF101TrainTestSplits-RecognitionTask.zip"),
+    ),
+    "ucf50": Published(Remote(f"{_UCF}/UCF50.rar", size=3_233_554_570), None),
+    "hmdb51": Published(
+        Remote(f"{_HMDB}/hmdb51_org.rar"), Remote(f"{_HMDB}/test_train_splits.rar"), nested=True
+    ),
+}
+
+
+def items(dataset: Dataset, seed: int) -> list[Item]:
+    """The videos of a published data set, and its split lists.
+
+    Archives that `dataset.path` holds are used where they lie; others are downloaded and, once
+    unpacked, deleted. Raises UserError as downloading and unpacking do, and for an archive
+    without videos.
+    """
+    published = PUBLISHED[dataset.source]
+    folder = _unpacked(published.videos, dataset, nested=published.nested)
+    videos = [
+        unpacked_item(path, f"{path.parent.name}/{path.name}", folder.name)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix.lower() in EXTENSIONS
+    ]
+    if not videos:
+        raise UserError(f"{published.videos.name} holds no videos")
+    if published.lists is None or dataset.lists is not None:
+        return videos
+    folder = _unpacked(published.lists, dataset)
+    below = paths.LISTS.relative_to(paths.DATA)
+    return videos + [
+        unpacked_item(path, f"{below}/{path.name}", folder.name)
+        for path in sorted(folder.rglob("*.txt"))
+    ]
+
+
+def _unpacked(remote: Remote, dataset: Dataset, *, nested: bool = False) -> Path:
+    """The folder with what an archive holds, unpacked at most once."""
+    folder = paths.DOWNLOADS / Path(remote.name).stem
+    if folder.exists():
+        return folder
+    if dataset.path is not None:
+        archive = Path(dataset.path).expanduser() / remote.name
+        if not archive.is_file():
+            raise UserError(f"dataset.path {dataset.path} does not hold {remote.name}")
+        if problem := difference(remote, archive):
+            raise UserError(f"{archive} {problem}: fetch it again")
+        unpack(archive, folder, dataset.max_unpacked_gb, nested=nested)
+        return folder
+    archive = paths.DOWNLOADS / remote.name
+    if dataset.mirror is not None:
+        remote = replace(remote, url=f"{dataset.mirror.rstrip('/')}/{remote.name}")
+    fetch(remote, archive)
+    unpack(archive, folder, dataset.max_unpacked_gb, nested=nested)
+    archive.unlink()
+    return folder

@@ -1,0 +1,81 @@
+"""A part of a data set: some of its classes, or some clips of each."""
+
+import difflib
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pandas as pd
+
+from kinoflow import catalog
+from kinoflow.console import UserError
+from kinoflow.params import Dataset
+from stages.sources import Item
+
+_LABELS = "labels.csv"
+
+
+def choose(items: list[Item], dataset: Dataset) -> list[Item]:
+    """The items of `dataset.classes` alone, and at most `dataset.clips_per_class` of each.
+
+    The clips of a class come from its groups in turn, so that as many groups as can be stay.
+    A labels.csv is cut accordingly. Raises UserError for a class that is not there.
+    """
+    if dataset.classes is None and dataset.clips_per_class is None:
+        return items
+    by_name = {item.name: item for item in items if not item.name.startswith(".")}
+    labels = by_name.pop(_LABELS, None)
+    table = _read(labels) if labels else _from_names(list(by_name))
+    if dataset.classes is not None:
+        _check(dataset.classes, set(table["label"]))
+        table = table[table["label"].isin(dataset.classes)]
+    if dataset.clips_per_class is not None:
+        groups = table.get("group", pd.Series("", table.index)).where(
+            lambda given: given != "", table["video"].map(catalog.group_of)
+        )
+        rows = [
+            row
+            for _, members in groups.groupby(table["label"])
+            for row in _in_turn(members)[: dataset.clips_per_class]
+        ]
+        table = table.loc[sorted(rows)]
+    chosen = [by_name[video] for video in table["video"]]
+    chosen += [item for item in items if item.name.startswith(".")]
+    if labels:
+        text = table.to_csv(index=False, lineterminator="\n")
+        chosen.append(Item(_LABELS, text, partial(_write, text)))
+    return chosen
+
+
+def _read(labels: Item) -> pd.DataFrame:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / _LABELS
+        labels.fetch(path)
+        return catalog.read_labels(path)
+
+
+def _from_names(names: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame({"video": sorted(names)}, dtype="str")
+    return table.assign(label=table["video"].str.partition("/")[0])
+
+
+def _check(wanted: tuple[str, ...], known: set[str]) -> None:
+    for label in wanted:
+        if label not in known:
+            close = difflib.get_close_matches(label, known, n=3)
+            nearest = close or sorted(known)[:5]
+            raise UserError(
+                f"dataset.classes: the data set has no class {label!r}; the nearest of its "
+                f"{len(known)} are {', '.join(nearest)}"
+            )
+
+
+def _in_turn(groups: pd.Series) -> list[int]:
+    """Row labels: the first clip of every group, then the second of every group, and so on."""
+    clips = [list(members.index) for _, members in groups.groupby(groups)]
+    return [row for turn in zip_longest(*clips) for row in turn if row is not None]
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")

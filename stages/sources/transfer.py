@@ -1,0 +1,187 @@
+"""Bring large files over HTTP: resumed, retried and checked, whole or not at all."""
+
+import contextlib
+import hashlib
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+import tenacity
+
+from kinoflow import files
+from kinoflow.console import UserError, transfer
+
+_TIMEOUT = httpx.Timeout(30.0)
+_FRUITLESS = 5  # attempts in a row that bring nothing new, before giving up
+_LONGEST_WAIT = 30.0  # seconds between attempts, doubled from one up to this
+# a server that is busy or on its way up
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file behind a URL, with what is known of it beforehand."""
+
+    url: str
+    size: int | None = None  # bytes
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The last part of the address, where that is a plain file name."""
+        name = httpx.URL(self.url).path.rsplit("/", 1)[-1]
+        return name if name not in ("", ".", "..") and "\\" not in name else "download"
+
+
+class _Passing(Exception):
+    """The server could not answer just now."""
+
+
+def fetch(remote: Remote, path: Path) -> None:
+    """Bring a file to `path`, if it is not there already.
+
+    What came before a broken connection, or a kill, is kept beside it and gone on from, where
+    the server can send the rest and says that the file is still the same. The file takes its
+    name only when size and checksum, where known, are right.
+
+    Raises UserError for an address that does not answer or refuses, and for wrong content.
+    """
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    attempts = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type((httpx.TransportError, _Passing)),
+        wait=tenacity.wait_exponential(max=_LONGEST_WAIT),
+        stop=_Fruitless(part),
+        reraise=True,
+    )
+    try:
+        with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+            attempts(_attempt, client, remote, part)
+    except httpx.TransportError as error:
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{remote.url} cannot be read: {reason}; {_BY_HAND}") from None
+    except _Passing as error:
+        raise UserError(f"{remote.url} cannot be read: {error}; {_BY_HAND}") from None
+    _note(part).unlink(missing_ok=True)
+    if problem := difference(remote, part):
+        part.unlink()
+        raise UserError(f"what {remote.url} sends {problem}: try again later, or {_BY_HAND}")
+    part.replace(path)
+
+
+def difference(remote: Remote, path: Path) -> str:
+    """How a file differs from what is known of it; "" if it does not."""
+    if remote.size is not None and path.stat().st_size != remote.size:
+        return f"has {path.stat().st_size:,} bytes and should have {remote.size:,}"
+    if remote.sha256 is not None and _sha256(path) != remote.sha256:
+        return "has another SHA-256 than published"
+    return ""
+
+
+_BY_HAND = "fetch it by hand and set dataset.path to the folder that holds it"
+
+
+class _Fruitless:
+    """Stop after several attempts in a row that brought nothing new."""
+
+    def __init__(self, part: Path) -> None:
+        self.part = part
+        self.had = _size(part)
+        self.fruitless = 0
+
+    def __call__(self, state: tenacity.RetryCallState) -> bool:
+        has = _size(self.part)
+        self.fruitless = 0 if has > self.had else self.fruitless + 1
+        self.had = has
+        return self.fruitless >= _FRUITLESS
+
+
+def _attempt(client: httpx.Client, remote: Remote, part: Path) -> None:
+    """Bring what is missing of a file; raise what may pass, or UserError."""
+    had = _size(part)
+    validator = _note(part).read_text(encoding="utf-8") if had and _note(part).exists() else ""
+    headers = {"Accept-Encoding": "identity"}
+    if validator:
+        headers |= {"Range": f"bytes={had}-", "If-Range": validator}
+    with _answer(client, remote, headers) as response:
+        if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            # nothing is missing, or the file is another one now
+            if response.headers.get("Content-Range") == f"bytes */{had}":
+                return
+            part.unlink()
+            raise _Passing("the file changed meanwhile")
+        resumes = response.status_code == httpx.codes.PARTIAL_CONTENT
+        if resumes and not response.headers.get("Content-Range", "").startswith(f"bytes {had}-"):
+            raise UserError(f"{remote.url} sends another part than it was asked for; {_BY_HAND}")
+        start = had if resumes else 0
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else remote.size
+        if remote.size is not None and total != remote.size:
+            raise UserError(
+                f"{remote.url} has {total:,} bytes and should have {remote.size:,}; {_BY_HAND}"
+            )
+        # a weak validator does not promise the same bytes
+        strong = response.headers.get("ETag", "").removeprefix("W/") == response.headers.get("ETag")
+        note = response.headers["ETag"] if strong else response.headers.get("Last-Modified", "")
+        files.write_text(_note(part), note)
+        with part.open("ab" if resumes else "wb") as file:
+            _receive(response, file, start, total, remote.name)
+
+
+@contextlib.contextmanager
+def _answer(
+    client: httpx.Client, remote: Remote, headers: dict[str, str]
+) -> Iterator[httpx.Response]:
+    try:
+        with client.stream("GET", remote.url, headers=headers) as response:
+            status = f"{response.status_code} {response.reason_phrase}".strip()
+            if response.status_code in _PASSING:
+                raise _Passing(f"the server answers {status}")
+            refused = response.is_error
+            if refused and response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                raise UserError(f"{remote.url}: the server answers {status}; {_BY_HAND}")
+            yield response
+    except httpx.ConnectError as error:
+        if not _untrusted(error):
+            raise
+        raise UserError(
+            f"{remote.url}: the server's certificate cannot be verified; {_BY_HAND}"
+        ) from None
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise UserError(f"{remote.url} is no address to download from: {error}") from None
+
+
+def _untrusted(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _receive(
+    response: httpx.Response, file: IO[bytes], start: int, total: int | None, name: str
+) -> None:
+    with transfer(name, start, total) as advance:
+        for chunk in response.iter_raw():
+            file.write(chunk)
+            advance(len(chunk))
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _note(part: Path) -> Path:
+    """Beside a partial file: which version of it the server sent."""
+    return part.with_name(f"{part.name}.version")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
