@@ -5,6 +5,9 @@ there. Names, kinds and sizes are checked before anything is read, and bytes are
 they are.
 """
 
+import contextlib
+import gzip
+import lzma
 import re
 import shutil
 import stat
@@ -16,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, cast
 
 import rarfile
 
@@ -30,13 +33,18 @@ _FREE = 10_000_000  # bytes that any archive may unfold to
 _MOST_FILES = 1_000_000
 _LONGEST_NAME = 255  # bytes of a part of a path, as file systems have it
 
-# in this order; each prints the contents of all files, one after the other, and asks nothing
+# each prints the contents of all files, one after the other, and asks nothing
 _RAR_TOOLS = {
     "unrar": ("p", "-inul", "-p-", "--"),
+    "unar": ("-quiet", "-no-recursion", "-forks", "skip", "-output-directory", "-"),
+    "bsdtar": ("-xOf",),
     "7zz": ("x", "-so", "-bd", "-p", "--"),
     "7z": ("x", "-so", "-bd", "-p", "--"),
-    "bsdtar": ("-xOf",),
 }
+# who reads which version, the best first: bsdtar no solid archive of RAR 3, some unar no RAR 5
+_FOR_RAR_3 = ("unrar", "unar", "7zz", "7z", "bsdtar")
+_FOR_RAR_5 = ("unrar", "bsdtar", "7zz", "7z", "unar")
+_RAR_5 = b"Rar!\x1a\x07\x01\x00"
 
 
 @dataclass
@@ -55,7 +63,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class _Member:
-    """A plain file in an archive, and where to read it."""
+    """A plain file in an archive, to be read; without a name what comes after the last."""
 
     name: PurePosixPath
     content: Iterator[bytes]
@@ -81,9 +89,11 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
     folder.parent.mkdir(parents=True, exist_ok=True)
     files.sweep(folder.parent)
     with files.replacing_folder(folder) as partial:
-        _unpack_into(archive, partial, budget)
+        with _damage_named(archive):
+            _unpack_into(archive, partial, budget)
         for inner in sorted(partial.rglob("*.rar")) if nested else []:
-            _unpack_into(inner, inner.parent, budget)
+            with _damage_named(inner):
+                _unpack_into(inner, inner.parent, budget)
             inner.unlink()
 
 
@@ -102,6 +112,10 @@ def _link(source: Path, target: Path) -> None:
 def _unpack_into(archive: Path, folder: Path, budget: Budget) -> None:
     taken: set[str] = {path.relative_to(folder).as_posix().casefold() for path in folder.rglob("*")}
     for count, member in enumerate(_members(archive), start=1):
+        if member.name == PurePosixPath():
+            for chunk in member.content:
+                budget.spend(len(chunk), archive)
+            continue
         clash = member.name.as_posix().casefold()
         if clash in taken:
             raise _refused(archive, f"it holds {member.name} twice, or names that differ in case")
@@ -121,16 +135,21 @@ def _unpack_into(archive: Path, folder: Path, budget: Budget) -> None:
 
 def _members(archive: Path) -> Iterator[_Member]:
     """The plain files of an archive, each to be read before the next one."""
+    if zipfile.is_zipfile(archive):
+        return _zip_members(archive)
+    if rarfile.is_rarfile(archive):
+        return _rar_members(archive)
+    if tarfile.is_tarfile(archive):
+        return _tar_members(archive)
+    raise _refused(archive, "it is no zip, tar or rar archive, or is damaged")
+
+
+@contextlib.contextmanager
+def _damage_named(archive: Path) -> Iterator[None]:
+    damage = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError)
     try:
-        if zipfile.is_zipfile(archive):
-            yield from _zip_members(archive)
-        elif rarfile.is_rarfile(archive):
-            yield from _rar_members(archive)
-        elif tarfile.is_tarfile(archive):
-            yield from _tar_members(archive)
-        else:
-            raise _refused(archive, "it is no zip, tar or rar archive, or is damaged")
-    except (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, EOFError) as error:
+        yield
+    except (*damage, EOFError, gzip.BadGzipFile) as error:
         raise _refused(archive, f"it is damaged: {error}") from None
     except NotImplementedError as error:
         raise _refused(archive, str(error)) from None
@@ -142,7 +161,6 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
         for info in infos:
             mode = info.external_attr >> 16
             if info.is_dir():
-                _safe(archive, info.filename.rstrip("/"))
                 continue
             # only Unix writes a mode; without one it is a plain file
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
@@ -157,17 +175,19 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
 
 
 def _tar_members(archive: Path) -> Iterator[_Member]:
-    # one pass: a tar has no table of contents
-    with tarfile.open(archive, mode="r|*") as opened:
+    with tarfile.open(archive) as opened:
         for info in opened:
-            name = _safe(archive, info.name)
             if info.isdir():
                 continue
+            name = _safe(archive, info.name)
             if not info.isreg() or info.issparse():
                 raise _refused(archive, f"{info.name} is no plain file")
             content = opened.extractfile(info)
             assert content is not None
             yield _Member(name, _chunks(content))
+        # the checksum of what it is compressed to stands at the very end
+        assert opened.fileobj is not None
+        yield _Member(PurePosixPath(), _chunks(cast(IO[bytes], opened.fileobj)))
 
 
 def _rar_members(archive: Path) -> Iterator[_Member]:
@@ -197,12 +217,14 @@ def _rar_members_by_tool(
 
     So it writes no file itself, and an archive that is one block is read once.
     """
-    tool = next(filter(shutil.which, _RAR_TOOLS), None)
+    with archive.open("rb") as file:
+        tools = _FOR_RAR_5 if file.read(len(_RAR_5)) == _RAR_5 else _FOR_RAR_3
+    tool = next(filter(_works, tools), None)
     if tool is None:
         raise UserError(
             f"{archive.name} is a compressed rar archive, and no program that reads it is "
-            f"installed: install unrar (apt install unrar, brew install rar), or one of "
-            f"{', '.join(list(_RAR_TOOLS)[1:])}"
+            f"installed: install unrar (on Debian and Ubuntu `apt install unrar`, with Homebrew "
+            f"`brew install rar`), or {' or '.join(tools[1:3])}"
         )
     process = subprocess.Popen(
         [tool, *_RAR_TOOLS[tool], str(archive.absolute())],
@@ -213,27 +235,40 @@ def _rar_members_by_tool(
     assert process.stdout is not None
     try:
         for name, info in zip(names, infos, strict=True):
-            yield _Member(name, _exactly(archive, process.stdout, info))
+            yield _Member(name, _exactly(archive, process.stdout, info, tool))
         if process.stdout.read(1) or process.wait():
-            raise _refused(archive, f"{tool} finds it damaged")
+            raise _refused(archive, _DOUBT.format(tool=tool, name="its end"))
     finally:
         process.kill()
         process.stdout.close()
         process.wait()
 
 
-def _exactly(archive: Path, stream: IO[bytes], info: rarfile.RarInfo) -> Iterator[bytes]:
+_DOUBT = "{tool} fails at {name}: it is damaged, or of a kind that only unrar reads"
+
+
+def _works(tool: str) -> bool:
+    """Whether a program is there, and the one that is meant: another unrar has other options."""
+    if shutil.which(tool) is None:
+        return False
+    if tool != "unrar":
+        return True
+    said = subprocess.run([tool], stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return b"Roshal" in said.stdout
+
+
+def _exactly(archive: Path, stream: IO[bytes], info: rarfile.RarInfo, tool: str) -> Iterator[bytes]:
     left, checksum = info.file_size, 0
     while left:
         chunk = stream.read(min(left, _CHUNK))
         if not chunk:
-            raise _refused(archive, f"it is damaged: {info.filename} is cut short")
+            raise _refused(archive, _DOUBT.format(tool=tool, name=info.filename))
         left -= len(chunk)
         checksum = zlib.crc32(chunk, checksum)
         yield chunk
     # RAR 5 may carry another checksum instead, which its program has seen to
     if info.CRC is not None and checksum != info.CRC:
-        raise _refused(archive, f"it is damaged: {info.filename} has another checksum")
+        raise _refused(archive, _DOUBT.format(tool=tool, name=info.filename))
 
 
 def _chunks(content: IO[bytes]) -> Iterator[bytes]:
