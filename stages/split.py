@@ -56,18 +56,20 @@ def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int
     return sides
 
 
-def leave_one_group_out(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
+def leave_one_group_out(
+    table: pd.DataFrame, stated: pd.Series, params: Split, seed: int
+) -> pd.Series:
     """A side per row of the catalog: the groups of number `fold` for test, as UCF-50 asks for.
 
-    A group's number ends its name: v_Basketball_g07 has the number 7 in every class. Val is
-    carved out of the rest by group. Raises UserError for groups without a number, and for a
-    number that no group has.
+    A group's number ends its name as `stated`: v_Basketball_g07 has the number 7 in every class.
+    Val is carved out of the rest by the table's groups. Raises UserError for groups without a
+    number, and for a number that no group has.
     """
-    numbers = table["group"].str.extract(r"(\d+)$", expand=False)
+    numbers = stated.str.extract(r"(\d+)$", expand=False)
     if numbers.isna().any():
         raise UserError(
             f"split.method leave_one_group_out goes by the number that ends a group's name, and "
-            f"{table['group'][numbers.isna()].iloc[0]} has none"
+            f"{stated[numbers.isna()].iloc[0]} has none"
         )
     held = numbers.astype(int) == params.fold
     if not held.any():
@@ -204,8 +206,7 @@ def divide(
         sides = official(table, published, params, seed)
         check(stated, sides)
     elif params.method == "leave_one_group_out":
-        # its folds are published too: that of a group's stated number is where it stays
-        sides = leave_one_group_out(stated, params, seed)
+        sides = leave_one_group_out(table, stated["group"], params, seed)
         check(stated, sides)
     else:
         sides = stratified_group(table, params, seed)
