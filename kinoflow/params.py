@@ -36,14 +36,14 @@ class Synthetic(_Section):
 
 class Dataset(_Section):
     source: Literal["synthetic", "folder"] = "synthetic"
-    path: Path | None = None
+    path: str | None = None
     lists: Path | None = None
     synthetic: Synthetic = Synthetic()
 
     @model_validator(mode="after")
     def _folder_has_path(self) -> "Dataset":
         if self.source == "folder" and self.path is None:
-            raise ValueError("source: folder needs a path: the folder with your videos")
+            raise ValueError("source: folder needs a path: the folder with your videos, or its URL")
         return self
 
 

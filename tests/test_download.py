@@ -18,7 +18,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def sync(source: Path, tmp_path: Path, *, prune: bool = False) -> list[str]:
-    wanted = folder.items(Dataset(source="folder", path=source), 0)
+    wanted = folder.items(Dataset(source="folder", path=str(source)), 0)
     return download.sync(wanted, tmp_path / "data", tmp_path / "manifest.json", prune=prune)
 
 
@@ -86,7 +86,7 @@ def test_a_folder_without_videos_is_refused(tmp_path: Path, made: str) -> None:
     if made == "text":
         (path / "readme.txt").write_text("no video")
     with pytest.raises(UserError, match="is no folder|holds no videos"):
-        folder.items(Dataset(source="folder", path=path), 0)
+        folder.items(Dataset(source="folder", path=str(path)), 0)
 
 
 def test_an_unreadable_folder_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +99,7 @@ def test_an_unreadable_folder_is_named(source: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match="source/A cannot be read: Permission denied"):
-        folder.items(Dataset(source="folder", path=source), 0)
+        folder.items(Dataset(source="folder", path=str(source)), 0)
 
 
 def test_labels_csv_names_what_is_taken(source: Path, tmp_path: Path) -> None:
