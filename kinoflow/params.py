@@ -51,6 +51,11 @@ class Catalog(_Section):
     max_unreadable: Probability
 
 
+class Explore(_Section):
+    videos_per_class: Count
+    pairs_per_video: Count
+
+
 class Split(_Section):
     method: Literal["stratified_group", "official"]
     val: Fraction
@@ -158,6 +163,7 @@ class Params(_Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     dataset: Dataset
     catalog: Catalog
+    explore: Explore
     split: Split
     clip: ClipSpec
     extract: Extract

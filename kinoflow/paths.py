@@ -25,6 +25,7 @@ SCORES = WORK / "scores"
 # what comes out
 MODELS = Path("models")
 REPORTS = Path("reports")
+EXPLORATION = REPORTS / "explore"
 VALIDATION_SITE = REPORTS / "validation"
 WINNER = REPORTS / "winner.json"
 DIST = Path("dist")

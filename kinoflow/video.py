@@ -3,7 +3,7 @@
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,3 +198,21 @@ def _codec(capture: cv2.VideoCapture) -> str:
     fourcc = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
     text = fourcc.to_bytes(4, "little").decode("latin-1").strip("\0 ")
     return text if text.isprintable() and text else "unknown"
+
+
+def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[Frames]:
+    """Yield the `spec.frames` consecutive frames from each of the indices `starts`, in order.
+
+    Each run is uint8 RGB (T, H, W, 3); runs may overlap. Raises UnreadableVideo for a file that
+    is missing, is no video or ends before a run does.
+    """
+    wanted = {start + offset for start in starts for offset in range(spec.frames)}
+    window: deque[Frames] = deque(maxlen=spec.frames)
+    with _opened(path) as capture:
+        for index in range(max(wanted, default=-1) + 1):
+            if not capture.grab():
+                raise UnreadableVideo(f"it ends after {index} frames")
+            if index in wanted:
+                window.append(_retrieve(capture, spec))
+            if index - spec.frames + 1 in starts:
+                yield np.stack(window)
