@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
@@ -41,13 +42,15 @@ def write(table: pd.DataFrame, path: Path) -> None:
     files.write_text(path, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
 
 
-def read_labels(path: Path) -> pd.DataFrame:
+def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
     """A labels.csv: `video,label`, and `group` and `split` where the user gives them.
+
+    With `content`, `path` is but the name of where that came from.
 
     Raises UserError for a file that is no such table, a video listed twice or one without label.
     """
     try:
-        table = pd.read_csv(path, dtype="str", keep_default_na=False)
+        table = pd.read_csv(content or path, dtype="str", keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read as a table: {error}") from None
     missing = {"video", "label"} - set(table.columns)

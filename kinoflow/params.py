@@ -47,7 +47,7 @@ class Dataset(_Section):
     @model_validator(mode="after")
     def _has_path(self) -> "Dataset":
         if self.source == "folder" and self.path is None:
-            raise ValueError("source: folder needs a path: the folder with your videos")
+            raise ValueError("source: folder needs a path: the folder with your videos, or its URL")
         if self.source == "archive" and self.path is None:
             raise ValueError("source: archive needs a path: the file or URL of the archive")
         return self
@@ -55,6 +55,11 @@ class Dataset(_Section):
 
 class Catalog(_Section):
     max_unreadable: Probability
+
+
+class Explore(_Section):
+    videos_per_class: Count
+    pairs_per_video: Count
 
 
 class Duplicates(_Section):
@@ -170,6 +175,7 @@ class Params(_Section):
     dataset: Dataset
     catalog: Catalog
     clip: ClipSpec
+    explore: Explore
     duplicates: Duplicates
     split: Split
     augment: Augment

@@ -27,6 +27,7 @@ SCORES = WORK / "scores"
 # what comes out
 MODELS = Path("models")
 REPORTS = Path("reports")
+EXPLORATION = REPORTS / "explore"
 VALIDATION_SITE = REPORTS / "validation"
 LEAKS = REPORTS / "leaks.csv"
 LEAKS_NUMBERS = REPORTS / "leaks.json"

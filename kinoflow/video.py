@@ -7,7 +7,7 @@ so. Cameras are OpenCV's.
 
 import errno
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +115,26 @@ def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Itera
         window.append(_resized(frame, spec))
         if len(window) == spec.frames and (seen - spec.frames) % every == 0:
             yield np.stack(window)
+
+
+def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[Frames]:
+    """Yield the `spec.frames` consecutive frames from each of the indices `starts`, in order.
+
+    Each run is uint8 RGB (T, H, W, 3); runs may overlap. Raises UnreadableVideo for a file that
+    is missing, is no video or ends before a run does.
+    """
+    wanted = {start + offset for start in starts for offset in range(spec.frames)}
+    window: deque[Frames] = deque(maxlen=spec.frames)
+    converter, last = VideoReformatter(), max(wanted, default=-1)
+    with _opened(path) as video:
+        for index, frame in enumerate(_decoded(video)):
+            if index in wanted:
+                window.append(_resized(_pixels(frame, converter), spec))
+            if index - spec.frames + 1 in starts:
+                yield np.stack(window)
+            if index >= last:
+                return
+    raise UnreadableVideo(f"it ends after {index + 1} frames")
 
 
 def frame_indices(available: int, wanted: int) -> NDArray[np.int64]:

@@ -67,7 +67,9 @@ def examine(
     if before is not None:
         probed = before.drop_duplicates("md5").set_index("md5")[_PROBED].to_dict("index")
     new = table[~table["md5"].isin(probed.keys())].drop_duplicates("md5")
-    tasks = [(md5, data / video) for md5, video in zip(new["md5"], new["video"], strict=True)]
+    # absolute, since the workers of a cluster may run in another folder
+    where = [(data / video).absolute() for video in new["video"]]
+    tasks = list(zip(new["md5"], where, strict=True))
     probed |= dict(spread(_examine_one, tasks, compute, "catalog", failed=_unreadable))
     known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
     return pd.concat([table, known], axis="columns").astype(catalog.COLUMNS)

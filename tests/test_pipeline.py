@@ -100,7 +100,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
     ran = checkout.stages  # type: ignore[attr-defined]
-    steps = ["catalog", "split", "extract", "validate", "select", "package"]
+    steps = ["catalog", "split", "extract", "explore", "validate", "select", "package"]
     each = [f"{step}@{name}" for step in ("train", "evaluate") for name in CANDIDATES]
     assert sorted(ran) == sorted(steps + each)
     for name in CANDIDATES:
@@ -124,7 +124,8 @@ def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
             assert (checkout.folder / "reports" / name / picture).stat().st_size > 5000
     assert checkout.read("reports/winner.json")["winner"] in CANDIDATES
     assert len(list((checkout.folder / "dist").glob("*.bento"))) == 1
-    assert (checkout.folder / "reports/validation/index.html").exists()
+    for page in ("validation", "explore"):
+        assert (checkout.folder / "reports" / page / "index.html").exists()
 
 
 def test_the_table_names_every_candidate_and_the_winner(checkout: Checkout) -> None:

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+
+import pandas as pd
 
 from kinoflow import catalog
 from kinoflow.console import UserError
@@ -14,16 +17,19 @@ EXTENSIONS = {
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe"),
     *(".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".gif"),
 }
+LABELS = "labels.csv"
 
 
 def items(dataset: Dataset, seed: int) -> list[Item]:
-    """The videos below `dataset.path`, and its labels.csv where there is one.
+    """The videos below `dataset.path`, a folder or a URL, and its labels.csv where there is one.
 
-    With a labels.csv those that it lists, else every file with a video's extension. Raises
-    UserError for a folder that is missing, cannot be read or holds no video, and for a video
-    that labels.csv lists but the folder does not hold.
+    Raises UserError for a folder that is missing or cannot be read, and as `choose` does.
     """
     assert dataset.path is not None
+    if "://" in dataset.path:
+        from stages.sources import remote
+
+        return remote.items(dataset.path)
     root = Path(dataset.path).expanduser()
     if not root.is_dir():
         raise UserError(f"dataset.path {root} is no folder")
@@ -38,25 +44,34 @@ def below(root: Path) -> dict[str, Path]:
         raise UserError(
             f"dataset.path: {error.filename} cannot be read: {error.strerror}"
         ) from None
+    labels = catalog.read_labels(root / LABELS) if LABELS in found else None
+    return {name: found[name] for name in choose(found, labels, str(root))}
 
-    labels = root / "labels.csv"
-    if labels.exists():
-        listed = catalog.read_labels(labels)
-        missing = sorted(set(listed["video"]) - found.keys())
+
+def choose(found: Iterable[str], labels: pd.DataFrame | None, root: str) -> list[str]:
+    """Which of the files `found` at `root` the data are: sorted paths below it.
+
+    With a labels.csv those that it lists and itself, else every file with a video's extension.
+    Raises UserError if there is no video, and for one that labels.csv lists but `root` does not
+    hold.
+    """
+    found = set(found)
+    if labels is not None:
+        missing = sorted(set(labels["video"]) - found)
         if missing:
             raise UserError(
-                f"{labels} lists {len(missing)} videos that {root} does not hold, "
+                f"{LABELS} lists {len(missing)} videos that {root} does not hold, "
                 f"the first {missing[0]}"
             )
-        names = {*listed["video"], labels.name}
+        videos = set(labels["video"])
     else:
-        names = {name for name in found if Path(name).suffix.lower() in EXTENSIONS}
-    if not names - {labels.name}:
+        videos = {name for name in found if Path(name).suffix.lower() in EXTENSIONS}
+    if not videos:
         raise UserError(
             f"dataset.path {root} holds no videos: kinoflow looks for a folder per class "
             f"with files ending in {', '.join(sorted(EXTENSIONS))}"
         )
-    return {name: found[name] for name in sorted(names)}
+    return sorted(videos if labels is None else {*videos, LABELS})
 
 
 def item(path: Path, name: str) -> Item:

@@ -12,8 +12,7 @@ from kinoflow import catalog
 from kinoflow.console import UserError
 from kinoflow.params import Dataset
 from stages.sources import Item
-
-_LABELS = "labels.csv"
+from stages.sources.folder import LABELS
 
 
 def choose(items: list[Item], dataset: Dataset) -> list[Item]:
@@ -25,7 +24,7 @@ def choose(items: list[Item], dataset: Dataset) -> list[Item]:
     if dataset.classes is None and dataset.clips_per_class is None:
         return items
     by_name = {item.name: item for item in items if not item.name.startswith(".")}
-    labels = by_name.pop(_LABELS, None)
+    labels = by_name.pop(LABELS, None)
     table = _read(labels) if labels else _from_names(list(by_name))
     if dataset.classes is not None:
         _check(dataset.classes, set(table["label"]))
@@ -44,13 +43,13 @@ def choose(items: list[Item], dataset: Dataset) -> list[Item]:
     chosen += [item for item in items if item.name.startswith(".")]
     if labels:
         text = table.to_csv(index=False, lineterminator="\n")
-        chosen.append(Item(_LABELS, text, partial(_write, text)))
+        chosen.append(Item(LABELS, text, partial(_write, text)))
     return chosen
 
 
 def _read(labels: Item) -> pd.DataFrame:
     with TemporaryDirectory() as folder:
-        path = Path(folder) / _LABELS
+        path = Path(folder) / LABELS
         labels.fetch(path)
         return catalog.read_labels(path)
 
