@@ -15,7 +15,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 _MODELS = Path(__file__).parent / "models"
 # folders beside the candidates' in reports/
-_RESERVED = {"explore", "leaks", "validation"}
+_RESERVED = {"explore", "validation"}
 # of models and of dataclasses
 _UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
 

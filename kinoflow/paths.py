@@ -31,7 +31,7 @@ EXPLORATION = REPORTS / "explore"
 VALIDATION_SITE = REPORTS / "validation"
 LEAKS = REPORTS / "leaks.csv"
 LEAKS_NUMBERS = REPORTS / "leaks.json"
-LEAKS_SITE = REPORTS / "leaks"
+LEAKS_PAGE = REPORTS / "leaks.html"
 WINNER = REPORTS / "winner.json"
 DIST = Path("dist")
 

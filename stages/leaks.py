@@ -3,7 +3,6 @@
 The report is written in any case; with `split.near_duplicates: block` the pipeline then stops.
 """
 
-import html
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kinoflow import clips, figures, files, paths
+from kinoflow import clips, figures, files, page, paths
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.params import Split
@@ -101,59 +100,69 @@ def features(clip: Frames) -> NDArray[np.float32]:
     return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
 
 
-def picture(pair: pd.Series, store: Path, path: Path) -> None:
-    """Both clips of a pair, one above the other."""
+def picture(pair: pd.Series, store: Path) -> bytes:
+    """Both clips of a pair, one above the other, as PNG."""
     shown = {}
     for name, side in (("video", "split"), ("other", "other_split")):
         clip = np.load(clips.clip_path(store, pair[name]), mmap_mode="r")
         rows = np.linspace(0, len(clip) - 1, min(_FRAMES, len(clip))).round().astype(int)
         shown[f"{Path(pair[name]).name}\n{pair[side]}"] = np.asarray(clip[rows])
-    figures.contact_sheet(shown).savefig(path, metadata={"Software": None})
+    return figures.png(figures.contact_sheet(shown))
 
 
-def page(found: pd.DataFrame, numbers: dict[str, float], pictures: list[str]) -> str:
-    """The report as HTML."""
-    leaking = int((found["verdict"] == "leaks").sum())
+def report(found: pd.DataFrame, numbers: dict[str, float], pictures: list[bytes]) -> str:
+    """The page; the first of the pairs `found` have `pictures`."""
     points = 100 * (numbers["random"] - numbers["grouped"])
-    shown = "\n".join(
-        f"<h3>{row['verdict']}: similarity {row['similarity']:.3f}"
-        f"{', mirrored' if row['mirrored'] else ''}</h3>\n"
-        f"<p>{html.escape(row['video'])} ({row['split']}, {html.escape(row['group'])})<br>"
-        f"{html.escape(row['other'])} ({row['other_split']}, "
-        f"{html.escape(row['other_group'])})</p>\n"
-        f'<img src="{name}" alt="Frames of both clips, one above the other">'
-        for row, name in zip(found.to_dict("records"), pictures, strict=False)
+    splits = [
+        ("this one", f"{numbers['grouped']:.3f}", ""),
+        (
+            f"random, mean of {_RANDOM_SPLITS}",
+            f"{numbers['random']:.3f}",
+            f"{numbers['random_lowest']:.3f} to {numbers['random_highest']:.3f}",
+        ),
+        ("always the commonest class", f"{numbers['chance']:.3f}", ""),
+    ]
+    leaking = int((found["verdict"] == "leaks").sum())
+    shown = [
+        page.picture(
+            content,
+            f"Frames of {pair['video']} above frames of {pair['other']}",
+            f"{pair['verdict']}, similarity {pair['similarity']:.3f}"
+            f"{', mirrored' if pair['mirrored'] else ''}: {pair['video']} ({pair['split']}, group "
+            f"{pair['group']}) and {pair['other']} ({pair['other_split']}, group "
+            f"{pair['other_group']})",
+        )
+        for pair, content in zip(found.to_dict("records"), pictures, strict=False)
+    ]
+    if len(found) > len(shown):
+        shown.append(page.paragraph(f"{len(found) - len(shown)} more are in leaks.csv."))
+    return page.document(
+        "Leaks",
+        page.contents(
+            [
+                (
+                    "What a random split would be worth",
+                    page.paragraph(
+                        "A cheap model, logistic regression on colours and layout without any "
+                        "sense of time, was fitted to the same clips, divided in two ways. On "
+                        "random splits, where clips of one recording stand on both sides, it "
+                        f"scores {abs(points):.1f} percentage points "
+                        f"{'higher' if points > 0 else 'lower'}: what is higher is owed to "
+                        "knowing the recordings."
+                    )
+                    + page.table(("split", "test accuracy", "lowest to highest"), splits),
+                ),
+                (
+                    "Near-duplicates of different groups",
+                    page.paragraph(
+                        f"{len(found)} pairs of videos show the same although their groups "
+                        f"differ; {leaking} of them stand on two sides of the split."
+                    )
+                    + "\n".join(shown),
+                ),
+            ]
+        ),
     )
-    more = f"<p>{len(found) - len(pictures)} more are in leaks.csv.</p>" if pictures else ""
-    return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Leaks</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
-  color: #222; background: #fff }}
-table {{ border-collapse: collapse }} td, th {{ padding: .2rem 1rem .2rem 0; text-align: left }}
-td:nth-child(2) {{ font-variant-numeric: tabular-nums }} img {{ max-width: 100% }}
-</style>
-<h1>Leaks</h1>
-<h2>What a random split would be worth</h2>
-<p>A cheap model, logistic regression on colours and layout without any sense of time,
-was fitted to the same clips, divided in two ways. On random splits, where clips of one recording
-stand on both sides, it scores {abs(points):.1f} percentage points {
-        "higher" if points > 0 else "lower"
-    }: what is higher is owed to knowing the recordings.</p>
-<table>
-<tr><th>split<th>test accuracy
-<tr><td>this one<td>{numbers["grouped"]:.3f}
-<tr><td>random, mean of {_RANDOM_SPLITS}<td>{numbers["random"]:.3f}
-({numbers["random_lowest"]:.3f} to {numbers["random_highest"]:.3f})
-<tr><td>always the commonest class<td>{numbers["chance"]:.3f}
-</table>
-<h2>Near-duplicates of different groups</h2>
-<p>{len(found)} pairs of videos show the same although their groups differ; {leaking} of them
-stand on two sides of the split.</p>
-{shown}
-{more if len(found) > len(pictures) else ""}
-</html>
-"""
 
 
 def check(found: pd.DataFrame, params: Split) -> str:
@@ -168,7 +177,7 @@ def check(found: pd.DataFrame, params: Split) -> str:
     message = (
         f"{len(leaking)} pairs of near-duplicates stand on two sides of the split, the first "
         f"{first['video']} ({first['split']}) and {first['other']} ({first['other_split']}): "
-        f"see {paths.LEAKS_SITE / 'index.html'}"
+        f"see {paths.LEAKS_PAGE}"
     )
     if params.near_duplicates == "block":
         raise UserError(f"{message}, and set split.near_duplicates to merge to keep them together")
@@ -185,12 +194,8 @@ def main() -> None:
     numbers = probe(
         seen, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
     )
-    with files.replacing_folder(paths.LEAKS_SITE) as site:
-        pictures = []
-        for number, (_, pair) in enumerate(found.head(_PICTURES).iterrows(), start=1):
-            pictures.append(f"pair{number:02d}.png")
-            picture(pair, paths.CLIPS, site / pictures[-1])
-        files.write_text(site / "index.html", page(found, numbers, pictures))
+    pictures = [picture(pair, paths.CLIPS) for _, pair in found.head(_PICTURES).iterrows()]
+    files.write_text(paths.LEAKS_PAGE, report(found, numbers, pictures))
     files.write_text(paths.LEAKS, found.to_csv(index=False, lineterminator="\n"))
     leaking = int((found["verdict"] == "leaks").sum())
     files.write_json(paths.LEAKS_NUMBERS, {"pairs": len(found), "leaking": leaking, **numbers})
