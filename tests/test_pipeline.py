@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from kinoflow.leash import leashed
 from tests.conftest import ROOT
 
-CANDIDATES = ["convlstm", "frame_voting", "lrcn", "r2plus1d"]
+CANDIDATES = ["lrcn", "r2plus1d"]
 BIN = Path(sys.executable).parent
 
 
@@ -91,16 +91,16 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         training__epochs=1,
         evaluation__bootstrap=50,
         serving__check_videos=2,
+        candidates={name: {"model": name} for name in CANDIDATES},
     )
-    for name in CANDIDATES:
-        made.set(**{f"candidates__{name}": {"model": name}})
     made.stages = made.repro()  # type: ignore[attr-defined]
     return made
 
 
 def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
     ran = checkout.stages  # type: ignore[attr-defined]
-    steps = ["catalog", "split", "extract", "explore", "validate", "select", "package"]
+    steps = ["catalog", "extract", "explore", "duplicates", "split", "leaks", "validate"]
+    steps += ["select", "package"]
     each = [f"{step}@{name}" for step in ("train", "evaluate") for name in CANDIDATES]
     assert sorted(ran) == sorted(steps + each)
     for name in CANDIDATES:
@@ -124,8 +124,8 @@ def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
             assert (checkout.folder / "reports" / name / picture).stat().st_size > 5000
     assert checkout.read("reports/winner.json")["winner"] in CANDIDATES
     assert len(list((checkout.folder / "dist").glob("*.bento"))) == 1
-    for page in ("validation", "explore"):
-        assert (checkout.folder / "reports" / page / "index.html").exists()
+    for page in ("validation/index.html", "explore/index.html", "leaks.html"):
+        assert (checkout.folder / "reports" / page).stat().st_size > 1000
 
 
 def test_the_table_names_every_candidate_and_the_winner(checkout: Checkout) -> None:
@@ -224,6 +224,35 @@ def test_a_failing_stage_fails_the_flow_with_its_own_message(checkout: Checkout)
     assert failed.returncode == 2
     last = failed.stderr.strip().splitlines()[-1]
     assert last.startswith("error: split: split.method official needs published lists")
+
+
+@pytest.mark.usefixtures("as_before")
+def test_a_copy_in_another_recording_stays_on_its_side_or_blocks(checkout: Checkout) -> None:
+    names = sorted(path.name for path in (checkout.folder / "data" / "SitDown").iterdir())
+    footage = checkout.folder / "footage"
+    shutil.copytree(checkout.folder / "data", footage)
+    (footage / "SitDown" / "copy.avi").write_bytes(
+        (footage / "StandUp" / names[0].replace("SitDown", "StandUp")).read_bytes() + b"0"
+    )
+    checkout.set(dataset__source="folder", dataset__path="footage")
+    checkout.repro("leaks")
+    found = pd.read_csv(checkout.folder / "reports" / "leaks.csv")
+    assert set(found["verdict"]) == {"merged"}
+    assert {"SitDown/copy.avi"} <= {*found["video"], *found["other"]}
+
+    checkout.set(split__near_duplicates="block", split__method="official")
+    sides = pd.DataFrame(
+        {"video": sorted(p.relative_to(footage).as_posix() for p in footage.rglob("*.avi"))}
+    )
+    sides["label"] = sides["video"].str.partition("/")[0]
+    groups = sides["video"].str.extract(r"_g0(\d)", expand=False)
+    sides["split"] = groups.map({"1": "train", "2": "train", "3": "val"}).fillna("test")
+    sides.to_csv(footage / "labels.csv", index=False)
+    checkout.run("python", "-m", "stages.download")
+    stopped = checkout.run("dvc", "repro", "leaks", fails=True)
+    assert "pairs of near-duplicates stand on two sides of the split" in stopped.stderr
+    assert "SitDown/copy.avi (test)" in stopped.stderr
+    assert (checkout.folder / "reports" / "leaks.html").exists()
 
 
 @pytest.mark.usefixtures("as_before")
