@@ -37,10 +37,11 @@ dd { margin: 0; font-size: 1.6rem; line-height: 1.2; font-variant-numeric: tabul
 table { border-collapse: collapse; font-size: .875rem; margin: 1rem 0; }
 caption { text-align: left; font-weight: 600; padding-bottom: .25rem; }
 th, td { padding: .25rem 1.25rem .25rem 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid #e5e9ed; overflow-wrap: anywhere; }
-thead th { border-bottom: 2px solid #afb8c1; vertical-align: bottom; overflow-wrap: normal; }
-tbody th { font-weight: 400; max-width: 22rem; }
-.number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+  border-bottom: 1px solid #e5e9ed; }
+thead th { border-bottom: 2px solid #afb8c1; vertical-align: bottom; }
+tbody th { font-weight: 400; min-width: 8rem; max-width: 22rem; overflow-wrap: anywhere; }
+.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number { white-space: nowrap; }
 .strips { display: grid; grid-template-columns: repeat(auto-fill, minmax(27rem, 1fr));
   gap: .25rem 1.5rem; }
 .strips figure { margin: .5rem 0; min-width: 0; }

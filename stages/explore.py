@@ -275,7 +275,7 @@ def _balance(summary: pd.DataFrame) -> str:
     )
     if (summary["groups"] < 3).any():
         few = (summary["groups"] < 3).sum()
-        text += f" {few} of {len(summary)} classes have fewer than the three groups a split needs."
+        text += f" A split needs three groups of each class: too few have {few} of {len(summary)}."
     chart = figures.balance(
         summary["label"].tolist(), summary["videos"].tolist(), summary["groups"].tolist()
     )
@@ -338,13 +338,10 @@ def _classes(summary: pd.DataFrame) -> str:
         "median seconds": "seconds_median",
         "motion": "motion",
         "with camera": "flow",
-        "red": "red",
-        "green": "green",
-        "blue": "blue",
     }
     text = page.paragraph(
-        "Motion in percent of the frame's width per second, colours as means from 0 to 255. The "
-        "same and more is in per_class.csv beside this page."
+        "Those with the most motion first, in percent of the frame's width per second. The same "
+        "and more is in per_class.csv beside this page."
     )
     return text + page.table(list(shown), summary[list(shown.values())].itertuples(index=False))
 
