@@ -22,13 +22,13 @@ class Published:
 
 
 _UCF = "https://www.crcv.ucf.edu/data"
-_HMDB = "https://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
+_HMDB = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
 
 # UCF-101: Soomro, Zamir and Shah, 2012. UCF-50: Reddy and Shah, 2012. HMDB-51: Kuehne et al., 2011.
 # Sizes and checksums stand here only where they are certain.
 PUBLISHED = {
     "ucf101": Published(
-        Remote(f"{_UCF}/UCF101/UCF101.rar"),
+        Remote(f"{_UCF}/UCF101/UCF101.rar", size=6_932_971_618),
         Remote(f"{_UCF}/UCF101/UCF101TrainTestSplits-RecognitionTask.zip"),
     ),
     "ucf50": Published(Remote(f"{_UCF}/UCF50.rar", size=3_233_554_570), None),
