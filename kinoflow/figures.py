@@ -80,6 +80,7 @@ def durations(seconds: NDArray[np.float64]) -> "Figure":
     if high > 20 * np.median(seconds):
         axes.hist(seconds, bins=np.geomspace(low, high * 1.001, bins + 1).tolist())
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
     else:
         axes.hist(seconds, bins=bins)
     axes.set_xlabel("seconds")

@@ -172,7 +172,8 @@ def explore(
 
 def _films(chosen: pd.DataFrame, data: Path, pairs: int) -> list[Film]:
     many = chosen["label"].nunique() > 24
-    shown = set(chosen.groupby("label").head(1 if many else 2)["video"])
+    moving = chosen[chosen["frames"] > 1]
+    shown = set(moving.groupby("label").head(1 if many else 2)["video"])
     films = []
     columns = ["video", "frames", "fps", "width", "height"]
     for video, frames, fps, width, height in chosen[columns].to_numpy(object).tolist():
@@ -241,9 +242,9 @@ def _files(good: pd.DataFrame) -> str:
         low, middle, high = np.quantile(seconds, [0.05, 0.5, 0.95])
         parts = [
             page.paragraph(
-                f"Half of the videos last less than {middle:.1f} seconds, nine of ten between "
-                f"{low:.1f} and {high:.1f}; the shortest {seconds.min():.1f}, the longest "
-                f"{seconds.max():.1f}."
+                f"Half of the videos last less than {middle:.3g} seconds, nine of ten between "
+                f"{low:.3g} and {high:.3g}; the shortest {seconds.min():.3g}, the longest "
+                f"{seconds.max():.3g}."
             ),
             page.picture(
                 figures.png(figures.durations(seconds)),

@@ -285,8 +285,7 @@ def _below(url: str, name: str) -> str:
 
 
 def _shown(url: str) -> str:
-    """The URL without user, password and query, which may hold a key."""
-    if urlsplit(url).scheme.lower() not in {"http", "https"}:
-        return url
+    """The URL without user and password, and without a web query, which may hold a key."""
     parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
+    query = "" if parts.scheme.lower() in {"http", "https"} else parts.query
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
