@@ -35,8 +35,9 @@ def confusion(matrix: NDArray[np.int64], labels: tuple[str, ...]) -> "Figure":
             if count:
                 colour = "white" if shares[row, column] > 0.5 else "black"
                 axes.text(column, row, str(count), ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(labels)), labels)
+    names = [_plain(label, 32) for label in labels]
+    axes.set_xticks(range(len(labels)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(labels)), names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
@@ -65,7 +66,8 @@ def contact_sheet(clips: dict[str, Frames]) -> "Figure":
     grid = figure.subplots(len(clips), 1, squeeze=False)[:, 0]
     for axes, (name, clip) in zip(grid, clips.items(), strict=True):
         axes.imshow(np.concatenate(list(clip), axis=1), aspect="auto")
-        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        lines = "\n".join(_plain(line, 32) for line in name.split("\n"))
+        axes.set_ylabel(lines, rotation=0, ha="right", va="center")
         axes.set_xticks([])
         axes.set_yticks([])
     return figure

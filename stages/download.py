@@ -168,8 +168,8 @@ def main() -> None:
     if changed or not paths.DATA_DVC.exists():
         pin(paths.DATA)
         share(wanted, paths.DATA)
-    what = f"{len(changed)} of {len(wanted)} files are new" if changed else "nothing new"
-    print(f"download: {what} in {paths.DATA}/ ({params.dataset.source})")
+    what = f"{len(changed)} files new or removed" if changed else "nothing new"
+    print(f"download: {what}, {len(wanted)} in {paths.DATA}/ ({params.dataset.source})")
 
 
 if __name__ == "__main__":

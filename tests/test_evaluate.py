@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import bundle, cli, files
+from kinoflow import bundle, cli, figures, files
 from kinoflow.bundle import Bundle, Description
 from kinoflow.clips import ClipSet
 from kinoflow.models import build
@@ -136,3 +136,9 @@ def test_doctor_names_versions_and_devices(
     text = capsys.readouterr().out
     for what in ("python", "tensorflow", "devices", "ffmpeg", "GB free"):
         assert what in text
+
+
+def test_a_label_is_text_and_no_formula(tmp_path: Path) -> None:
+    matrix = np.array([[3, 1], [0, 4]])
+    figures.confusion(matrix, (r"$\frac{", "a\nb$")).savefig(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
