@@ -7,11 +7,12 @@ machine does meets them alike.
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -125,12 +126,25 @@ def measure(videos: list[Path], rounds: int) -> dict[str, float]:
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
+@contextlib.contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Keep this process to one core, where the system can."""
+    threads = cv2.getNumThreads()
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    if cores:
+        os.sched_setaffinity(0, {min(cores)})
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+        if cores:
+            os.sched_setaffinity(0, cores)
+
+
 def report(rounds: int = 5) -> str:
     """The comparison as a Markdown table."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    cv2.setNumThreads(1)
-    with tempfile.TemporaryDirectory() as folder:
+    with _on_one_core(), tempfile.TemporaryDirectory() as folder:
         videos = footage.real() or footage.rendered(Path(folder), 60, 320, 240)
         what = "UCF-101" if footage.real() else "rendered"
         frames = sum(probe(path).frames for path in videos)

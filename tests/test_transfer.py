@@ -46,7 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         length = len(content) - start + (1000 if fault == "claims more" else 0)
-        self.send_header("Content-Length", str(length))
+        if fault != "gives no length":
+            self.send_header("Content-Length", str(length))
         if etag:
             self.send_header("ETag", etag)
         self.end_headers()
@@ -138,6 +139,10 @@ def missing(server: Server) -> None:
     server.plan = ["404"] * 50
 
 
+def no_length(server: Server) -> None:
+    server.plan = ["gives no length"]
+
+
 def other_size(server: Server) -> None:
     server.content = CONTENT[:-1]
 
@@ -197,6 +202,17 @@ def test_progress_shows_speed_and_time_left(
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("clips.zip: 1.0 MB of 1.0 MB, ")
     assert lines[-1].endswith("/s, 0 s left")
+
+
+def test_a_length_that_nobody_states_is_no_length(server: Server, tmp_path: Path) -> None:
+    no_length(server)
+    with pytest.raises(UserError, match="does not say how long the file is"):
+        fetch(Remote(server.url), tmp_path / "f")
+    assert list(tmp_path.iterdir()) == []
+    # a checksum tells as well
+    no_length(server)
+    fetch(Remote(server.url, sha256=SHA256), tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(

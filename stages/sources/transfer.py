@@ -121,7 +121,13 @@ def _attempt(client: httpx.Client, remote: Remote, part: Path) -> None:
         start = had if resumes else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else remote.size
-        if remote.size is not None and total != remote.size:
+        chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
+        if total is None and not chunked and remote.sha256 is None:
+            raise UserError(
+                f"{remote.url}: the server does not say how long the file is, so that a part "
+                f"could not be told from the whole; {_BY_HAND}"
+            )
+        if remote.size is not None and total not in (None, remote.size):
             raise UserError(
                 f"{remote.url} has {total:,} bytes and should have {remote.size:,}; {_BY_HAND}"
             )
