@@ -62,9 +62,7 @@ def made(
     table: pd.DataFrame,
     tmp_path: Path,
     defaults: Params,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[pd.DataFrame, Path]:
-    monkeypatch.setattr(explore, "spread", lambda function, tasks, *_: map(function, tasks))
     for video in table.loc[table["readable"], "video"]:
         clips.decode(data / video, ClipSpec(2, 8, 8), clips.clip_path(tmp_path / "clips", video))
     (tmp_path / "out").mkdir()
