@@ -122,6 +122,8 @@ def test_what_a_user_gets_wrong_is_one_line(
     (tmp_path / "work").mkdir()
     columns = "video,label,group,frames,fps,seconds,width,height,codec,bytes,md5,readable,problem"
     row = "v_A_g01_c01.avi,A,v_A_g01,1,1,1,1,1,x,1,x,True,"
+    header = "video,group,other,other_group,similarity,mirrored\n"
+    (tmp_path / "work" / "duplicates.csv").write_text(header)
     (tmp_path / "work" / "catalog.csv").write_text(f"{columns}\nA/{row}\n")
     done = run_stage(tmp_path, stage)
     assert (done.returncode, done.stdout) == (2, "")

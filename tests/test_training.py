@@ -1,3 +1,4 @@
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,15 +100,20 @@ t.fit(t.settings(defaults, epochs=4), Path(sys.argv[1]))
 """
 
 
-def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
-    defaults: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", RESUME, str(tmp_path / "killed")], cwd=ROOT, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / "m").exists()
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training leaves that was killed outright after two epochs."""
+    folder = tmp_path_factory.mktemp("killed")
+    done = subprocess.run([sys.executable, "-c", RESUME, str(folder)], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not (folder / "m").exists()
+    return folder
 
+
+def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
+    killed: Path, defaults: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(killed, tmp_path / "killed")
     params = settings(defaults, epochs=4)
     fit(params, tmp_path / "killed")
     assert "going on after epoch 2" in capsys.readouterr().err
@@ -120,11 +126,11 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
 
 
 def test_a_checkpoint_of_other_settings_is_not_taken_up(
-    defaults: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    killed: Path, defaults: Params, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    subprocess.run([sys.executable, "-c", RESUME, str(tmp_path)], cwd=ROOT, check=False)
-    assert (tmp_path / "k" / "last" / "record.json").exists()
-    assert len(fit(settings(defaults, epochs=3), tmp_path)) == 3
+    shutil.copytree(killed, tmp_path / "other")
+    assert (tmp_path / "other" / "k" / "last" / "record.json").exists()
+    assert len(fit(settings(defaults, epochs=3), tmp_path / "other")) == 3
     assert "going on" not in capsys.readouterr().err
 
 
