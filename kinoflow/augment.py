@@ -1,42 +1,91 @@
-"""Augmentation of clips, the same for every frame of a clip."""
+"""Augmentation of clips in training: what is drawn for a clip is the same for all its frames.
 
-import keras
-from keras import layers, ops
+On NumPy arrays, by a generator that the caller seeds for each clip. So the same seed gives the
+same pixels on every backend of Keras, and a killed training goes on with no state to restore.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
 
 from kinoflow.params import Augment
+from kinoflow.video import Frames
 
 
-def augmentation(params: Augment, shape: tuple[int, ...], seed: int) -> keras.Model:
-    """A model from uint8 clips (B, T, H, W, 3) to augmented ones; in training alone.
+def frame_choice(stored: int, wanted: int, params: Augment, rng: Generator) -> NDArray[np.int64]:
+    """Which of the `stored` frames to train on: indices (wanted,), never going back.
 
-    `shape` is that of a clip, (T, H, W, 3).
-
-    Time is folded into the channels, so that Keras' image layers see a clip as one image and
-    draw one transformation for it.
+    One random frame out of each of `wanted` equal parts of a window. The window is the whole
+    clip, but for up to `temporal_crop` of it cut off at random ends; `rate` makes it up to that
+    fraction longer or shorter, so that the action goes faster or slower; where it ends later
+    than the clip, the last frame stays. With the probability `drop` a frame is lost, and the one
+    before it is seen again.
     """
-    frames, height, width, channels = shape
-    clip = keras.Input(shape, dtype="uint8")
-    x = ops.transpose(clip, (0, 2, 3, 1, 4))
-    x = ops.reshape(x, (-1, height, width, frames * channels))
-    x = ops.cast(x, "float32")
-    for layer in _layers(params, seed):
-        x = layer(x)
-    x = ops.cast(ops.clip(x, 0, 255), "uint8")
-    x = ops.reshape(x, (-1, height, width, frames, channels))
-    x = ops.transpose(x, (0, 3, 1, 2, 4))
-    return keras.Model(clip, x, name="augmentation")
+    span = stored * (1 - params.temporal_crop * rng.uniform())
+    start = rng.uniform(0, stored - span)
+    span *= 1 + params.rate * rng.uniform(-1, 1)
+    edges = np.linspace(start, start + span, wanted + 1)
+    chosen = np.minimum(rng.uniform(edges[:-1], edges[1:]).astype(np.int64), stored - 1)
+    kept = np.arange(wanted) * (rng.uniform(size=wanted) >= params.drop)
+    return chosen[np.maximum.accumulate(kept)]
 
 
-def _layers(params: Augment, seed: int) -> list[keras.Layer]:
-    chosen: list[keras.Layer] = []
-    if params.flip:
-        chosen.append(layers.RandomFlip("horizontal", seed=seed))
-    if params.shift:
-        chosen.append(
-            layers.RandomTranslation(params.shift, params.shift, fill_mode="nearest", seed=seed + 1)
-        )
-    if params.contrast:
-        chosen.append(layers.RandomContrast(params.contrast, seed=seed + 2))
-    if params.brightness:
-        chosen.append(layers.RandomBrightness(params.brightness, (0, 255), seed=seed + 3))
-    return chosen
+def augmented(clip: Frames, params: Augment, rng: Generator, *, flip: bool) -> Frames:
+    """A clip (T, H, W, 3) moved, recoloured and with noise, within what `params` allows.
+
+    `flip` says whether this clip may be flipped at all. Black frames, which are padding, stay
+    black.
+    """
+    if flip and rng.uniform() < 0.5:
+        clip = clip[:, :, ::-1]
+    if params.rotation or params.scale or params.shift:
+        clip = _moved(clip, params, rng)
+    if params.brightness or params.contrast or params.noise:
+        shown = clip.any(axis=(1, 2, 3))
+        clip = _recoloured(clip, params, rng) * shown[:, None, None, None]
+    return np.ascontiguousarray(clip, dtype=np.uint8)
+
+
+def mixed(
+    clips: Frames, labels: NDArray[np.float32], alpha: float, rng: Generator
+) -> tuple[Frames, NDArray[np.float32]]:
+    """Clips (B, T, H, W, 3) and their labels (B, classes), each blended with another's.
+
+    Zhang et al., "mixup: Beyond Empirical Risk Minimization" (ICLR 2018).
+    """
+    other = rng.permutation(len(clips))
+    share = rng.beta(alpha, alpha, len(clips)).astype(np.float32)
+    weight = share[:, None, None, None, None]
+    blended = clips * weight + clips[other] * (1 - weight)
+    label = share[:, None]
+    return np.rint(blended).astype(np.uint8), labels * label + labels[other] * (1 - label)
+
+
+def _moved(clip: Frames, params: Augment, rng: Generator) -> NDArray:
+    """Rotated, scaled about the centre and shifted; what comes in from outside repeats the edge."""
+    _, height, width, _ = clip.shape
+    angle = rng.uniform(-params.rotation, params.rotation)
+    scale = math.exp(rng.uniform(-1, 1) * math.log1p(params.scale))
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    matrix[:, 2] += rng.uniform(-params.shift, params.shift, 2) * (width, height)
+    return np.stack(
+        [
+            cv2.warpAffine(np.ascontiguousarray(frame), matrix, (width, height),
+                           flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            for frame in clip
+        ]
+    )  # fmt: skip
+
+
+def _recoloured(clip: NDArray, params: Augment, rng: Generator) -> NDArray:
+    x = clip.astype(np.float32)
+    mean = x.mean()
+    x = (x - mean) * (1 + rng.uniform(-params.contrast, params.contrast)) + mean
+    x += 255 * rng.uniform(-params.brightness, params.brightness)
+    if params.noise:
+        deviation = np.float32(255 * rng.uniform(0, params.noise))
+        x += deviation * rng.standard_normal(x.shape, dtype=np.float32)
+    return np.clip(np.rint(x), 0, 255)

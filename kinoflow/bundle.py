@@ -44,6 +44,7 @@ class Description:
     data: str  # MD5 over the clips trained on and their labels
     versions: dict[str, str]  # of the libraries trained with
     metrics: dict[str, float]  # training's own: the epoch kept and its validation scores
+    flip: bool = False  # whether each view is seen mirrored as well
 
 
 @dataclass(frozen=True)
@@ -67,19 +68,26 @@ class Bundle:
         with silenced_stderr():
             import keras
 
-            import kinoflow.models.layers  # noqa: F401  registers what the file refers to
+            import kinoflow.models.parts  # noqa: F401  registers what the file refers to
         return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
 
     def predict(self, clips: Frames) -> Probabilities:
         """Class probabilities float32 (B, classes) of clips uint8 (B, T, H, W, 3).
 
         T is that of `clip`. Where the model takes fewer frames, its answers to several
-        temporal views, evenly shifted against each other, are averaged.
+        temporal views, evenly shifted against each other, are averaged; so are those to mirrored
+        clips, if the bundle says so.
         """
         if clips.ndim != 5 or clips.shape[1:] != self.clip.shape:
             raise ValueError(f"clips must be (B, {self.clip.shape}), got {clips.shape}")
         views = temporal_views(self.clip.frames, self.description.frames, self.description.views)
-        answers = [np.mean([self._call(clip[view]) for view in views], axis=0) for clip in clips]
+        sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
+        answers = [
+            np.mean(
+                [self._call(clip[view][:, :, side]) for view in views for side in sides], axis=0
+            )
+            for clip in clips
+        ]
         return np.stack(answers).astype(np.float32)
 
     def predict_video(self, path: Path) -> Probabilities:
@@ -133,8 +141,11 @@ def load(folder: Path | str) -> Bundle:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a model's answers depend on."""
-    names = ("kinoflow", "keras", "tensorflow", "numpy", "opencv-python-headless", "av")
+    """Versions of the libraries that a model's answers depend on, Keras' backend among them."""
+    import keras
+
+    backend = keras.config.backend()
+    names = ("kinoflow", "keras", backend, "numpy", "opencv-python-headless", "av")
     return {name: importlib.metadata.version(name) for name in names}
 
 

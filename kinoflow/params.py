@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -20,6 +20,9 @@ _RESERVED = {"explore", "validation"}
 _UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+
+
+T = TypeVar("T", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -82,10 +85,20 @@ class Split(_Section):
 
 
 class Augment(_Section):
-    flip: bool
-    brightness: Annotated[float, Field(ge=0, lt=1)]
-    contrast: Annotated[float, Field(ge=0, lt=1)]
-    shift: Annotated[float, Field(ge=0, lt=0.5)]
+    """What is not named is off."""
+
+    flip: bool = False
+    flip_except: tuple[str, ...] = ()
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shift: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    noise: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    temporal_crop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Training(_Section):
@@ -94,7 +107,10 @@ class Training(_Section):
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
     learning_rate: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)]
+    schedule: Literal["cosine", "constant"]
     warmup: Annotated[float, Field(ge=0, lt=1)]
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    precision: Literal["float32", "bfloat16", "float16"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     patience: Count
     class_weights: Literal["balanced", "none"]
@@ -107,6 +123,7 @@ class Candidate(_Section):
     frames: Count | None = None
     height: Count | None = None
     width: Count | None = None
+    augment: dict[str, Any] = {}
     training: dict[str, Any] = {}
     options: dict[str, Any] = {}
 
@@ -114,7 +131,7 @@ class Candidate(_Section):
     @classmethod
     def _exists(cls, model: str) -> str:
         # by file name, since importing the builders would import Keras
-        known = sorted(path.stem for path in _MODELS.glob("[a-z]*.py") if path.stem != "layers")
+        known = sorted(path.stem for path in _MODELS.glob("[a-z]*.py"))
         if model not in known:
             raise ValueError(f"no model {model!r}; there are {', '.join(known)}")
         return model
@@ -128,6 +145,7 @@ class Candidate(_Section):
 
 class Evaluation(_Section):
     views: Count
+    flip: bool
     bootstrap: Count
     calibration_bins: Count
     latency_clips: Count
@@ -193,6 +211,13 @@ class Params(_Section):
             if name in _RESERVED:
                 raise ValueError(f"candidates.{name}: this name is taken, choose another")
             self.training_of(name)
+            augment = self.augment_of(name)
+            if self.evaluation.flip and (augment.flip_except or not augment.flip):
+                raise ValueError(
+                    "evaluation.flip averages over mirrored clips, but in training not all are "
+                    f"mirrored (augment.flip, augment.flip_except; candidate {name}): set it to "
+                    "false"
+                )
             for field in ("frames", "height", "width"):
                 wanted, stored = getattr(candidate, field), getattr(self.clip, field)
                 if wanted is not None and wanted > stored:
@@ -212,11 +237,18 @@ class Params(_Section):
 
     def training_of(self, name: str) -> Training:
         """The training section with the overrides of one candidate."""
-        merged = self.training.model_dump() | self.candidates[name].training
+        return self._overridden(name, "training", self.training)
+
+    def augment_of(self, name: str) -> Augment:
+        """The augment section with the overrides of one candidate."""
+        return self._overridden(name, "augment", self.augment)
+
+    def _overridden(self, name: str, section: str, default: T) -> T:
+        overrides = getattr(self.candidates[name], section)
         try:
-            return Training.model_validate(merged)
+            return type(default).model_validate(default.model_dump() | overrides)
         except ValidationError as error:
-            raise ValueError(_describe(error, f"candidates.{name}.training.")) from None
+            raise ValueError(_describe(error, f"candidates.{name}.{section}.")) from None
 
 
 def load(path: Path = paths.PARAMS) -> Params:

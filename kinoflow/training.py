@@ -6,6 +6,7 @@ import math
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kinoflow import bundle, files
-from kinoflow.augment import augmentation
+from kinoflow.augment import augmented, frame_choice, mixed
 from kinoflow.clips import ClipSet
 from kinoflow.console import UserError
 from kinoflow.models import build
-from kinoflow.params import Candidate, Params, Training
-from kinoflow.video import frame_indices
+from kinoflow.params import Augment, Params, Training
+from kinoflow.video import Frames, frame_indices
 
 
 def train(
@@ -37,37 +38,57 @@ def train(
 
     Writes the bundle to `folder` and DVCLive's curves to `curves`; returns the seconds spent in
     epochs, those before a kill included. `data` identifies what is trained on. Raises UserError
-    for options that the model does not have, and for a loss that is no number.
+    for options that the model does not have, classes that there are not, and a loss that is no
+    number.
     """
     candidate = params.candidate(name)
-    training = params.training_of(name)
-    _start_afresh(params.seed)
-    model = build(candidate, params.clip, len(labels))
+    training, augment = params.training_of(name), params.augment_of(name)
+    model = _built(name, params, len(labels), training.precision)
     frames = candidate.spec(params.clip).frames
     size = training.batch_size
-    batches = Batches(sets["train"], len(labels), frames, size, params.seed)
-    wrapped = _trainable(model, params, training, steps=len(batches) * training.epochs)
+    unknown = set(augment.flip_except) - set(labels)
+    if unknown:
+        raise UserError(
+            f"augment.flip_except names {', '.join(sorted(unknown))}, which is no class: "
+            f"there are {', '.join(labels)}"
+        )
+    feed = Feed(
+        augment,
+        _class_weights(sets["train"].labels, len(labels), training),
+        params.seed,
+        frozenset(number for number, name in enumerate(labels) if name in augment.flip_except),
+    )
+    batches = Batches(sets["train"], len(labels), frames, size, feed)
+    model.compile(
+        optimizer=_optimizer(training, steps=len(batches) * training.epochs),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
+        metrics=["accuracy"],
+    )
     versions = bundle.library_versions()
-    identity = _identity(candidate, params, training, data, versions)
+    identity = _identity(name, params, data, versions)
 
     with _live(curves) as live:
-        progress = Progress(checkpoints, identity, training.patience, live)
-        done = progress.resume(wrapped)
+        progress = Progress(checkpoints, identity, training, live)
+        done = progress.resume(model)
         if done:
             print(f"{name}: going on after epoch {done}", file=sys.stderr)
         batches.start(done)
         if done < training.epochs and not progress.finished:
-            wrapped.fit(
+            model.fit(
                 batches,
                 validation_data=Batches(sets["val"], len(labels), frames, size),
                 epochs=training.epochs,
                 initial_epoch=done,
-                class_weight=_class_weights(sets["train"].labels, training),
-                callbacks=[progress],
+                callbacks=progress.callbacks,
                 shuffle=False,  # Batches does, by the epoch's number
                 verbose=0,
             )
-    progress.restore_best(wrapped)
+    progress.restore_best(model)
+    if training.precision != "float32":
+        # so that it answers the same on devices that have only that
+        weights = model.get_weights()
+        model = _built(name, params, len(labels), "float32")
+        model.set_weights(weights)
     history = pd.DataFrame(progress.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
     description = bundle.Description(
@@ -76,6 +97,7 @@ def train(
         clip=params.clip,
         frames=frames,
         views=params.evaluation.views,
+        flip=params.evaluation.flip,
         candidate=candidate.model_dump(),
         seed=params.seed,
         data=data,
@@ -87,31 +109,42 @@ def train(
     return progress.seconds
 
 
+@dataclass(frozen=True)
+class Feed:
+    """What becomes of clips on their way into training."""
+
+    augment: Augment
+    class_weights: NDArray[np.float32]  # (classes,)
+    seed: int
+    unflipped: frozenset[int] = frozenset()  # classes that mirror into each other
+
+
 class Batches(keras.utils.PyDataset):
     """Batches of clips uint8 (B, T, H, W, 3) and one-hot labels float32 (B, classes).
 
-    In training they are shuffled anew each epoch, from the seed and the epoch alone. Where the
-    model takes fewer frames than the store has, one comes out of each equal part of the clip: a
-    random one in training, else the middle one.
+    With a feed, for training: shuffled anew each epoch, augmented, and with a weight (B,) for
+    each clip. All that is random comes from the seed, the epoch and the clip alone. Without
+    one: in order, and where the model takes fewer frames than the store has, the middle one of
+    each equal part of the clip.
     """
 
     def __init__(
-        self, clipset: ClipSet, classes: int, frames: int, batch_size: int, seed: int | None = None
+        self, clipset: ClipSet, classes: int, frames: int, batch_size: int, feed: Feed | None = None
     ) -> None:
         super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
         self.clipset = clipset
         self.one_hot = np.eye(classes, dtype=np.float32)
         self.frames = frames
         self.batch_size = batch_size
-        self.seed = seed  # None: not for training
+        self.feed = feed
         self.start(0)
 
     def start(self, epoch: int) -> None:
         """Put the clips into the order of this epoch, counted from 0."""
         self.epoch = epoch
         self.order = np.arange(len(self.clipset))
-        if self.seed is not None:
-            np.random.default_rng((self.seed, epoch)).shuffle(self.order)
+        if self.feed is not None:
+            np.random.default_rng((self.feed.seed, epoch)).shuffle(self.order)
 
     def on_epoch_end(self) -> None:
         self.start(self.epoch + 1)
@@ -121,20 +154,23 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        batch = self.clipset.read(rows)
-        if self.frames < batch.shape[1]:
-            batch = batch[
-                np.arange(len(rows))[:, None], self._chosen(len(rows), batch.shape[1], index)
-            ]
-        return batch, self.one_hot[self.clipset.labels[rows]]
+        clips, labels = self.clipset.read(rows), self.clipset.labels[rows]
+        if self.feed is None:
+            return clips[:, frame_indices(clips.shape[1], self.frames)], self.one_hot[labels]
+        return self._fed(self.feed, rows, clips, labels)
 
-    def _chosen(self, clips: int, stored: int, index: int) -> NDArray[np.int64]:
-        """The frames to take of each clip: (clips, frames)."""
-        if self.seed is None:
-            return np.tile(frame_indices(stored, self.frames), (clips, 1))
-        edges = np.linspace(0, stored, self.frames + 1)
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        return rng.uniform(edges[:-1], edges[1:], (clips, self.frames)).astype(np.int64)
+    def _fed(self, feed: Feed, rows: NDArray[np.int64], clips: Frames, labels: NDArray[np.int64]):
+        seen = []
+        for row, clip, label in zip(rows, clips, labels, strict=True):
+            rng = np.random.default_rng((feed.seed, self.epoch, row))
+            clip = clip[frame_choice(len(clip), self.frames, feed.augment, rng)]
+            flip = feed.augment.flip and label not in feed.unflipped
+            seen.append(augmented(clip, feed.augment, rng, flip=flip))
+        batch, targets = np.stack(seen), self.one_hot[labels]
+        if feed.augment.mixup:
+            rng = np.random.default_rng((feed.seed, self.epoch, *rows))
+            batch, targets = mixed(batch, targets, feed.augment.mixup, rng)
+        return batch, targets, targets @ feed.class_weights
 
 
 class Progress(keras.callbacks.Callback):
@@ -144,15 +180,21 @@ class Progress(keras.callbacks.Callback):
     record go to `folder`; the weights of the best epoch are kept beside them.
     """
 
-    def __init__(self, folder: Path, identity: str, patience: int, live: Any) -> None:
+    def __init__(self, folder: Path, identity: str, training: Training, live: Any) -> None:
         super().__init__()
         self.folder = folder
         self.identity = identity
-        self.patience = patience
+        self.patience = training.patience
         self.live = live
+        self.averages = _Averages() if training.ema else None
         self.history: list[dict[str, float]] = []
         self.best_epoch = 0
         self.seconds = 0.0
+
+    @property
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        # the averages first: what is kept of an epoch is what was validated
+        return [self] if self.averages is None else [self.averages, self]
 
     @property
     def best(self) -> dict[str, float]:
@@ -170,6 +212,8 @@ class Progress(keras.callbacks.Callback):
         model.load_weights(self.folder / "last" / "model.weights.h5")
         for variable, value in zip(_random_states(model), state["random"], strict=True):
             variable.assign(value)
+        if self.averages is not None:
+            self.averages.resume()
         self.history = state["history"]
         self.best_epoch = state["best_epoch"]
         self.seconds = state["seconds"]
@@ -235,57 +279,71 @@ class Progress(keras.callbacks.Callback):
         )
 
 
+class _Averages(keras.callbacks.SwapEMAWeights):
+    """Puts the averaged weights into the model for validation and between epochs."""
+
+    def __init__(self) -> None:
+        super().__init__(swap_on_epoch=True)
+
+    def resume(self) -> None:
+        """The weights were saved between epochs: swapped."""
+        self._ema_weights_in_model = True
+
+
 def _random_states(model: keras.Model) -> list[keras.Variable]:
     """The states of the random layers, which Keras leaves out of saved weights."""
     return [v for v in model.variables if v.path.endswith("seed_generator_state")]
 
 
-def _start_afresh(seed: int) -> None:
+def _built(name: str, params: Params, classes: int, precision: str) -> keras.Model:
+    """The candidate's model with fresh weights, the same for the same seed."""
     # names of layers count up within a process, and are part of the bundle
     keras.utils.clear_session()
-    keras.utils.set_random_seed(seed)
+    keras.utils.set_random_seed(params.seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
-
-
-def _trainable(model: keras.Model, params: Params, training: Training, steps: int) -> keras.Model:
-    """The model behind its augmentation, compiled; both share the weights."""
-    clip = keras.Input(model.input_shape[1:], dtype="uint8")
-    augmented = augmentation(params.augment, model.input_shape[1:], params.seed)(clip)
-    wrapped = keras.Model(clip, model(augmented))
-    wrapped.compile(
-        optimizer=_optimizer(training, steps),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
-        metrics=["accuracy"],
-    )
-    return wrapped
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        return build(params.candidate(name), params.clip, classes)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
+    config: dict[str, Any] = {"learning_rate": _rate(training, steps)}
+    if training.optimizer == "adamw":
+        config["weight_decay"] = training.weight_decay
+    if training.ema:
+        config |= {"use_ema": True, "ema_momentum": training.ema}
+    return keras.optimizers.get({"class_name": training.optimizer, "config": config})
+
+
+def _rate(
+    training: Training, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
     """Linear warm-up, then cosine decay to zero over all steps (Loshchilov and Hutter, 2017)."""
+    if training.schedule == "constant":
+        return training.learning_rate
     warmup = round(training.warmup * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
+    return keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0 if warmup else training.learning_rate,
         decay_steps=max(1, steps - warmup),
         warmup_target=training.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    decay = {"weight_decay": training.weight_decay} if training.optimizer == "adamw" else {}
-    return keras.optimizers.get(
-        {"class_name": training.optimizer, "config": {"learning_rate": rate, **decay}}
-    )
 
 
-def _class_weights(labels: NDArray[np.int64], training: Training) -> dict[int, float] | None:
+def _class_weights(
+    labels: NDArray[np.int64], classes: int, training: Training
+) -> NDArray[np.float32]:
+    """A weight per class (classes,): all 1, or balanced."""
     if training.class_weights == "none":
-        return None
-    from sklearn.utils.class_weight import compute_class_weight
-
-    classes = np.unique(labels)
-    weights = compute_class_weight("balanced", classes=classes, y=labels)
-    return {int(k): float(weight) for k, weight in zip(classes, weights, strict=True)}
+        return np.ones(classes, dtype=np.float32)
+    counts = np.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
 
 
 def _live(folder: Path) -> Any:
@@ -295,14 +353,12 @@ def _live(folder: Path) -> Any:
     return Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
 
 
-def _identity(
-    candidate: Candidate, params: Params, training: Training, data: str, versions: dict[str, str]
-) -> str:
+def _identity(name: str, params: Params, data: str, versions: dict[str, str]) -> str:
     """What a checkpoint must share with a run for the run to go on from it."""
     parts = [
-        candidate.model_dump(),
-        training.model_dump(),
-        params.augment.model_dump(),
+        params.candidate(name).model_dump(),
+        params.training_of(name).model_dump(),
+        params.augment_of(name).model_dump(),
         vars(params.clip),
         params.seed,
         data,

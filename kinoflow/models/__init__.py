@@ -13,18 +13,42 @@ from typing import Any
 import keras
 
 from kinoflow.console import UserError
+from kinoflow.models.c3d import c3d
+from kinoflow.models.cnn_lstm import cnn_lstm
+from kinoflow.models.cnn_rnn import cnn_rnn
 from kinoflow.models.convlstm import convlstm
+from kinoflow.models.csn import csn
+from kinoflow.models.frame_moments import frame_moments
 from kinoflow.models.frame_voting import frame_voting
+from kinoflow.models.i3d import i3d
 from kinoflow.models.lrcn import lrcn
+from kinoflow.models.movinet import movinet
 from kinoflow.models.r2plus1d import r2plus1d
+from kinoflow.models.r3d import r3d
+from kinoflow.models.resnet_lstm import resnet_lstm
+from kinoflow.models.timesformer import timesformer
+from kinoflow.models.vgg_lstm import vgg_lstm
+from kinoflow.models.vivit import vivit
 from kinoflow.params import Candidate
 from kinoflow.video import ClipSpec
 
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "frame_voting": frame_voting,
+    "frame_moments": frame_moments,
+    "cnn_rnn": cnn_rnn,
+    "cnn_lstm": cnn_lstm,
     "lrcn": lrcn,
     "convlstm": convlstm,
+    "vgg_lstm": vgg_lstm,
+    "resnet_lstm": resnet_lstm,
+    "c3d": c3d,
+    "r3d": r3d,
     "r2plus1d": r2plus1d,
+    "csn": csn,
+    "i3d": i3d,
+    "timesformer": timesformer,
+    "vivit": vivit,
+    "movinet": movinet,
 }
 
 

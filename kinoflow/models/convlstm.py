@@ -1,9 +1,12 @@
 """ConvLSTM: recurrence whose state is an image."""
 
+from typing import Literal
+
 import keras
 from keras import layers
 
-from kinoflow.models.layers import Pixels, clip_input, probabilities
+from kinoflow.models.parts.frames import clip_frames, frame_mask, probabilities
+from kinoflow.models.parts.pooling import AttentionPooling
 from kinoflow.video import ClipSpec
 
 
@@ -15,26 +18,37 @@ def convlstm(
     filters: tuple[int, ...] = (4, 8, 14, 16),
     recurrent_dropout: float = 0.2,
     dropout: float = 0.2,
+    batch_norm: bool = False,
+    pooling: Literal["flatten", "attention"] = "flatten",
+    differences: bool = False,
 ) -> keras.Model:
     """A stack of ConvLSTM layers with pooling in space between them.
 
     Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation
-    Nowcasting" (NeurIPS 2015); the widths are those common on UCF-50.
+    Nowcasting" (NeurIPS 2015); the widths are those common on UCF-50. The head sees the states
+    of all frames side by side, or their mean under attention.
 
-    uint8 (B, T, H, W, 3) to float32 (B, classes).
+    uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for another pooling.
     """
-    clip = clip_input(seen.frames, stored.height, stored.width)
-    x = Pixels(seen.height, seen.width)(clip)
-    for width in filters:
+    if pooling not in {"flatten", "attention"}:
+        raise ValueError(f"pooling must be flatten or attention, got {pooling!r}")
+    clip, x = clip_frames(stored, seen, differences=differences)
+    mask = frame_mask(clip, stored)
+    for layer, width in enumerate(filters, start=1):
         x = layers.ConvLSTM2D(
             width,
             3,
             padding="same",
             recurrent_dropout=recurrent_dropout,
             return_sequences=True,
-        )(x)
+        )(x, mask=mask)
+        if batch_norm:
+            x = layers.BatchNormalization()(x)
         x = layers.MaxPooling3D((1, 2, 2), padding="same")(x)
-        if width != filters[-1]:
-            x = layers.SpatialDropout3D(dropout)(x)
-    x = layers.Flatten()(x)
+        if layer < len(filters):
+            x = layers.Dropout(dropout)(x)
+    if pooling == "attention":
+        x = AttentionPooling()(layers.Reshape((seen.frames, -1))(x), mask=mask)
+    else:
+        x = layers.Flatten()(x)
     return keras.Model(clip, probabilities(x, classes), name="convlstm")

@@ -1,9 +1,13 @@
-"""Frame voting: an image classifier on every frame, and the mean of its answers."""
+"""Frame voting: an image classifier on every frame, and the vote over its answers."""
+
+from typing import Literal
 
 import keras
 from keras import layers
 
-from kinoflow.models.layers import FoldTime, Pixels, UnfoldTime, clip_input, frame_encoder
+from kinoflow.models.parts.backbones import frame_encoder, pretrained
+from kinoflow.models.parts.frames import FoldTime, UnfoldTime, clip_frames, frame_mask
+from kinoflow.models.parts.pooling import Vote
 from kinoflow.video import ClipSpec
 
 
@@ -14,26 +18,41 @@ def frame_voting(
     *,
     filters: tuple[int, ...] = (16, 32, 64, 64),
     pools: tuple[int, ...] = (2, 2, 2, 2),
+    backbone: str | None = None,
+    weights: str | None = None,
+    trainable: bool = False,
+    units: int = 0,
     dropout: float = 0.25,
+    vote: Literal["mean", "mode"] = "mean",
 ) -> keras.Model:
-    """Average the class probabilities of single frames; the order of frames plays no part.
+    """Classify single frames and let them vote; the order of frames plays no part.
 
     Single-frame baseline and late fusion by averaging as in Karpathy et al., "Large-scale Video
-    Classification with Convolutional Neural Networks" (CVPR 2014).
+    Classification with Convolutional Neural Networks" (CVPR 2014). Without `backbone` a small
+    CNN from scratch; with it that of keras.applications (VGG16, say) or SqueezeNet, with
+    `weights` by name or path, frozen unless `trainable`. A dense layer of `units` before the
+    head where that is not 0.
 
-    uint8 (B, T, H, W, 3) to float32 (B, classes).
+    The vote is the `mean` of the frames' probabilities, or the `mode`: the share of frames for
+    which each class is the most probable.
+
+    uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for another vote.
     """
-    clip = clip_input(seen.frames, stored.height, stored.width)
-    x = Pixels(seen.height, seen.width)(clip)
+    clip, x = clip_frames(stored, seen)
 
     # === Each frame: (B * T, H, W, 3) to (B * T, classes) ===
     x = FoldTime()(x)
-    x = frame_encoder(x, filters, pools, dropout)
+    if backbone is None:
+        x = frame_encoder(x, filters, pools, dropout)
+    else:
+        _, x = pretrained(x, backbone, weights, trainable=trainable)
     x = layers.GlobalAveragePooling2D()(x)
+    if units:
+        x = layers.Dense(units, activation="relu")(x)
     x = layers.Dropout(dropout)(x)
     x = layers.Dense(classes, activation="softmax", dtype="float32")(x)
 
     # === The vote ===
-    x = UnfoldTime(seen.frames)(x)
-    x = layers.GlobalAveragePooling1D(dtype="float32", name="probabilities")(x)
+    x = UnfoldTime(seen.frames, dtype="float32")(x)
+    x = Vote(vote, dtype="float32", name="probabilities")(x, mask=frame_mask(clip, stored))
     return keras.Model(clip, x, name="frame_voting")

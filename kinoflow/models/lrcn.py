@@ -3,14 +3,8 @@
 import keras
 from keras import layers
 
-from kinoflow.models.layers import (
-    FoldTime,
-    Pixels,
-    UnfoldTime,
-    clip_input,
-    frame_encoder,
-    probabilities,
-)
+from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
 
 
@@ -23,6 +17,9 @@ def lrcn(
     pools: tuple[int, ...] = (4, 4, 2, 2),
     units: int = 32,
     dropout: float = 0.25,
+    batch_norm: bool = False,
+    pooling: Pooling = "last",
+    differences: bool = False,
 ) -> keras.Model:
     """Long-term recurrent convolutional network, in the small form common on UCF-50.
 
@@ -31,15 +28,19 @@ def lrcn(
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """
-    clip = clip_input(seen.frames, stored.height, stored.width)
-    x = Pixels(seen.height, seen.width)(clip)
 
-    # === Each frame: (B * T, H, W, 3) to (B * T, D) ===
-    x = FoldTime()(x)
-    x = frame_encoder(x, filters, pools, dropout)
-    x = layers.Flatten()(x)
+    def encoder(x):
+        x = frame_encoder(x, filters, pools, dropout, batch_norm=batch_norm)
+        return layers.Flatten()(x)
 
-    # === Over time: (B, T, D) to (B, units) ===
-    x = UnfoldTime(seen.frames)(x)
-    x = layers.LSTM(units)(x)
-    return keras.Model(clip, probabilities(x, classes), name="lrcn")
+    return recurrent_model(
+        "lrcn",
+        stored,
+        seen,
+        classes,
+        encoder,
+        cell="lstm",
+        units=units,
+        pooling=pooling,
+        differences=differences,
+    )

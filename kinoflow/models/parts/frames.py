@@ -1,7 +1,11 @@
-"""Layers that several models share. Registered, so that safe mode loads them."""
+"""From the clip that every model takes to what its first layer sees."""
+
+from typing import Any
 
 import keras
 from keras import layers, ops
+
+from kinoflow.video import ClipSpec
 
 register = keras.saving.register_keras_serializable("kinoflow")
 
@@ -29,6 +33,35 @@ class Pixels(layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"height": self.height, "width": self.width}
+
+
+@register
+class FrameMask(layers.Layer):
+    """Which frames of uint8 clips (B, T, H, W, 3) are no padding: bool (B, T).
+
+    Padding is black (`clip.padding: mask`). A clip that is black throughout is taken as it is.
+    Of each `span` frames that a model takes together, any one will do: bool (B, T / span).
+    """
+
+    def __init__(self, span: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.span = span
+
+    def call(self, clips):
+        shown = ops.any(ops.not_equal(clips, 0), axis=(2, 3, 4))
+        shown = ops.logical_or(shown, ops.logical_not(ops.any(shown, axis=1, keepdims=True)))
+        frames, parts = clips.shape[1], self._parts(clips.shape)
+        shown = ops.pad(shown, [(0, 0), (0, parts * self.span - frames)])
+        return ops.any(ops.reshape(shown, (-1, parts, self.span)), axis=2)
+
+    def compute_output_spec(self, clips):
+        return keras.KerasTensor((clips.shape[0], self._parts(clips.shape)), dtype="bool")
+
+    def get_config(self):
+        return super().get_config() | {"span": self.span}
+
+    def _parts(self, shape) -> int:
+        return -(-shape[1] // self.span)
 
 
 @register
@@ -77,20 +110,37 @@ class WithDifferences(layers.Layer):
         return (*shape[:-1], 2 * shape[-1])
 
 
+@register
+class LastFrame(layers.Layer):
+    """(B, T, ...) to (B, ...): what there is at the last frame."""
+
+    def call(self, x):
+        return x[:, -1]
+
+    def compute_output_shape(self, shape):
+        return (shape[0], *shape[2:])
+
+
 def clip_input(frames: int, height: int, width: int):
     """The input that every model has: uint8 RGB (B, T, H, W, 3)."""
     return keras.Input((frames, height, width, 3), dtype="uint8", name="clip")
 
 
+def clip_frames(stored: ClipSpec, seen: ClipSpec, *, differences: bool = False) -> tuple[Any, Any]:
+    """The input of a model, and its frames as float (B, T, H, W, 3), or 6 with differences."""
+    clip = clip_input(seen.frames, stored.height, stored.width)
+    x = Pixels(seen.height, seen.width)(clip)
+    return clip, WithDifferences()(x) if differences else x
+
+
+def frame_mask(clip, stored: ClipSpec, span: int = 1) -> Any:
+    """Which frames, taken `span` at a time, are no padding: bool (B, T / span).
+
+    None where padding repeats the last frame.
+    """
+    return FrameMask(span)(clip) if stored.padding == "mask" else None
+
+
 def probabilities(x, classes: int):
     """The head that every model has: float32 (B, classes), also under mixed precision."""
     return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
-
-
-def frame_encoder(x, filters: tuple[int, ...], pools: tuple[int, ...], dropout: float):
-    """A plain CNN on single images (N, H, W, C): convolution, pooling and dropout per block."""
-    for width, pool in zip(filters, pools, strict=True):
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D(pool, padding="same")(x)
-        x = layers.Dropout(dropout)(x)
-    return x

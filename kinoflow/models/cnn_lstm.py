@@ -1,0 +1,48 @@
+"""CNN+LSTM: three blocks of convolution on every frame, an LSTM or GRU over them."""
+
+from typing import Literal
+
+import keras
+from keras import layers
+
+from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.recurrence import Pooling, recurrent_model
+from kinoflow.video import ClipSpec
+
+
+def cnn_lstm(
+    stored: ClipSpec,
+    seen: ClipSpec,
+    classes: int,
+    *,
+    filters: tuple[int, ...] = (32, 64, 128),
+    cell: Literal["lstm", "gru"] = "lstm",
+    units: int = 64,
+    dropout: float = 0.25,
+    batch_norm: bool = False,
+    pooling: Pooling = "last",
+    differences: bool = False,
+) -> keras.Model:
+    """Convolution and halving per width, then gated recurrence over the frames' vectors.
+
+    Hochreiter and Schmidhuber, "Long Short-Term Memory" (Neural Computation, 1997); Cho et al.,
+    "Learning Phrase Representations using RNN Encoder-Decoder" (EMNLP 2014) for the GRU.
+
+    uint8 (B, T, H, W, 3) to float32 (B, classes).
+    """
+
+    def encoder(x):
+        x = frame_encoder(x, filters, (2,) * len(filters), dropout, batch_norm=batch_norm)
+        return layers.Flatten()(x)
+
+    return recurrent_model(
+        "cnn_lstm",
+        stored,
+        seen,
+        classes,
+        encoder,
+        cell=cell,
+        units=units,
+        pooling=pooling,
+        differences=differences,
+    )

@@ -1,0 +1,44 @@
+"""CNN+RNN: three blocks of convolution on every frame, a simple recurrence over them."""
+
+import keras
+from keras import layers
+
+from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.recurrence import Pooling, recurrent_model
+from kinoflow.video import ClipSpec
+
+
+def cnn_rnn(
+    stored: ClipSpec,
+    seen: ClipSpec,
+    classes: int,
+    *,
+    filters: tuple[int, ...] = (32, 64, 128),
+    units: int = 64,
+    dropout: float = 0.25,
+    batch_norm: bool = False,
+    pooling: Pooling = "last",
+    differences: bool = False,
+) -> keras.Model:
+    """Convolution and halving per width, then an Elman network over the frames' vectors.
+
+    Elman, "Finding Structure in Time" (Cognitive Science, 1990), on features as in LRCN.
+
+    uint8 (B, T, H, W, 3) to float32 (B, classes).
+    """
+
+    def encoder(x):
+        x = frame_encoder(x, filters, (2,) * len(filters), dropout, batch_norm=batch_norm)
+        return layers.Flatten()(x)
+
+    return recurrent_model(
+        "cnn_rnn",
+        stored,
+        seen,
+        classes,
+        encoder,
+        cell="rnn",
+        units=units,
+        pooling=pooling,
+        differences=differences,
+    )

@@ -1,0 +1,98 @@
+"""I3D: an image network inflated into space and time."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kinoflow.models.parts.backbones import Recoloured, image_network
+from kinoflow.models.parts.frames import clip_frames, probabilities
+from kinoflow.video import ClipSpec
+
+_INFLATED = {
+    layers.Conv2D: layers.Conv3D,
+    layers.MaxPooling2D: layers.MaxPooling3D,
+    layers.AveragePooling2D: layers.AveragePooling3D,
+    layers.ZeroPadding2D: layers.ZeroPadding3D,
+}
+_OF_ANY_RANK = (
+    layers.Activation,
+    layers.Add,
+    layers.BatchNormalization,
+    layers.Concatenate,
+    layers.Dropout,
+    layers.ReLU,
+)
+
+
+def i3d(
+    stored: ClipSpec,
+    seen: ClipSpec,
+    classes: int,
+    *,
+    backbone: str = "SqueezeNet",
+    weights: str | None = None,
+    trainable: bool = True,
+    span: int = 3,
+    dropout: float = 0.5,
+) -> keras.Model:
+    """Each convolution over images, k x k, becomes one over clips, `span` x k x k.
+
+    Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
+    Dataset" (CVPR 2017). The weights of the image network, repeated over time and divided by
+    `span`, make the inflated one answer to a still clip, away from its ends, as the image
+    network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are. `backbone` is SqueezeNet or a plain network of
+    keras.applications (VGG16, ResNet50), `weights` a name or path.
+
+    uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for a backbone with layers
+    that cannot be inflated.
+    """
+    image, (matrix, shift) = image_network(backbone, (seen.height, seen.width, 3), weights)
+    clip, x = clip_frames(stored, seen)
+    network = inflated(image, seen.frames, span)
+    network.trainable = trainable
+    x = network(Recoloured(matrix, shift)(x))
+    x = layers.GlobalAveragePooling3D()(x)
+    x = layers.Dropout(dropout)(x)
+    return keras.Model(clip, probabilities(x, classes), name="i3d")
+
+
+def inflated(image: keras.Model, frames: int, span: int) -> keras.Model:
+    """A network over images (N, H, W, C), with its weights, as one over clips (N, T, H, W, C)."""
+    pairs: list[tuple[layers.Layer, layers.Layer]] = []
+
+    def inflate(layer: layers.Layer) -> layers.Layer:
+        pairs.append((layer, _inflated_layer(layer, span)))
+        return pairs[-1][1]
+
+    clip = keras.Input((frames, *image.input_shape[1:]))
+    network = keras.models.clone_model(image, input_tensors=clip, clone_function=inflate)
+    for flat, deep in pairs:
+        deep.set_weights([_spread(*both) for both in zip(flat.weights, deep.weights, strict=True)])
+    return network
+
+
+def _inflated_layer(layer: layers.Layer, span: int) -> layers.Layer:
+    if not isinstance(layer, (*_INFLATED, *_OF_ANY_RANK)):
+        raise ValueError(
+            f"{layer.name} of the backbone is a {type(layer).__name__}, which has no inflation"
+        )
+    config = layer.get_config()
+    if config.get("axis") == 3:  # the channels of an image
+        config["axis"] = 4
+    if isinstance(layer, layers.ZeroPadding2D):
+        config["padding"] = ((0, 0), *config["padding"])
+    for name in ("kernel_size", "pool_size", "strides", "dilation_rate"):
+        if name in config:
+            config[name] = (1, *config[name])
+    # without padding a span of frames would shorten the clip
+    if isinstance(layer, layers.Conv2D) and layer.padding == "same" and max(layer.kernel_size) > 1:
+        config["kernel_size"] = (span, *layer.kernel_size)
+    return _INFLATED.get(type(layer), type(layer)).from_config(config)
+
+
+def _spread(flat: keras.Variable, deep: keras.Variable) -> np.ndarray:
+    """The weights of an image layer for its inflation: kernels repeated over time, and divided."""
+    value = ops.convert_to_numpy(flat)
+    if value.shape == tuple(deep.shape):
+        return value
+    return np.broadcast_to(value[None] / deep.shape[0], deep.shape)

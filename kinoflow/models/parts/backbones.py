@@ -1,0 +1,167 @@
+"""Image networks on single frames: plain ones from scratch, and pretrained ones."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kinoflow.console import UserError
+from kinoflow.models.parts.frames import register
+
+# Keras' own names of its pretrained networks; SqueezeNet is ours, since Keras has none so small
+SQUEEZENET = "SqueezeNet"
+
+
+@register
+class Recoloured(layers.Layer):
+    """Colours in [-1, 1] (..., 3), RGB, to those a pretrained network expects: x @ matrix + shift."""
+
+    def __init__(self, matrix: list[list[float]], shift: list[float], **kwargs):
+        super().__init__(**kwargs)
+        self.matrix = matrix
+        self.shift = shift
+
+    def call(self, x):
+        matrix = ops.convert_to_tensor(self.matrix, dtype=x.dtype)
+        return x @ matrix + ops.convert_to_tensor(self.shift, dtype=x.dtype)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return super().get_config() | {"matrix": self.matrix, "shift": self.shift}
+
+
+def frame_encoder(
+    x,
+    filters: tuple[int, ...],
+    pools: tuple[int, ...],
+    dropout: float,
+    *,
+    batch_norm: bool = False,
+):
+    """A plain CNN on single images (N, H, W, C): convolution, pooling and dropout per block."""
+    for width, pool in zip(filters, pools, strict=True):
+        x = layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm)(x)
+        if batch_norm:
+            x = layers.BatchNormalization()(x)
+        x = layers.ReLU()(x)
+        x = layers.MaxPooling2D(pool, padding="same")(x)
+        x = layers.Dropout(dropout)(x)
+    return x
+
+
+def pretrained(
+    x, name: str, weights: str | None, *, trainable: bool
+) -> tuple[keras.Model, keras.KerasTensor]:
+    """A network of keras.applications, or SqueezeNet, without its head, on images (N, H, W, 3).
+
+    `x` holds colours in [-1, 1]. `weights` is the path of a file, the name of weights that Keras
+    fetches (`imagenet`), or None for random ones. Frozen unless `trainable`. Returns the network
+    and its output on the recoloured images, (N, h, w, D).
+
+    Raises UserError for a network that is not known, a file that is not there or does not fit,
+    and weights that cannot be fetched.
+    """
+    network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
+    network.trainable = trainable
+    return network, network(Recoloured(matrix, shift)(x))
+
+
+def image_network(
+    name: str, shape: tuple[int, int, int], weights: str | None
+) -> tuple[keras.Model, tuple[list[list[float]], list[float]]]:
+    """The network itself, for images of `shape`, and how it wants colours in [-1, 1] changed.
+
+    Raises UserError as `pretrained` does.
+    """
+    if name == SQUEEZENET:
+        preprocess = keras.applications.imagenet_utils.preprocess_input
+        network = squeezenet(shape)
+        if weights is not None:
+            _load(network, weights)
+        return network, _colours(lambda x: preprocess(x, mode="caffe", data_format="channels_last"))
+    build, preprocess = _application(name)
+    by_name = weights if weights is not None and not _is_path(weights) else None
+    try:
+        network = build(include_top=False, weights=by_name, input_shape=shape)
+    except Exception as error:
+        if by_name is None or isinstance(error, ValueError):
+            raise
+        raise UserError(
+            f"the weights {by_name!r} of {name} come over the network, and that failed ({error}): "
+            "fetch them where there is one (Keras keeps them in ~/.keras/models), and set the "
+            "option `weights` to the file's path"
+        ) from None
+    if weights is not None and by_name is None:
+        _load(network, weights)
+    return network, _colours(preprocess)
+
+
+def _application(name: str) -> tuple[Callable[..., keras.Model], Callable[..., Any]]:
+    """Keras' builder of that name and the preprocessing that goes with it."""
+    known = {key: one for key, one in vars(keras.applications).items() if inspect.isfunction(one)}
+    if name not in known:
+        raise UserError(f"no backbone {name!r}; there are {SQUEEZENET}, {', '.join(sorted(known))}")
+    module = getattr(keras.applications, known[name].__module__.rpartition(".")[2])
+    return known[name], module.preprocess_input
+
+
+def _is_path(weights: str) -> bool:
+    return weights.endswith((".h5", ".keras")) or Path(weights).exists()
+
+
+def _load(network: keras.Model, weights: str) -> None:
+    if not _is_path(weights):
+        raise UserError(f"there are no weights {weights!r} of {network.name}: give a file's path")
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(f"there is no file {weights} to take the weights of {network.name} from")
+    try:
+        network.load_weights(path)
+    except Exception as error:  # noqa: BLE001  h5py and Keras raise all kinds for what does not fit
+        raise UserError(
+            f"{weights} does not fit {network.name} without its head ({error})"
+        ) from None
+
+
+def _colours(preprocess) -> tuple[list[list[float]], list[float]]:
+    """The affine map from RGB in [-1, 1] that `preprocess` makes of RGB in [0, 255].
+
+    All of Keras' are affine: they scale, subtract a mean, and may turn RGB into BGR. Probing
+    them with black and the three colours finds which.
+    """
+    probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype("float32")
+    black, *colours = np.asarray(preprocess(probes.reshape(4, 1, 1, 3).copy())).reshape(4, 3)
+    matrix = (np.stack(colours) - black) / 2
+    shift = black + matrix.sum(axis=0)
+    return matrix.tolist(), shift.tolist()
+
+
+def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
+    """SqueezeNet v1.1 without its head: (N, H, W, 3) to (N, h, w, 512), 0.7 million weights.
+
+    Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB
+    model size" (2016), in the order of layers that published Keras weights have.
+    """
+    image = keras.Input(shape)
+    x = layers.Conv2D(64, 3, strides=2, activation="relu", name="conv1")(image)
+    x = layers.MaxPooling2D(3, 2)(x)
+    x = _fire(_fire(x, 16, 64, "fire2"), 16, 64, "fire3")
+    x = layers.MaxPooling2D(3, 2)(x)
+    x = _fire(_fire(x, 32, 128, "fire4"), 32, 128, "fire5")
+    x = layers.MaxPooling2D(3, 2)(x)
+    x = _fire(_fire(x, 48, 192, "fire6"), 48, 192, "fire7")
+    x = _fire(_fire(x, 64, 256, "fire8"), 64, 256, "fire9")
+    return keras.Model(image, x, name="squeezenet")
+
+
+def _fire(x, squeeze: int, expand: int, name: str):
+    x = layers.Conv2D(squeeze, 1, activation="relu", name=f"{name}_squeeze1x1")(x)
+    small = layers.Conv2D(expand, 1, activation="relu", name=f"{name}_expand1x1")(x)
+    large = layers.Conv2D(expand, 3, padding="same", activation="relu", name=f"{name}_expand3x3")(x)
+    return layers.Concatenate()([small, large])
