@@ -25,7 +25,10 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def live(arguments: argparse.Namespace) -> None:
-    """Print what a camera, stream or file shows, once every few frames."""
+    """Print what a camera, stream or file shows, once every few frames.
+
+    Each answer is for the latest frames in a row, however the model's clips were sampled.
+    """
     model = _model(arguments.model)
     source = int(arguments.source) if arguments.source.isdecimal() else arguments.source
     try:

@@ -20,8 +20,13 @@ COLUMNS = {
 
 
 def describe(spec: ClipSpec) -> str:
-    """All that a clip's pixels depend on beside the video: 16x64x64 pyav-18.1.0 opencv-5.0.0."""
-    return f"{spec.frames}x{spec.height}x{spec.width} {decoder_version()}"
+    """All that a clip's pixels depend on beside the video: 16x64x64 pyav-18.1.0 opencv-5.0.0.
+
+    Sampling and padding stand before the decoder, but only where they are not the default, so
+    that a store made before there was a choice is still good.
+    """
+    ways = [way for way in (spec.sampling, spec.padding) if way not in ("uniform", "repeat")]
+    return " ".join([f"{spec.frames}x{spec.height}x{spec.width}", *ways, decoder_version()])
 
 
 def clip_path(folder: Path, video: str) -> Path:

@@ -1,6 +1,7 @@
 """params.yaml as frozen models: every key is known, every value is checked, errors are one line."""
 
 import difflib
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -138,8 +139,11 @@ class Candidate(_Section):
 
     def spec(self, stored: ClipSpec) -> ClipSpec:
         """What the model sees, at most `stored`."""
-        return ClipSpec(
-            self.frames or stored.frames, self.height or stored.height, self.width or stored.width
+        return replace(
+            stored,
+            frames=self.frames or stored.frames,
+            height=self.height or stored.height,
+            width=self.width or stored.width,
         )
 
 

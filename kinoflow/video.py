@@ -7,11 +7,12 @@ so. Cameras are OpenCV's.
 
 import errno
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, cast
+from typing import ClassVar, Literal, cast, get_args
 
 import av
 import cv2
@@ -20,7 +21,14 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from kinoflow.sampling import frame_indices as frame_indices  # those who sample clips want it too
+from kinoflow.sampling import motion_indices, segment_indices
+
 Frames = NDArray[np.uint8]
+Sampling = Literal["uniform", "segment", "motion"]
+Padding = Literal["repeat", "mask"]
+
+_SMALL = 64  # pixels: the side of the pictures that are compared to see where it moves
 
 
 class UnreadableVideo(Exception):
@@ -29,18 +37,23 @@ class UnreadableVideo(Exception):
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """The shape of a clip: how many frames, and their size in pixels."""
+    """What a clip is: how many frames, their size in pixels, and how they are chosen."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     frames: int
     height: int
     width: int
+    sampling: Sampling = "uniform"  # which frames of a video: see kinoflow/sampling.py
+    padding: Padding = "repeat"  # what a video with too few is filled up with: see `sample`
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("frames", "height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, known in (("sampling", get_args(Sampling)), ("padding", get_args(Padding))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"no {name} {getattr(self, name)!r}; there are {', '.join(known)}")
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -84,29 +97,44 @@ def probe(path: Path | str) -> VideoInfo:
 
 
 def sample(path: Path | str, spec: ClipSpec) -> Frames:
-    """Sample a video uniformly over its whole length.
+    """Sample a video over its whole length, at the places that `spec.sampling` chooses.
 
     Returns uint8 RGB (T, H, W, 3), the way up that the container's rotation asks for, scaled
     to the spec's size by area interpolation (the aspect ratio is not kept). A video with fewer
-    frames than the spec is padded by repeating its last frame.
+    frames than the spec is padded by repeating its last frame, or, where `spec.padding` is
+    `mask`, with frames that are zero throughout. Then no other frame is: one that is black in
+    itself is given as 1 throughout, so that a mask can be read off the clip, and a black video
+    is not taken for padding alone.
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
 
     Frames are decoded in order to the end, which is exact where seeking is not, and only those
     that are wanted are converted. Where the header claims another number of frames than there
-    are, that takes a second pass.
+    are, that takes a second pass. Sampling by motion always takes two, the first to see where
+    it moves.
     """
-    total, frames = _decode(path, spec, None)
-    if not frames.keys() >= set(frame_indices(total, spec.frames).tolist()):
-        total, frames = _decode(path, spec, total)
-    return np.stack([frames[index] for index in frame_indices(total, spec.frames).tolist()])
+    choose = _chooser(path, spec)
+    total, frames = _decode(path, spec, choose, None)
+    if not frames.keys() >= set(choose(total).tolist()):
+        total, frames = _decode(path, spec, choose, total)
+    clip = np.stack([frames[index] for index in choose(total).tolist()])
+    if spec.padding == "mask":
+        clip[total:] = 0
+    return clip
+
+
+def unpadded(clip: Frames) -> Frames:
+    """A clip (T, H, W, 3) without the black frames at its end; all of it if all are black."""
+    seen = np.flatnonzero(clip.any(axis=(1, 2, 3)))
+    return clip[: seen[-1] + 1] if len(seen) else clip
 
 
 def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Iterator[Frames]:
     """Yield the clip of the latest frames, every `every` frames, while a source goes on.
 
     `source` is a file, the URL of a stream or the number of a camera. Each clip is uint8 RGB
-    (T, H, W, 3) and holds the last T frames; the first comes once T frames have been seen.
+    (T, H, W, 3) and holds the last T frames; the first comes once T frames have been seen. They
+    follow each other whatever `spec.sampling` says, since what is to come is not known.
 
     Raises UnreadableVideo for a source that does not open or gives no frame.
     """
@@ -137,23 +165,48 @@ def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[
     raise UnreadableVideo(f"it ends after {index + 1} frames")
 
 
-def frame_indices(available: int, wanted: int) -> NDArray[np.int64]:
-    """Indices (wanted,) of the frames at the centres of `wanted` equal parts of a video.
-
-    With fewer frames available than wanted: each of them once, then the last one repeated.
-    """
-    if available < wanted:
-        return np.minimum(np.arange(wanted), available - 1)
-    return (2 * np.arange(wanted) + 1) * available // (2 * wanted)
-
-
 def decoder_version() -> str:
     """What sampled pixels depend on beside the file and the spec."""
     return f"pyav-{av.__version__} opencv-{cv2.__version__}"
 
 
-def _decode(path: Path | str, spec: ClipSpec, total: int | None) -> tuple[int, dict[int, Frames]]:
-    """Decode all of a video, keeping the frames to sample from one of `total` frames.
+def _chooser(path: Path | str, spec: ClipSpec) -> Callable[[int], NDArray[np.int64]]:
+    """What gives the indices to sample, for the number of frames that a video has."""
+    if spec.sampling == "motion":
+        chosen = motion_indices(_intensity(path), spec.frames)
+        return lambda total: chosen
+    return partial(
+        segment_indices if spec.sampling == "segment" else frame_indices, wanted=spec.frames
+    )
+
+
+def _intensity(path: Path | str) -> NDArray[np.float32]:
+    """How much each frame of a video differs from the one before it: (N,), 0 for the first.
+
+    It is the mean absolute difference of the frames, small and without colours, in grey levels.
+    No more than two of them are held at a time.
+    """
+    with _opened(path) as video:
+        return np.fromiter(_differences(video), np.float32)
+
+
+def _differences(video: av.VideoStream) -> Iterator[float]:
+    converter, before = VideoReformatter(), None
+    for frame in _decoded(video):
+        small = converter.reformat(
+            frame, _SMALL, _SMALL, "gray", interpolation="AREA", threads=1
+        ).to_ndarray()
+        yield 0.0 if before is None else float(cv2.absdiff(small, before).mean())
+        before = small
+
+
+def _decode(
+    path: Path | str,
+    spec: ClipSpec,
+    choose: Callable[[int], NDArray[np.int64]],
+    total: int | None,
+) -> tuple[int, dict[int, Frames]]:
+    """Decode all of a video, keeping the frames that `choose` wants of one of `total` frames.
 
     Without `total`, the number that the header claims. Returns how many frames there are, and
     those kept by their index.
@@ -161,7 +214,7 @@ def _decode(path: Path | str, spec: ClipSpec, total: int | None) -> tuple[int, d
     kept: dict[int, Frames] = {}
     count = 0
     with _opened(path) as video:
-        wanted = set(frame_indices(total or _claimed(video), spec.frames).tolist())
+        wanted = set(choose(total or _claimed(video)).tolist())
         converter = VideoReformatter()
         for index, frame in enumerate(_decoded(video)):
             if index in wanted:
@@ -253,6 +306,8 @@ def _pixels(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
 def _resized(frame: Frames, spec: ClipSpec) -> Frames:
     # area interpolation leaves a frame of the right size as it is
     small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
+    if spec.padding == "mask" and not small.any():
+        return np.ones(small.shape, np.uint8)
     return np.asarray(small, dtype=np.uint8)
 
 

@@ -27,7 +27,10 @@ from kinoflow.leash import leashed
 from kinoflow.params import Serving
 
 # what the service imports: a change elsewhere in the library makes no other Bento
-_LIBRARY = ("__init__", "bundle", "console", "files", "models", "params", "paths", "video")
+_LIBRARY = (
+    *("__init__", "bundle", "console", "files", "models"),
+    *("params", "paths", "sampling", "video"),
+)
 _SETTINGS = {"top_k", "max_upload_mb", "timeout_s", "max_concurrency", "memory_mb"}
 
 # the answers are float32, and evaluation computed them in larger batches
