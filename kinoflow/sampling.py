@@ -1,4 +1,4 @@
-"""Which frames of a video make its clip: indices alone, without any pictures.
+"""Which frames of a video make its clip, by their indices, and which of a clip are padding.
 
 Each way of choosing goes over the whole video in order and takes no frame twice. Of a video with
 fewer frames than are wanted, all take each frame once and then repeat the last.
@@ -44,6 +44,8 @@ def motion_indices(intensity: NDArray[np.float32], wanted: int) -> NDArray[np.in
     available, smooth = len(intensity), np.sqrt(intensity, dtype=np.float64)
     if available < wanted or not smooth.any():
         return frame_indices(available, wanted)
+    # nothing goes before the first frame: without this, what moves evenly would be sampled late
+    smooth[0] = smooth[min(1, available - 1)]
     gone = np.cumsum((1 - _EVEN) * smooth / smooth.sum() + _EVEN / available)
     chosen = np.searchsorted(gone, (np.arange(wanted) + 0.5) / wanted, side="right")
     # a cut is one great difference, which may take several steps at once: they go to the frames
@@ -51,3 +53,9 @@ def motion_indices(intensity: NDArray[np.float32], wanted: int) -> NDArray[np.in
     order = np.arange(wanted)
     chosen = np.maximum.accumulate(chosen - order) + order
     return np.minimum(chosen, available - wanted + order)
+
+
+def unpadded(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A clip (T, H, W, 3) without the black frames at its end; all of it if all are black."""
+    seen = np.flatnonzero(clip.any(axis=(1, 2, 3)))
+    return clip[: seen[-1] + 1] if len(seen) else clip

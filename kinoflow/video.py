@@ -123,12 +123,6 @@ def sample(path: Path | str, spec: ClipSpec) -> Frames:
     return clip
 
 
-def unpadded(clip: Frames) -> Frames:
-    """A clip (T, H, W, 3) without the black frames at its end; all of it if all are black."""
-    seen = np.flatnonzero(clip.any(axis=(1, 2, 3)))
-    return clip[: seen[-1] + 1] if len(seen) else clip
-
-
 def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Iterator[Frames]:
     """Yield the clip of the latest frames, every `every` frames, while a source goes on.
 

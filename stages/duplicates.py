@@ -16,6 +16,7 @@ from kinoflow import catalog, clips, files, paths
 from kinoflow import params as parameters
 from kinoflow.console import progress, run
 from kinoflow.params import Duplicates
+from kinoflow.sampling import unpadded
 from kinoflow.video import Frames
 
 COLUMNS = ["video", "group", "other", "other_group", "similarity", "mirrored"]
@@ -79,6 +80,7 @@ def look(clip: Frames) -> Look | None:
     A frame's hash is the signs of its 8 x 8 lowest spatial frequencies against their median,
     which other sizes, codecs and brightness leave much as they are (pHash: Zauner, 2010).
     """
+    clip = unpadded(clip)
     chosen = np.unique(np.linspace(0, len(clip) - 1, _FRAMES).round().astype(int))
     frames = [frame for frame in clip[chosen] if frame.std(axis=(0, 1)).max() >= _FLAT]
     if not frames:

@@ -15,6 +15,7 @@ from kinoflow import params as parameters
 from kinoflow.compute import spread
 from kinoflow.console import UserError, run
 from kinoflow.params import Compute, Explore
+from kinoflow.sampling import unpadded
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, runs
 
 _BINS = 32  # of a colour histogram
@@ -95,7 +96,8 @@ def histograms(chosen: pd.DataFrame, store: Path) -> dict[str, NDArray[np.float6
     for label, videos in chosen.groupby("label")["video"]:
         counts = np.zeros((3, _BINS))
         for video in videos:
-            levels = np.load(clips.clip_path(store, video)).reshape(-1, 3) // (256 // _BINS)
+            clip = unpadded(np.load(clips.clip_path(store, video)))
+            levels = clip.reshape(-1, 3) // (256 // _BINS)
             counts += [np.bincount(levels[:, channel], minlength=_BINS) for channel in range(3)]
         found[str(label)] = counts / counts.sum(axis=1, keepdims=True)
     return found

@@ -20,6 +20,7 @@ from kinoflow import clips, figures, files, page, paths
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.params import Split
+from kinoflow.sampling import unpadded
 from kinoflow.video import Frames
 
 COLUMNS = [
@@ -90,6 +91,7 @@ def features(clip: Frames) -> NDArray[np.float32]:
 
     The histogram of its colours, and the mean and deviation over time of a coarse picture.
     """
+    clip = unpadded(clip)
     small = [cv2.resize(frame, (16, 16), interpolation=cv2.INTER_AREA) for frame in clip]
     colours = [
         np.histogram(clip[..., channel], bins=16, range=(0, 256))[0] / clip[..., channel].size

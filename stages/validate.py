@@ -16,6 +16,7 @@ import pandas as pd
 from kinoflow import catalog, clips, files, paths
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
+from kinoflow.sampling import unpadded
 from kinoflow.video import ClipSpec
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def suites(spec: ClipSpec) -> "dict[str, list[Expectation]]":
 
     block, warn = partial(expect, "critical"), partial(expect, "warning")
     made, shape = clips.describe(spec), _shape(spec.shape)
+    filled = "some are black" if spec.padding == "mask" else "some repeat"
     return {
         "catalog": [
             block(known, "video", "every row names a video"),
@@ -173,7 +175,7 @@ def suites(spec: ClipSpec) -> "dict[str, list[Expectation]]":
             block(known, "md5", "the content of a readable video is known", **readable),
             block(known, "frames", "the frames of a readable video are counted", **readable),
             block(between, "frames", "a readable video has frames", min_value=1),
-            warn(between, "frames", f"{spec.frames} frames, or some repeat", min_value=spec.frames),
+            warn(between, "frames", f"{spec.frames} frames, or {filled}", min_value=spec.frames),
             warn(empty, "problem", "every video is readable"),
             warn(unique, "md5", "no file is there twice"),
             warn(between, "labels_of_file", "copies of a file have one label", max_value=1),
@@ -273,7 +275,7 @@ def _held(path: Path) -> tuple[str, str | None, float | None]:
         return "damaged", None, None
     contrast = None
     if clip.ndim == 4 and clip.size and clip.dtype == np.uint8:
-        pixels = clip[:: max(1, len(clip) // 4), ::4, ::4]
+        pixels = unpadded(clip[:: max(1, len(clip) // 4), ::4, ::4])
         contrast = float(pixels.std(axis=(0, 1, 2)).max())
     return _shape(clip.shape), str(clip.dtype), contrast
 
