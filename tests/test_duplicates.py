@@ -77,6 +77,20 @@ def test_blank_clips_are_alike_and_no_finding(defaults: Params, tmp_path: Path) 
     assert duplicates.find(store(tmp_path, films), tmp_path, defaults.duplicates).empty
 
 
+def test_short_masked_clips_are_compared_by_what_they_show(
+    defaults: Params, tmp_path: Path
+) -> None:
+    shown = {"g1_a.avi": film(1), "g2_a.avi": film(2), "copy_a.avi": film(1)}
+    table = store(tmp_path, shown)
+    for video, whole in shown.items():
+        masked = np.zeros((64, 64, 64, 3), np.uint8)
+        masked[1:4] = whole[:30:10]
+        masked[0] = 1  # it begins black
+        np.save(clips.clip_path(tmp_path, video), masked)
+    found = duplicates.find(table, tmp_path, defaults.duplicates)
+    assert list(zip(found["video"], found["other"], strict=True)) == [("g1_a.avi", "copy_a.avi")]
+
+
 def test_unreadable_videos_are_passed_over(defaults: Params, tmp_path: Path) -> None:
     table = store(tmp_path, {"g1_a.avi": film(1), "g2_a.avi": film(1)})
     lost = pd.DataFrame({"video": ["g3_a.avi"], "group": ["g3"], "readable": [False]})

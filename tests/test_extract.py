@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from kinoflow import compute as compute_module
 from kinoflow.compute import spread
 from kinoflow.console import UserError
 from kinoflow.params import Params
-from kinoflow.video import ClipSpec, sample
+from kinoflow.video import ClipSpec, decoder_version, sample
 from stages import extract
 from tests.media import footage, moving_square, write_video
 
@@ -69,9 +70,25 @@ def test_only_new_and_changed_videos_are_decoded(run, tmp_path: Path, data: Path
     )
 
 
-def test_another_spec_decodes_all_again(run) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [ClipSpec(4, 16, 32), replace(SPEC, sampling="motion"), replace(SPEC, padding="mask")],
+)
+def test_another_spec_decodes_all_again(run, tmp_path: Path, data: Path, other: ClipSpec) -> None:
     run()
-    assert run(ClipSpec(4, 16, 32)) == 8
+    assert run(other) == 8
+    assert run(other) == 0
+    for video in catalog_of(data)["video"]:
+        stored = np.load(clips.clip_path(tmp_path / "clips", video))
+        np.testing.assert_array_equal(stored, sample(data / video, other))
+
+
+def test_a_store_from_before_sampling_was_a_choice_is_kept(run, tmp_path: Path) -> None:
+    run()
+    record = tmp_path / "clips.csv"
+    table = clips.read_table(record)
+    assert set(table["spec"]) == {f"4x16x24 {decoder_version()}"}
+    assert run(ClipSpec(4, 16, 24, "uniform", "repeat")) == 0
 
 
 def test_clips_of_removed_videos_go(run, tmp_path: Path, data: Path) -> None:

@@ -74,6 +74,13 @@ def test_features_tell_no_order_in_time() -> None:
     assert np.abs(leaks.features(255 - clip) - seen).max() > 0.01
 
 
+def test_features_are_of_what_a_masked_clip_shows() -> None:
+    clip = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    masked = np.concatenate([clip, np.zeros((13, 32, 32, 3), np.uint8)])
+    np.testing.assert_array_equal(leaks.features(masked), leaks.features(clip))
+    assert np.isfinite(leaks.features(masked[3:])).all()
+
+
 def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataFrame) -> None:
     found = leaks.judge(pairs(("a.avi", "b.avi", 0.91), ("b.avi", "e.avi", 0.95)), table)
     numbers = {

@@ -21,6 +21,8 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
     ("old", "new", "says"),
     [
         ("  frames: 16", "  frames: -3", "frames must be at least 1, got -3"),
+        ("sampling: uniform", "sampling: random", "clip.sampling: .*'segment' or 'motion'"),
+        ("padding: repeat", "padding: black", "clip.padding: .*'mask'"),
         ("  frames: 16", "  frmes: 16", "unknown key clip.frmes: did you mean frames?"),
         ("seed: 7", "sede: 7", "unknown key sede: did you mean seed?"),
         ("seed: 7", "seed: seven", "seed: .*'seven'"),
@@ -57,6 +59,12 @@ def test_a_candidate_overrides_training(tmp_path: Path) -> None:
     loaded = load(tmp_path, "model: lrcn", "model: lrcn\n    training: {epochs: 3}")
     assert loaded.training_of("lrcn").epochs == 3
     assert loaded.training_of("lrcn").batch_size == loaded.training.batch_size
+
+
+def test_candidates_know_how_the_clips_were_sampled(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "padding: repeat", "padding: mask")
+    assert loaded.candidate("convlstm").spec(loaded.clip).padding == "mask"
+    assert loaded.candidate("lrcn").spec(loaded.clip) == loaded.clip
 
 
 def test_every_value_is_explained() -> None:

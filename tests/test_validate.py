@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +224,21 @@ def test_what_blocks_or_is_warned_of_in_the_clips(work: Work) -> None:
         ("dtype", AMONG): (name(4, 2),),
     }
     assert work.found("clips", "warning") == {("contrast", BETWEEN): (name(5, 1),)}
+
+
+def test_masked_clips_pass_unless_what_they_show_is_blank(tmp_path: Path) -> None:
+    masked = replace(SPEC, padding="mask")
+    work = work_tree(tmp_path, masked)
+    work.set("videos", name(1, 1), frames=1)
+    short = np.load(work.clip(name(1, 1)))
+    short[1:] = 0
+    np.save(work.clip(name(1, 1)), short)
+    (finding,) = work.findings(masked)
+    assert (finding.column, finding.severity) == ("frames", "warning")
+    assert finding.meaning == "4 frames, or some are black"
+    short[0] = (9, 90, 200)
+    np.save(work.clip(name(1, 1)), short)
+    assert {finding.column for finding in work.findings(masked)} == {"frames", "contrast"}
 
 
 def test_empty_tables_and_a_single_class_block(work: Work) -> None:
