@@ -28,7 +28,7 @@ from kinoflow.params import Serving
 
 # what the service imports: a change elsewhere in the library makes no other Bento
 _LIBRARY = (
-    *("__init__", "bundle", "console", "files", "models"),
+    *("__init__", "bounded", "bundle", "console", "files", "models"),
     *("params", "paths", "sampling", "video"),
 )
 _SETTINGS = {"top_k", "max_upload_mb", "timeout_s", "max_concurrency", "memory_mb"}

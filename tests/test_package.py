@@ -1,5 +1,6 @@
 import io
 import shutil
+import subprocess
 import sys
 import tarfile
 from importlib.metadata import version
@@ -48,6 +49,27 @@ def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_pat
         stage.build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento"
     )
     assert (tmp_path / "again.bento").read_bytes() == bento.read_bytes()
+
+
+def test_the_service_finds_all_of_the_library_that_it_needs(project: Path, tmp_path: Path) -> None:
+    serving = params.load(project / paths.PARAMS).serving
+    stage.assemble(project / paths.bundle("voting"), serving, tmp_path / "context")
+    # an installation of this repository would step in for what is missing
+    code = (
+        "import sys; sys.path.insert(0, '.'); import serving.service, kinoflow.models; "
+        "print(*(sys.modules[n].__file__ for n in sys.modules if n.startswith('kinoflow')))"
+    )
+    used = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "context",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = [Path(file) for file in used.stdout.split()]
+    assert found
+    strangers = [file for file in found if not file.is_relative_to(tmp_path / "context")]
+    assert strangers == []
 
 
 def test_a_bento_that_answers_otherwise_is_thrown_away(
