@@ -21,7 +21,7 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from kinoflow.sampling import frame_indices as frame_indices  # those who sample clips want it too
+from kinoflow.sampling import frame_indices as frame_indices  # imported from here as well
 from kinoflow.sampling import motion_indices, segment_indices
 
 Frames = NDArray[np.uint8]
@@ -300,6 +300,7 @@ def _pixels(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
 def _resized(frame: Frames, spec: ClipSpec) -> Frames:
     # area interpolation leaves a frame of the right size as it is
     small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
+    # zero throughout is what padding is told by
     if spec.padding == "mask" and not small.any():
         return np.ones(small.shape, np.uint8)
     return np.asarray(small, dtype=np.uint8)

@@ -1,7 +1,9 @@
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -198,7 +200,8 @@ def test_a_spec_that_cannot_be_says_what_can(wrong: dict, says: str) -> None:
 
 
 def test_a_spec_from_before_there_was_a_choice_is_as_it_was() -> None:
-    assert ClipSpec(**{"frames": 8, "height": 24, "width": 32}) == SPEC
+    raw: dict[str, Any] = {"frames": 8, "height": 24, "width": 32}
+    assert ClipSpec(**raw) == SPEC
     assert (SPEC.sampling, SPEC.padding) == ("uniform", "repeat")
 
 
@@ -235,7 +238,8 @@ def test_what_is_no_video_says_so(tmp_path: Path, content: bytes | None, says: s
     path = tmp_path / "a.avi"
     if content is not None:
         path.write_bytes(content)
-    for read in (probe, lambda p: sample(p, SPEC), lambda p: next(stream(p, SPEC))):
+    readers: list[Callable[[Path], Any]] = [probe, lambda p: next(stream(p, SPEC))]
+    for read in readers + [partial(sample, spec=spec) for spec in SAMPLINGS.values()]:
         with pytest.raises(UnreadableVideo, match=says):
             read(path)
 
