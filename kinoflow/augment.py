@@ -44,8 +44,8 @@ def augmented(clip: Frames, params: Augment, rng: Generator, *, flip: bool) -> F
     if params.rotation or params.scale or params.shift:
         clip = _moved(clip, params, rng)
     if params.brightness or params.contrast or params.noise:
-        shown = clip.any(axis=(1, 2, 3))
-        clip = _recoloured(clip, params, rng) * shown[:, None, None, None]
+        shown = clip.any(axis=(1, 2, 3), keepdims=True)
+        clip = _recoloured(clip, params, rng) * shown
     return np.ascontiguousarray(clip, dtype=np.uint8)
 
 
@@ -82,10 +82,10 @@ def _moved(clip: Frames, params: Augment, rng: Generator) -> NDArray:
 
 def _recoloured(clip: NDArray, params: Augment, rng: Generator) -> NDArray:
     x = clip.astype(np.float32)
-    mean = x.mean()
-    x = (x - mean) * (1 + rng.uniform(-params.contrast, params.contrast)) + mean
-    x += 255 * rng.uniform(-params.brightness, params.brightness)
+    contrast = 1 + rng.uniform(-params.contrast, params.contrast)
+    brightness = 255 * rng.uniform(-params.brightness, params.brightness)
+    x = x * np.float32(contrast) + np.float32((1 - contrast) * x.mean() + brightness)
     if params.noise:
         deviation = np.float32(255 * rng.uniform(0, params.noise))
-        x += deviation * rng.standard_normal(x.shape, dtype=np.float32)
+        x = x + deviation * rng.standard_normal(x.shape, dtype=np.float32)
     return np.clip(np.rint(x), 0, 255)

@@ -83,12 +83,10 @@ class Bundle:
         views = temporal_views(self.clip.frames, self.description.frames, self.description.views)
         sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
         answers = [
-            np.mean(
-                [self._call(clip[view][:, :, side]) for view in views for side in sides], axis=0
-            )
+            [self._call(clip[view][:, :, side]) for view in views for side in sides]
             for clip in clips
         ]
-        return np.stack(answers).astype(np.float32)
+        return np.mean(answers, axis=1).astype(np.float32)
 
     def predict_video(self, path: Path) -> Probabilities:
         """Class probabilities float32 (classes,) of a video file.

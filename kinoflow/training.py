@@ -163,9 +163,9 @@ class Batches(keras.utils.PyDataset):
         seen = []
         for row, clip, label in zip(rows, clips, labels, strict=True):
             rng = np.random.default_rng((feed.seed, self.epoch, row))
-            clip = clip[frame_choice(len(clip), self.frames, feed.augment, rng)]
+            chosen = frame_choice(len(clip), self.frames, feed.augment, rng)
             flip = feed.augment.flip and label not in feed.unflipped
-            seen.append(augmented(clip, feed.augment, rng, flip=flip))
+            seen.append(augmented(clip[chosen], feed.augment, rng, flip=flip))
         batch, targets = np.stack(seen), self.one_hot[labels]
         if feed.augment.mixup:
             rng = np.random.default_rng((feed.seed, self.epoch, *rows))
@@ -321,9 +321,7 @@ def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.get({"class_name": training.optimizer, "config": config})
 
 
-def _rate(
-    training: Training, steps: int
-) -> float | keras.optimizers.schedules.LearningRateSchedule:
+def _rate(training: Training, steps: int) -> Any:
     """Linear warm-up, then cosine decay to zero over all steps (Loshchilov and Hutter, 2017)."""
     if training.schedule == "constant":
         return training.learning_rate

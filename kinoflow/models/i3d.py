@@ -8,7 +8,7 @@ from kinoflow.models.parts.backbones import Recoloured, image_network
 from kinoflow.models.parts.frames import clip_frames, probabilities
 from kinoflow.video import ClipSpec
 
-_INFLATED = {
+_INFLATED: dict[type, type] = {
     layers.Conv2D: layers.Conv3D,
     layers.MaxPooling2D: layers.MaxPooling3D,
     layers.AveragePooling2D: layers.AveragePooling3D,
@@ -40,8 +40,9 @@ def i3d(
     Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
     Dataset" (CVPR 2017). The weights of the image network, repeated over time and divided by
     `span`, make the inflated one answer to a still clip, away from its ends, as the image
-    network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are. `backbone` is SqueezeNet or a plain network of
-    keras.applications (VGG16, ResNet50), `weights` a name or path.
+    network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are.
+    `backbone` is SqueezeNet or a plain network of keras.applications (VGG16, ResNet50), with
+    `weights` by name or path.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for a backbone with layers
     that cannot be inflated.
@@ -87,7 +88,8 @@ def _inflated_layer(layer: layers.Layer, span: int) -> layers.Layer:
     # without padding a span of frames would shorten the clip
     if isinstance(layer, layers.Conv2D) and layer.padding == "same" and max(layer.kernel_size) > 1:
         config["kernel_size"] = (span, *layer.kernel_size)
-    return _INFLATED.get(type(layer), type(layer)).from_config(config)
+    kind: type[layers.Layer] = _INFLATED.get(type(layer), type(layer))
+    return kind.from_config(config)
 
 
 def _spread(flat: keras.Variable, deep: keras.Variable) -> np.ndarray:

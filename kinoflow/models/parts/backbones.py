@@ -18,7 +18,7 @@ SQUEEZENET = "SqueezeNet"
 
 @register
 class Recoloured(layers.Layer):
-    """Colours in [-1, 1] (..., 3), RGB, to those a pretrained network expects: x @ matrix + shift."""
+    """RGB in [-1, 1] (..., 3) to what a pretrained network expects: x @ matrix + shift."""
 
     def __init__(self, matrix: list[list[float]], shift: list[float], **kwargs):
         super().__init__(**kwargs)
@@ -67,6 +67,8 @@ def pretrained(
     Raises UserError for a network that is not known, a file that is not there or does not fit,
     and weights that cannot be fetched.
     """
+    if x.shape[-1] != 3:
+        raise ValueError("a backbone sees colours alone: set differences to false")
     network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
     network.trainable = trainable
     return network, network(Recoloured(matrix, shift)(x))
