@@ -113,7 +113,7 @@ class Training(_Section):
     ema: Annotated[float, Field(ge=0, lt=1)]
     precision: Literal["float32", "bfloat16", "float16"]
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    patience: Count
+    patience: Count | None
     class_weights: Literal["balanced", "none"]
 
 

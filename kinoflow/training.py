@@ -223,6 +223,8 @@ class Progress(keras.callbacks.Callback):
 
     @property
     def finished(self) -> bool:
+        if self.patience is None:
+            return False
         return len(self.history) - 1 - self.best_epoch >= self.patience
 
     def restore_best(self, model: keras.Model) -> None:
@@ -241,7 +243,8 @@ class Progress(keras.callbacks.Callback):
         self.history.append(row)
         taken = time.monotonic() - self.started
         self.seconds += taken
-        if row["val_loss"] < self.best["val_loss"] or epoch == 0:
+        better = row["val_loss"] < self.best["val_loss"]
+        if better or epoch == 0 or self.patience is None:
             self.best_epoch = epoch
             with files.replacing(self.folder / "best.weights.h5") as partial:
                 self.model.save_weights(partial)

@@ -11,11 +11,10 @@ import pandas as pd
 import pytest
 
 from kinoflow import bundle, files
-from kinoflow.augment import augmentation
 from kinoflow.clips import ClipSet
 from kinoflow.console import UserError
-from kinoflow.params import Params
-from kinoflow.training import Batches, train
+from kinoflow.params import Augment, Params
+from kinoflow.training import Batches, Feed, Progress, train
 from kinoflow.video import ClipSpec
 from stages.train import require_validated
 from tests.conftest import ROOT
@@ -152,9 +151,13 @@ def test_divergence_is_one_line(defaults: Params, tmp_path: Path) -> None:
         fit(params, tmp_path)
 
 
+def feed(**augment: Any) -> Feed:
+    return Feed(Augment(**augment), np.ones(2, np.float32), seed=7)
+
+
 def test_an_epoch_shows_every_clip_once_in_a_new_order(tmp_path: Path) -> None:
     clipset = moving(tmp_path, 10, 0)
-    batches = Batches(clipset, 2, 6, 4, 7)
+    batches = Batches(clipset, 2, 6, 4, feed())
     first = batches.order.copy()
     shown = np.concatenate([batches[k][0] for k in range(len(batches))])
     np.testing.assert_array_equal(shown, clipset.read(first))
@@ -168,27 +171,108 @@ def test_fewer_frames_come_in_order_from_the_whole_clip(tmp_path: Path) -> None:
     numbered = np.broadcast_to(np.arange(6, dtype=np.uint8)[:, None, None, None], SPEC.shape)
     for video in clipset.videos:
         np.save(tmp_path / f"{video}.npy", numbered)
-    frames = np.concatenate([b[:, :, 0, 0, 0] for b, _ in Batches(clipset, 2, 3, 4, seed=1)])
+    frames = np.concatenate([b[:, :, 0, 0, 0] for b, *_ in Batches(clipset, 2, 3, 4, feed())])
     assert {tuple(row) for row in frames // 2} == {(0, 1, 2)}
     assert len({tuple(row) for row in frames}) > 1
     still = np.concatenate([b[:, :, 0, 0, 0] for b, _ in Batches(clipset, 2, 3, 4)])
     assert {tuple(row) for row in still} == {(1, 3, 5)}
 
 
-def test_augmentation_is_the_same_for_every_frame_and_not_for_every_clip(
-    defaults: Params,
+def test_a_clip_is_augmented_by_the_seed_the_epoch_and_itself_alone(tmp_path: Path) -> None:
+    clipset = moving(tmp_path, 10, 0)
+    alone, batched = (Batches(clipset, 2, 6, size, feed(noise=0.1)) for size in (1, 5))
+    one = {int(row): alone[k][0][0] for k, row in enumerate(alone.order)}
+    for k in range(len(batched)):
+        for row, clip in zip(batched.order[5 * k :], batched[k][0], strict=False):
+            np.testing.assert_array_equal(clip, one[int(row)])
+    before = {row: clip.copy() for row, clip in one.items()}
+    alone.on_epoch_end()
+    after = {int(row): alone[k][0][0] for k, row in enumerate(alone.order)}
+    assert not any(np.array_equal(before[row], after[row]) for row in before)
+
+
+def test_classes_that_mirror_into_each_other_are_not_flipped(tmp_path: Path) -> None:
+    clipset = moving(tmp_path, 40, 0)
+    batches = Batches(clipset, 2, 6, 40, replace(feed(flip=True), unflipped=frozenset({1})))
+    clips, targets, _ = batches[0]
+    kept = clipset.read(batches.order)
+    flipped = (clips == kept[:, :, :, ::-1]).all(axis=(1, 2, 3, 4))
+    labels = targets.argmax(axis=1)
+    assert not flipped[labels == 1].any()
+    assert 3 < flipped[labels == 0].sum() < 17
+
+
+def test_rare_classes_weigh_more_and_mixup_mixes_weights(tmp_path: Path) -> None:
+    clipset = moving(tmp_path, 8, 0)
+    weighing = replace(feed(mixup=1.0), class_weights=np.array([0.5, 2.0], np.float32))
+    _, targets, weights = Batches(clipset, 2, 6, 8, weighing)[0]
+    np.testing.assert_allclose(weights, targets @ [0.5, 2.0], rtol=1e-6)
+
+
+def test_without_patience_all_epochs_are_run_and_the_last_is_kept(
+    defaults: Params, tmp_path: Path
 ) -> None:
-    spec = ClipSpec(5, 32, 32)
-    frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    still = np.broadcast_to(frame, (6, *spec.shape))
-    model = augmentation(defaults.augment, spec.shape, 0)
-    out = np.asarray(model(still, training=True))
-    assert out.dtype == np.uint8
-    for clip in out:
-        for later in clip[1:]:
-            np.testing.assert_array_equal(later, clip[0])
-    assert len({clip.tobytes() for clip in out}) == 6
-    np.testing.assert_array_equal(np.asarray(model(still, training=False)), still)
+    noise = moving(tmp_path, 32, 3)
+    noise = replace(noise, labels=np.random.default_rng(0).permutation(noise.labels))
+    params = settings(defaults, epochs=6, patience=None, learning_rate=0.01)
+    history = fit(params, tmp_path, train=noise)
+    assert len(history) == 6
+    assert bundle.load(tmp_path / "m").description.metrics["epoch"] == 6
+
+
+def test_what_is_kept_is_the_average_of_weights_that_was_validated(
+    defaults: Params, tmp_path: Path
+) -> None:
+    # so slow an average that after some steps it is still nearly what training began with
+    params = settings(defaults, epochs=2, ema=0.999, learning_rate=0.01)
+    history = fit(params, tmp_path / "averaged")
+    model = bundle.load(tmp_path / "averaged" / "m")
+    assert history["val_loss"].iloc[0] == pytest.approx(np.log(2), abs=0.05)
+    val = moving(tmp_path / "averaged" / "clips", 16, 1)
+    seen = model.predict(val.read(np.arange(16)))[np.arange(16), val.labels]
+    smoothing = params.training.label_smoothing
+    assert -np.log(seen).mean() == pytest.approx(history["val_loss"].min(), abs=0.02 + smoothing)
+    fit(settings(defaults, epochs=2, learning_rate=0.01), tmp_path / "last")
+    average, last = (
+        bundle.load(tmp_path / name / "m").model.get_weights()[0] for name in ("averaged", "last")
+    )
+    assert not np.allclose(average, last, atol=1e-3)
+
+
+def test_a_killed_training_with_averages_ends_as_if_it_had_not_been(
+    defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = settings(defaults, epochs=3, ema=0.9)
+    fit(params, tmp_path / "whole")
+
+    def die(self: Progress, row: dict[str, float], seconds: float) -> None:
+        if len(self.history) == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "_print", die)
+        with pytest.raises(KeyboardInterrupt):
+            fit(params, tmp_path / "killed")
+    fit(params, tmp_path / "killed")
+    killed, whole = (tmp_path / run / "m" / "model.keras" for run in ("killed", "whole"))
+    assert killed.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_model_trained_in_less_precision_answers_in_float32(
+    precision: str, defaults: Params, tmp_path: Path
+) -> None:
+    candidate = {"model": "r2plus1d", "options": {"filters": [4, 8]}}
+    fit(settings(defaults, candidate, epochs=1, precision=precision), tmp_path)
+    model = bundle.load(tmp_path / "m").model
+    policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
+    assert policies <= {"float32", "uint8"}
+
+
+def test_a_class_that_is_not_there_is_named(defaults: Params, tmp_path: Path) -> None:
+    params = settings(defaults, {"model": "lrcn", "augment": {"flip_except": ["up"]}})
+    with pytest.raises(UserError, match="flip_except names up, which is no class: there are right"):
+        fit(params, tmp_path)
 
 
 def test_training_needs_validated_data(tmp_path: Path) -> None:

@@ -44,7 +44,11 @@ class AttentionAlong(layers.Layer):
 
     def build(self, shape):
         self.attention = layers.MultiHeadAttention(
-            self.heads, shape[-1] // self.heads, dropout=self.dropout, dtype=self.dtype_policy
+            self.heads,
+            shape[-1] // self.heads,
+            dropout=self.dropout,
+            use_bias=False,  # that of the keys could learn nothing
+            dtype=self.dtype_policy,
         )
         folded = (None, shape[self.axis], shape[-1])
         self.attention.build(folded, folded)

@@ -1,6 +1,6 @@
 """From the clip that every model takes to what its first layer sees."""
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import layers, ops
@@ -94,20 +94,18 @@ class UnfoldTime(layers.Layer):
 
 
 @register
-class WithDifferences(layers.Layer):
-    """Append to each frame's channels its change since the frame before: (B, T, H, W, 2C).
+class Differences(layers.Layer):
+    """Each frame's change since the frame before, (B, T, H, W, C); the first frame's is zero.
 
-    A cheap stand-in for optical flow: what stands still cancels out. The first frame's change
-    is zero.
+    A cheap stand-in for optical flow: what stands still cancels out.
     """
 
     def call(self, x):
         change = x[:, 1:] - x[:, :-1]
-        change = ops.pad(change, [(0, 0), (1, 0), (0, 0), (0, 0), (0, 0)])
-        return ops.concatenate([x, change], axis=-1)
+        return ops.pad(change, [(0, 0), (1, 0), (0, 0), (0, 0), (0, 0)])
 
     def compute_output_shape(self, shape):
-        return (*shape[:-1], 2 * shape[-1])
+        return shape
 
 
 @register
@@ -126,11 +124,20 @@ def clip_input(frames: int, height: int, width: int):
     return keras.Input((frames, height, width, 3), dtype="uint8", name="clip")
 
 
-def clip_frames(stored: ClipSpec, seen: ClipSpec, *, differences: bool = False) -> tuple[Any, Any]:
-    """The input of a model, and its frames as float (B, T, H, W, 3), or 6 with differences."""
+def clip_frames(
+    stored: ClipSpec, seen: ClipSpec, *, differences: bool | Literal["only"] = False
+) -> tuple[Any, Any]:
+    """The input of a model, and what its first layer sees, float (B, T, H, W, C).
+
+    The frames' colours, and with `differences` their change since the frame before beside them,
+    or in their place.
+    """
     clip = clip_input(seen.frames, stored.height, stored.width)
     x = Pixels(seen.height, seen.width)(clip)
-    return clip, WithDifferences()(x) if differences else x
+    if not differences:
+        return clip, x
+    change = Differences()(x)
+    return clip, change if differences == "only" else layers.Concatenate()([x, change])
 
 
 def frame_mask(clip, stored: ClipSpec, span: int = 1) -> Any:

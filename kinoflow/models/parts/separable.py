@@ -38,9 +38,14 @@ class DepthwiseConv3D(layers.Layer):
     def call(self, x):
         frames, span = x.shape[1], self.kernel_size[0]
         step, stride, _ = self.strides
-        x = ops.pad(x, [(0, 0), ((span - 1) // 2, span // 2), (0, 0), (0, 0), (0, 0)])
+        steps = -(-frames // step)
+        # where strides leave a choice, "same" pads behind rather than before, as Keras does
+        missing = max((steps - 1) * step + span - frames, 0)
+        before = missing // 2
+        x = ops.pad(x, [(0, 0), (before, missing - before), (0, 0), (0, 0), (0, 0)])
+        last = (steps - 1) * step + 1
         taps = [
-            self._convolved(x[:, tap : tap + frames : step], self.kernel[tap], stride)
+            self._convolved(x[:, tap : tap + last : step], self.kernel[tap], stride)
             for tap in range(span)
         ]
         return sum(taps[1:], taps[0])
