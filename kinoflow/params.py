@@ -72,7 +72,7 @@ class Duplicates(_Section):
 
 
 class Split(_Section):
-    method: Literal["stratified_group", "official", "leave_one_group_out"]
+    method: Literal["stratified_group", "official", "leave_one_group_out", "random"]
     val: Fraction
     test: Fraction
     fold: Annotated[int, Field(ge=1, le=99)] = 1
@@ -82,6 +82,15 @@ class Split(_Section):
     def _leaves_training(self) -> "Split":
         if self.val + self.test >= 1:
             raise ValueError(f"val {self.val} and test {self.test} leave nothing to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _leaks_on_purpose(self) -> "Split":
+        if self.method == "random" and self.near_duplicates != "warn":
+            raise ValueError(
+                "method random leaks and keeps nothing together: if numbers to compare with "
+                "published ones are what you want, set split.near_duplicates to warn as well"
+            )
         return self
 
 

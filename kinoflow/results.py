@@ -43,8 +43,19 @@ def reason(root: Path = Path()) -> str:
     return str(_selection(root).get("reason", ""))
 
 
+def caution(root: Path = Path()) -> str:
+    """What to say beside scores from a random split, in a sentence; empty for any other."""
+    path = root / paths.VALIDATION
+    if not path.exists() or files.read_json(path).get("split") != "random":
+        return ""
+    return (
+        "These scores are from a random split: clips of one recording stand in training and in "
+        "test, so they are inflated, and comparable with published ones of the same kind alone."
+    )
+
+
 def table(root: Path = Path()) -> str:
-    """The rows as text for a terminal, the winner marked, and the reason below."""
+    """The rows as text for a terminal, the winner marked, and what is to be said below."""
     head = (
         "candidate", "val acc", "test acc", "95% interval", "macro F1",
         "parameters", "MB", "ms/clip", "train s",
@@ -75,7 +86,8 @@ def table(root: Path = Path()) -> str:
         )
         for line in lines
     ]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", reason(root)])
+    notes = [note for note in (reason(root), caution(root)) if note]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", *notes])
 
 
 def _selection(root: Path) -> dict[str, Any]:

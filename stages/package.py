@@ -43,6 +43,15 @@ _DATE = "1980-01-01T00:00:00+00:00"
 _SECONDS = 315532800
 
 
+def require_grouped(validation: Path) -> None:
+    """Raise UserError if what was trained on is a random split, as the validation stage noted."""
+    if files.read_json(validation).get("split") == "random":
+        raise UserError(
+            "the split is random, so its scores say little about other recordings: such a model "
+            "is not packaged; set split.method to stratified_group or official and run again"
+        )
+
+
 def assemble(bundle: Path, serving: Serving, folder: Path) -> None:
     """Lay out in `folder` all that a Bento is built from; the same inputs give the same bytes."""
     code = Path(kinoflow.__file__).parent
@@ -248,6 +257,7 @@ def main() -> None:
     files.sweep(paths.DIST)
     for old in paths.DIST.glob("*.bento"):
         old.unlink()
+    require_grouped(paths.VALIDATION)
     with tempfile.TemporaryDirectory(prefix="kinoflow-package-") as temporary:
         context, home = Path(temporary) / "context", Path(temporary) / "home"
         assemble(paths.bundle(winner), params.serving, context)

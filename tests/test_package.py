@@ -89,6 +89,19 @@ def test_a_bento_that_answers_otherwise_is_thrown_away(
     assert not list((tmp_path / "project" / paths.DIST).iterdir())
 
 
+def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: Path) -> None:
+    shutil.copytree(project, tmp_path / "project")
+    older = tmp_path / "project" / paths.DIST / "kinoflow-0123.bento"
+    older.parent.mkdir(exist_ok=True)
+    older.touch()
+    files.write_json(tmp_path / "project" / paths.VALIDATION, {"passed": True, "split": "random"})
+    done = package(tmp_path / "project")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the split is random")
+    assert not list(older.parent.iterdir())
+
+
 @pytest.mark.parametrize("wrong", ["no model", "no report"])
 def test_what_is_missing_is_named(project: Path, tmp_path: Path, wrong: str) -> None:
     shutil.copytree(project, tmp_path / "project")

@@ -34,6 +34,7 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
         ("  lrcn:", "  validation:", "candidates.validation: this name is taken"),
         ("  val: 0.2", "  val: 0.9", "leave nothing to train on"),
         ('"0 3 * * *"', '"3 * *"', "five fields"),
+        ("method: stratified_group", "method: random", "split: method random leaks.*to warn as"),
         ("seed: 7", "seed: [", r"params.yaml, line \d+: not valid YAML"),
         ("seed: 7", "seed: 7\nseed: 8", "found duplicate key"),
     ],

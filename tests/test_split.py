@@ -60,6 +60,23 @@ def test_too_few_groups_are_refused(defaults: Params, tmp_path: Path) -> None:
         split.divide(catalog, defaults.split, 7, tmp_path)
 
 
+def test_random_ignores_groups_and_keeps_the_shares_of_every_class(
+    defaults: Params, tmp_path: Path
+) -> None:
+    asked = defaults.split.model_copy(update={"method": "random", "near_duplicates": "warn"})
+    catalog = table()
+    result = split.divide(catalog, asked, 7, tmp_path).merge(catalog, on=["video", "group"])
+    assert len(result) == len(catalog)
+    assert (result.groupby("group")["split"].nunique() > 1).any()
+    counts = pd.crosstab(result["label"], result["split"])
+    assert (counts == pd.Series({"test": 6, "train": 18, "val": 6})).all(axis=None)
+    assert split.divide(catalog, asked, 7, tmp_path).equals(
+        split.divide(catalog, asked, 7, tmp_path)
+    )
+    with pytest.raises(UserError, match="split.method random, 4 videos: "):
+        split.divide(catalog.iloc[[0, 1, 2, 40]], asked, 7, tmp_path)
+
+
 def lists(folder: Path, train: list[str], test: list[str]) -> None:
     folder = folder / ".lists"
     folder.mkdir()

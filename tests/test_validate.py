@@ -164,6 +164,18 @@ def test_a_group_on_two_sides_blocks(work: Work) -> None:
     assert work.found("split", "critical") == {("splits_of_group", AMONG): group}
 
 
+def test_a_random_split_is_warned_of_and_all_else_still_blocks(work: Work) -> None:
+    work.set("split", name(1, 1), split="test")
+    work.set("split", name(2, 1), split="holdout")
+    findings = validate.validate(
+        work.videos, work.split, work.made, work.store, SPEC, work.site, random=True
+    )
+    found = {(finding.column, finding.severity): finding.videos for finding in findings}
+    groups = tuple(name(group, clip) for group in (1, 2) for clip in (1, 2, 3))
+    assert found["splits_of_group", "warning"] == groups
+    assert found["split", "critical"] == (name(2, 1),)
+
+
 def test_a_file_on_two_sides_blocks_whatever_its_names(work: Work) -> None:
     work.set("videos", name(7, 1), md5=work.videos["md5"].iloc[0])
     assert work.found("split", "critical") == {("splits_of_file", AMONG): (name(1, 1), name(7, 1))}
@@ -284,6 +296,7 @@ def test_warnings_are_printed_and_do_not_stop(
     assert paths.VALIDATION.read_bytes() == first
     assert files.read_json(paths.VALIDATION) == {
         "passed": True,
+        "split": "stratified_group",
         "failures": [],
         "warnings": [
             {
@@ -299,8 +312,23 @@ def test_warnings_are_printed_and_do_not_stop(
     }
 
 
+def test_the_verdict_says_that_the_split_is_random(
+    here: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here.set("split", name(1, 1), split="test")
+    write(here)
+    with pytest.raises(UserError, match="splits_of_group"):
+        validate.main()
+    text = paths.PARAMS.read_text().replace("method: stratified_group", "method: random")
+    paths.PARAMS.write_text(text.replace("near_duplicates: merge", "near_duplicates: warn"))
+    validate.main()
+    assert "warning: split.splits_of_group" in capsys.readouterr().err
+    verdict = files.read_json(paths.VALIDATION)
+    assert (verdict["passed"], verdict["split"]) == (True, "random")
+
+
 def test_a_crash_leaves_no_older_verdict(here: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crash(*_: object) -> list[Finding]:
+    def crash(*_: object, **__: object) -> list[Finding]:
         raise RuntimeError
 
     write(here)
