@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro test benchmarks lint serve retrain schedule lock clean
+.PHONY: help install repro test benchmarks lint serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ retrain: $(READY)  ## run the Prefect flow once: refresh the data, reproduce, re
 schedule: $(READY)  ## start a Prefect server and retrain on the cron of params.yaml
 	@python -m flows.deployments
 
+recipe: $(READY)  ## rerun a published study: make recipe NAME=ucf50_lrcn, and HONEST=1 for its honest twin
+	@python -m flows.recipe $(NAME) $(if $(filter-out 0,$(HONEST)),--honest) $(SET:%=-S %)
+
 install: $(READY)  ## make the environment in .venv from requirements.lock
 
 $(READY): requirements.lock pyproject.toml
@@ -64,4 +67,4 @@ lock:  ## pin the newest versions that pyproject.toml allows in requirements.loc
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o requirements.lock
 
 clean:  ## remove what the pipeline made, but not the data, the caches or the environment
-	rm -rf work models reports dist
+	rm -rf work models reports dist recipes.work

@@ -4,9 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kinoflow.console import UserError
 from kinoflow.leash import leashed
 
 _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
@@ -18,28 +19,46 @@ class StageFailed(Exception):
     """A stage that failed. Its text is one line: the stage's name and its own message."""
 
 
-def repro(say: Callable[[str], None]) -> None:
-    """Run `dvc repro` in the working folder and hand each line of its output to `say`.
+def repro(say: Callable[[str], None], folder: Path = Path(), targets: Sequence[str] = ()) -> None:
+    """Run `dvc repro` in `folder` and hand each line of its output to `say`.
 
+    `targets` are the stages to run with all that comes before them; without any, all are.
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
-    _drop_broken_lock()
-    _run("dvc repro", [sys.executable, "-m", "dvc", "repro"], say)
+    _drop_broken_lock(folder)
+    _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, folder)
 
 
-def stage(name: str, say: Callable[[str], None]) -> None:
+def stage(name: str, say: Callable[[str], None], folder: Path = Path()) -> None:
     """Run `python -m stages.<name>`, for a stage that is not in dvc.yaml, in the same way.
 
     Raises StageFailed as `repro` does.
     """
-    _run(name, [sys.executable, "-m", f"stages.{name}"], say)
+    _run(name, [sys.executable, "-m", f"stages.{name}"], say, folder)
 
 
-def _run(name: str, command: list[str], say: Callable[[str], None]) -> None:
+def cache() -> Path:
+    """Where DVC keeps the contents of what the working folder's pipeline reads and makes.
+
+    Raises UserError where the working folder is not DVC's.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True, check=False
+    )
+    if asked.returncode:
+        raise UserError(f"dvc cache dir: {asked.stderr.strip()}")
+    return Path(asked.stdout.strip())
+
+
+def _run(name: str, command: list[str], say: Callable[[str], None], folder: Path) -> None:
     lines = []
     with leashed(
-        command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=folder,
+        env=_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
         for line in map(str.rstrip, process.stdout):
@@ -51,20 +70,23 @@ def _run(name: str, command: list[str], say: Callable[[str], None]) -> None:
         raise StageFailed(_reason(name, lines, code))
 
 
-def _drop_broken_lock() -> None:
+def _drop_broken_lock(folder: Path) -> None:
     # DVC rewrites this file in place. Killed at that moment, it leaves an empty one, and no DVC
     # would ever get past that again.
-    lock = Path(".dvc/tmp/rwlock")
+    lock = folder / ".dvc/tmp/rwlock"
     if lock.exists() and lock.stat().st_size == 0:
         lock.unlink()
 
 
-def _environment() -> dict[str, str]:
-    # the commands of dvc.yaml begin with `python`, which must be this one
+def _environment(folder: Path) -> dict[str, str]:
+    # the commands of dvc.yaml begin with `python`, which must be this one, and take the code of
+    # their folder, whatever is installed
     here = Path(sys.executable).parent
+    code = [str(folder.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PYTHONPATH": os.pathsep.join(code),
         "PYTHONUNBUFFERED": "1",
     }
 
