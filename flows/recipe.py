@@ -120,6 +120,8 @@ def lay_out(folder: Path, values: Values) -> None:
     What the repository has downloaded and what DVC has in its cache serve there as well, so that
     nothing is fetched or stored twice. Raises UserError for params that are not valid.
     """
+    # older scores must not stand here as if these params had made them; DVC restores those that did
+    shutil.rmtree(folder / paths.REPORTS, ignore_errors=True)
     for name in _CODE:
         with files.replacing_folder(folder / name) as partial:
             unwanted = shutil.ignore_patterns("__pycache__")

@@ -147,7 +147,9 @@ def cook(checkout: Checkout, *arguments: str, fails: bool = False) -> Any:
 
 
 @no_augment_defaults
-def test_a_study_and_its_honest_twin_with_one_command_each(checkout: Checkout) -> None:
+def test_a_study_and_its_honest_twin_with_one_command_each(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = [part for setting in SMALL for part in ("-S", setting)]
     alone = cook(checkout, "ucf50_lrcn", *small).stdout
     assert re.search(r"as published, split random: \d\.\d{3} \(with clip.height=32, ", alone)
@@ -181,6 +183,20 @@ def test_a_study_and_its_honest_twin_with_one_command_each(checkout: Checkout) -
     again = cook(checkout, "ucf50_lrcn", "--honest", *small).stdout
     assert "Running stage" not in again
     assert again.splitlines()[-4:] == both.splitlines()[-4:]
+
+    # the leaking one is not packaged
+    tree = checkout.folder / "recipes.work" / "ucf50_lrcn"
+    checkout.run("python", "-m", "stages.select", cwd=tree)
+    refused = checkout.run("python", "-m", "stages.package", cwd=tree, fails=True)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: the split is random")
+
+    # nor do its scores outlive its settings
+    cook(checkout, "ucf50_lrcn", "-S", "training.epochs=none", fails=True)
+    monkeypatch.chdir(checkout.folder)
+    text = recipes.comparison(recipes.read("ucf50_lrcn"), "ucf50_lrcn", base())
+    assert "honest twin, split" in text
+    assert "as published, split" not in text
 
 
 def test_what_cannot_be_run_is_one_line(checkout: Checkout) -> None:
