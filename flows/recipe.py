@@ -235,7 +235,7 @@ def main() -> None:
         dvc.repro(say, tree, ["evaluate"])
     except dvc.StageFailed as failure:
         raise UserError(str(failure)) from None
-    print(f"\n{results.table(tree)}\n\n{comparison(recipe, name, base)}")
+    print(f"\n{results.table(tree).rstrip()}\n\n{comparison(recipe, name, base)}")
 
 
 if __name__ == "__main__":
