@@ -40,9 +40,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("frame_voting", {"vote": "mode"}),
-    ("frame_voting", {"backbone": "SqueezeNet", "trainable": True, "units": 8}),
+    ("frame_voting", {"backbone": "SqueezeNet", "trainable": True, "units": (8, 8)}),
     ("frame_moments", {"backbone": "SqueezeNet", "trainable": True}),
-    ("cnn_lstm", {"cell": "gru", "batch_norm": True}),
+    ("cnn_lstm", {"cell": "gru", "batch_norm": True, "dense": 8}),
     ("lrcn", {"pooling": "attention", "batch_norm": True, "differences": True}),
     ("convlstm", {"pooling": "attention", "batch_norm": True, "differences": True}),
     ("vgg_lstm", {"backbone": "VGG16"}),

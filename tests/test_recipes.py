@@ -22,11 +22,6 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
 MEASURING = {"bootstrap", "calibration_bins", "latency_clips"}
 
-# both go once they pass, which strict turns into failures
-no_augment_defaults = pytest.mark.xfail(strict=True, reason="`augment: {}` does not load yet")
-AWAITED = pytest.mark.xfail(strict=True, reason="the model, or an option of it, is not there yet")
-BUILT = {"ucf50_lrcn", "ucf50_convlstm", "ucf101_convlstm", "ucf101_r2plus1d"}
-
 # where an archive of UCF-50 is unpacked to
 UNPACKED = paths.DOWNLOADS / "UCF50" / "UCF50"
 
@@ -48,7 +43,6 @@ def loaded(folder: Path, name: str, *, honest: bool) -> Params:
     return params.load(path)
 
 
-@no_augment_defaults
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_and_its_twin_differ_in_the_split_alone(name: str, tmp_path: Path) -> None:
@@ -73,9 +67,7 @@ def test_nothing_that_bears_on_the_score_is_left_to_the_repositorys_params(name:
 
 
 @pytest.mark.usefixtures("here")
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in BUILT else AWAITED) for name in NAMES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_model_and_its_options_are_there(name: str) -> None:
     from kinoflow.models import MODELS
 
@@ -146,7 +138,6 @@ def cook(checkout: Checkout, *arguments: str, fails: bool = False) -> Any:
     return checkout.run("python", "-m", "flows.recipe", *arguments, fails=fails)
 
 
-@no_augment_defaults
 def test_a_study_and_its_honest_twin_with_one_command_each(
     checkout: Checkout, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ def cnn_lstm(
     *,
     filters: tuple[int, ...] = (32, 64, 128),
     cell: Literal["lstm", "gru"] = "lstm",
+    dense: int = 0,
     units: int = 64,
     dropout: float = 0.25,
     batch_norm: bool = False,
@@ -24,6 +25,8 @@ def cnn_lstm(
     differences: bool = False,
 ) -> keras.Model:
     """Convolution and halving per width, then gated recurrence over the frames' vectors.
+
+    With `dense`, a layer of so many units makes each frame's vector.
 
     Hochreiter and Schmidhuber, "Long Short-Term Memory" (Neural Computation, 1997); Cho et al.,
     "Learning Phrase Representations using RNN Encoder-Decoder" (EMNLP 2014) for the GRU.
@@ -33,7 +36,8 @@ def cnn_lstm(
 
     def encoder(x):
         x = frame_encoder(x, filters, (2,) * len(filters), dropout, batch_norm=batch_norm)
-        return layers.Flatten()(x)
+        x = layers.Flatten()(x)
+        return layers.Dense(dense, activation="relu")(x) if dense else x
 
     return recurrent_model(
         "cnn_lstm",

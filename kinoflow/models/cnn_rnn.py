@@ -14,6 +14,7 @@ def cnn_rnn(
     classes: int,
     *,
     filters: tuple[int, ...] = (32, 64, 128),
+    dense: int = 0,
     units: int = 64,
     dropout: float = 0.25,
     batch_norm: bool = False,
@@ -22,6 +23,8 @@ def cnn_rnn(
 ) -> keras.Model:
     """Convolution and halving per width, then an Elman network over the frames' vectors.
 
+    With `dense`, a layer of so many units makes each frame's vector.
+
     Elman, "Finding Structure in Time" (Cognitive Science, 1990), on features as in LRCN.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
@@ -29,7 +32,8 @@ def cnn_rnn(
 
     def encoder(x):
         x = frame_encoder(x, filters, (2,) * len(filters), dropout, batch_norm=batch_norm)
-        return layers.Flatten()(x)
+        x = layers.Flatten()(x)
+        return layers.Dense(dense, activation="relu")(x) if dense else x
 
     return recurrent_model(
         "cnn_rnn",

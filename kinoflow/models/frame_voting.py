@@ -21,7 +21,7 @@ def frame_voting(
     backbone: str | None = None,
     weights: str | None = None,
     trainable: bool = False,
-    units: int = 0,
+    units: tuple[int, ...] = (),
     dropout: float = 0.25,
     vote: Literal["mean", "mode"] = "mean",
 ) -> keras.Model:
@@ -30,8 +30,8 @@ def frame_voting(
     Single-frame baseline and late fusion by averaging as in Karpathy et al., "Large-scale Video
     Classification with Convolutional Neural Networks" (CVPR 2014). Without `backbone` a small
     CNN from scratch; with it that of keras.applications (VGG16, say) or SqueezeNet, with
-    `weights` by name or path, frozen unless `trainable`. A dense layer of `units` before the
-    head where that is not 0.
+    `weights` by name or path, frozen unless `trainable`. `units` are the widths of dense layers
+    before the head, each followed by dropout.
 
     The vote is the `mean` of the frames' probabilities, or the `mode`: the share of frames for
     which each class is the most probable.
@@ -47,9 +47,10 @@ def frame_voting(
     else:
         _, x = pretrained(x, backbone, weights, trainable=trainable)
     x = layers.GlobalAveragePooling2D()(x)
-    if units:
-        x = layers.Dense(units, activation="relu")(x)
-    x = layers.Dropout(dropout)(x)
+    for width in units:
+        x = layers.Dropout(dropout)(layers.Dense(width, activation="relu")(x))
+    if not units:
+        x = layers.Dropout(dropout)(x)
     x = layers.Dense(classes, activation="softmax", dtype="float32")(x)
 
     # === The vote ===
