@@ -1,6 +1,7 @@
 """The table of videos, and the labels.csv that users may write."""
 
 import re
+import warnings
 from pathlib import Path
 from typing import IO
 
@@ -50,12 +51,23 @@ def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFr
     Raises UserError for a file that is no such table, a video listed twice or one without label.
     """
     try:
-        table = pd.read_csv(content or path, dtype="str", keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            # else, in lines longer than the first, what comes first would be left out
+            table = pd.read_csv(
+                content or path, dtype="str", keep_default_na=False, index_col=False
+            )
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text in UTF-8: save it as that") from None
+    except pd.errors.ParserWarning:
+        raise UserError(f"{path}, line 2: more fields than the first line has") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path} cannot be read as a table: {error}") from None
     missing = {"video", "label"} - set(table.columns)
     if missing:
-        raise UserError(f"{path} has no column {', '.join(sorted(missing))} in its first line")
+        hint = ": separate columns by commas" if ";" in table.columns[0] else ""
+        raise UserError(
+            f"{path} has no column {', '.join(sorted(missing))} in its first line{hint}"
+        )
     for column in ("video", "label"):
         if (table[column] == "").any():
             row = table.index[table[column] == ""].tolist()[0] + 2

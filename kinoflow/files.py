@@ -20,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary name keeps the suffix, since writers of pictures and videos go by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    # the end alone, since a name may already be as long as names can be
+    partial = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[-50:]}")
     try:
         yield partial
         partial.replace(path)

@@ -137,9 +137,13 @@ def _entry(item: Item, path: Path) -> dict[str, Any]:
 def _lists(folder: Path | None) -> list[Item]:
     if folder is None:
         return []
-    lists = sorted(folder.expanduser().glob("t*list*.txt"))
+    folder = folder.expanduser()
+    lists = sorted({*folder.glob("t*list*.txt"), *folder.glob("*_test_split*.txt")})
     if not lists:
-        raise UserError(f"dataset.lists {folder} holds no trainlistNN.txt and testlistNN.txt")
+        raise UserError(
+            f"dataset.lists {folder} holds neither trainlistNN.txt and testlistNN.txt, as UCF-101 "
+            "has them, nor <class>_test_splitN.txt, as HMDB-51 has"
+        )
     below = paths.LISTS.relative_to(paths.DATA)
     return [file_item(path, f"{below}/{path.name}") for path in lists]
 

@@ -18,7 +18,7 @@ def write_zip(path: Path, members: dict[str, bytes]) -> Path:
 
 def write_tar(path: Path, members: Mapping[str, bytes | tarfile.TarInfo]) -> Path:
     """The suffix says how it is compressed; a TarInfo stands for what is no plain file."""
-    mode = "w:" + {".tar": "", ".gz": "gz", ".xz": "xz"}[path.suffix]
+    mode = "w:" + {".tar": "", ".gz": "gz", ".bz2": "bz2", ".xz": "xz"}[path.suffix]
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for name, content in members.items():
             info = tarfile.TarInfo(name)

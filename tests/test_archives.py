@@ -33,6 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("a.zip", write_zip),
         ("a.tar", write_tar),
         ("a.tar.gz", write_tar),
+        ("a.tar.bz2", write_tar),
         ("a.tar.xz", write_tar),
         ("a.rar", write_rar),
         ("no suffix says what it is.tar", write_zip),
@@ -54,6 +55,15 @@ def test_archives_in_an_archive_are_unpacked_where_they_are_expected(tmp_path: P
     assert list(contents(tmp_path / "as it is")) == ["wave.rar"]
 
 
+@pytest.mark.parametrize("write", [write_zip, write_tar, write_rar])
+def test_what_a_mac_adds_is_left_out(
+    tmp_path: Path, write: Callable[[Path, dict[str, bytes]], Path]
+) -> None:
+    added = {"__MACOSX/set/A/._one.avi": NOISE, "set/A/._two.avi": b"2", ".DS_Store": b"3"}
+    unpack(write(tmp_path / "a.tar", added | GOOD), tmp_path / "out", 1)
+    assert contents(tmp_path / "out") == GOOD
+
+
 BAD_NAMES = {
     "/etc/cron.d/x": "an absolute path",
     "C:/Windows/x": "an absolute path",
@@ -64,6 +74,7 @@ BAD_NAMES = {
     "a/\x1b[2Jx": "no file name should have",
     "a/\u202egpj.x": "no file name should have",
     "a/" + 256 * "x": "too long",
+    2000 * "a/" + "x": "too long",
     "a/.partial-x": "is taken",
 }
 
@@ -159,7 +170,7 @@ def test_more_than_allowed_is_refused(tmp_path: Path) -> None:
         unpack(archive, tmp_path / "out", 0.0002)
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.rar"])
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.rar"])
 def test_damaged_archives_leave_nothing(tmp_path: Path, name: str) -> None:
     {"a.zip": write_zip, "a.rar": write_rar}.get(name, write_tar)(tmp_path / name, GOOD)
     whole = (tmp_path / name).read_bytes()
@@ -171,6 +182,20 @@ def test_damaged_archives_leave_nothing(tmp_path: Path, name: str) -> None:
             unpack(tmp_path / name, tmp_path / "out", 1)
         assert "\n" not in str(refused.value)
         assert list(contents(tmp_path)) == [name]
+
+
+def test_a_zip_with_a_name_of_no_length_or_a_bad_block_is_damaged(tmp_path: Path) -> None:
+    nameless = write_zip(tmp_path / "a.zip", {"x": b"1"}).read_bytes()
+    central = nameless.index(b"PK\x01\x02")
+    nameless = nameless[: central + 28] + bytes([0]) + nameless[central + 29 :]
+    with zipfile.ZipFile(tmp_path / "b.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x.avi", NOISE)
+    packed = bytearray((tmp_path / "b.zip").read_bytes())
+    packed[1000:1010] = bytes(10)
+    for content in (nameless, bytes(packed)):
+        (tmp_path / "c.zip").write_bytes(content)
+        with pytest.raises(UserError, match=r"c\.zip is not unpacked"):
+            unpack(tmp_path / "c.zip", tmp_path / "out", 1)
 
 
 def test_an_encrypted_archive_is_named_as_such(tmp_path: Path) -> None:

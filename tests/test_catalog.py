@@ -43,6 +43,9 @@ def test_labels_csv_overrules_folders(tmp_path: Path, data: Path) -> None:
         ("video,label\na.avi,\n", "line 2: no label"),
         ("video,label\na.avi,run\na.avi,walk\n", "lists a.avi twice"),
         ("", "cannot be read as a table"),
+        ("video;label\na.avi;run\n", "no column label, video .*: separate columns by commas"),
+        ("video,label\na.avi,run,\n", "line 2: more fields than the first"),
+        ("video,label\na.avi,run\nb.avi,run,x\n", "cannot be read as a table"),
         ('video,label\n"a.avi,run\n', "cannot be read as a table"),
     ],
 )
@@ -50,6 +53,16 @@ def test_a_bad_labels_csv_is_named(tmp_path: Path, text: str, says: str) -> None
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(UserError, match=says):
         catalog.read_labels(tmp_path / "labels.csv")
+
+
+def test_a_labels_csv_as_spreadsheets_save_it(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_bytes("video,label\r\nü.avi,run\r\n".encode("utf-8-sig"))
+    assert catalog.read_labels(path).to_dict("list") == {"video": ["ü.avi"], "label": ["run"]}
+    for encoding in ("latin1", "utf-16"):
+        path.write_bytes("video,label\r\nü.avi,run\r\n".encode(encoding))
+        with pytest.raises(UserError, match="no text in UTF-8"):
+            catalog.read_labels(path)
 
 
 def test_no_video_one_class_and_loose_files_are_refused(tmp_path: Path) -> None:
@@ -106,3 +119,12 @@ def test_known_files_are_not_decoded_again(
     assert decoded == ["new.avi"]
     assert len(after) == 9
     assert after.loc[after["video"] == "A/new.avi", "frames"].item() == 5
+
+
+def test_what_was_set_aside_for_its_bounds_is_tried_again(tmp_path: Path, defaults: Params) -> None:
+    footage(tmp_path, groups=1, clips=1)
+    hasty = defaults.compute.model_copy(update={"timeout_s": 0.001})
+    before = stage.examine(stage.labelled(tmp_path), tmp_path, None, hasty)
+    assert set(before["problem"]) == {"it took longer than 0.001 s"}
+    after = stage.examine(stage.labelled(tmp_path), tmp_path, before, defaults.compute)
+    assert after["readable"].all()

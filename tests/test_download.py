@@ -76,6 +76,26 @@ def test_a_half_written_file_of_a_killed_run_is_swept_away(source: Path, tmp_pat
     assert not leftover.exists()
 
 
+def test_a_name_as_long_as_names_can_be(source: Path, tmp_path: Path) -> None:
+    name = f"{'ü' * 120}x.avi"  # 245 bytes
+    write_video(source / "A" / name, moving_square(4))
+    assert f"A/{name}" in sync(source, tmp_path)
+    assert (tmp_path / "data" / "A" / name).exists()
+
+
+def test_a_link_that_leads_back_is_followed_once(source: Path) -> None:
+    (source / "A" / "up").symlink_to("..")
+    (source / "B" / "other").symlink_to(source / "A")
+    found = folder.items(Dataset(source="folder", path=str(source)), 0)
+    assert sorted(item.name for item in found) == [
+        *("A/v_A_g01_c01.avi", "A/v_A_g02_c01.avi", "B/other/v_A_g01_c01.avi"),
+        *("B/other/v_A_g02_c01.avi", "B/v_B_g01_c01.avi", "B/v_B_g02_c01.avi"),
+    ]
+    (source / "A" / "gone.avi").symlink_to("nowhere.avi")
+    with pytest.raises(UserError, match=r"gone\.avi is a link that leads nowhere"):
+        folder.items(Dataset(source="folder", path=str(source)), 0)
+
+
 @pytest.mark.parametrize("made", ["nothing", "empty", "text", "file"])
 def test_a_folder_without_videos_is_refused(tmp_path: Path, made: str) -> None:
     path = tmp_path / "videos"

@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -131,6 +132,22 @@ def test_hmdb51_is_unpacked_twice_over_and_split_by_its_lists(
     sides = published_lists(paths.LISTS, 2, videos)
     assert list(videos.map(sides).fillna("")) == ["train", "train", "test", ""]
     assert group_of(videos[3]) == "April_09_wave"
+    with pytest.raises(UserError, match=r"split\.fold 4: the lists in .* are those of 1, 2, 3"):
+        published_lists(paths.LISTS, 4, videos)
+
+
+def test_a_folder_with_lists_of_either_kind_will_do(
+    mirror: str, defaults: Params, tmp_path: Path
+) -> None:
+    for source in ("ucf101", "hmdb51"):
+        bring(defaults, source=source, mirror=mirror)
+        paths.DATA.rename(tmp_path / source)
+        folder = tmp_path / source
+        changed = bring(defaults, source="folder", path=str(folder), lists=folder / ".lists")
+        assert sum(name.startswith(".lists/") for name in changed) == 6
+        shutil.rmtree(paths.DATA)
+    with pytest.raises(UserError, match=r"holds neither .*trainlistNN\.txt"):
+        bring(defaults, source="folder", path=str(folder), lists=tmp_path)
 
 
 def test_ucf50_holds_out_a_group_of_every_class(mirror: str, defaults: Params) -> None:
@@ -197,6 +214,31 @@ def test_the_users_own_archive(mirror: str, defaults: Params, tmp_path: Path, re
     assert bring(defaults, source="archive", path=where) == ["run/a.mp4", "walk/b.mp4"]
     assert archive.exists()
     assert bring(defaults, source="archive", path=where) == []
+
+
+def test_what_a_mac_packs_beside_the_videos_is_no_class(
+    defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    members = {
+        "footage/run/a.mp4": clip("a"),
+        "footage/walk/b.mp4": clip("b"),
+        "footage/.DS_Store": b"x",
+        "__MACOSX/footage/run/._a.mp4": b"x",
+    }
+    archive = write_zip(tmp_path / "mine.zip", members)
+    assert bring(defaults, source="archive", path=str(archive)) == ["run/a.mp4", "walk/b.mp4"]
+
+
+def test_an_archive_without_videos_is_named(
+    defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = write_zip(tmp_path / "mine.zip", {"readme.txt": b"hello"})
+    with pytest.raises(UserError, match=f"dataset.path {archive} holds no videos"):
+        bring(defaults, source="archive", path=str(archive))
+    with pytest.raises(UserError, match=r"s3://films/a\.zip: an archive is taken from a path"):
+        bring(defaults, source="archive", path="s3://films/a.zip")
 
 
 def test_a_subset_of_classes_and_clips(mirror: str, defaults: Params) -> None:

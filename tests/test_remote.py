@@ -99,7 +99,7 @@ def test_labels_csv_in_a_bucket_names_what_is_taken(put: Callable) -> None:
     with pytest.raises(UserError, match=r"lists 1 videos that s3://films/team does not.*\.\./1"):
         items("s3://films/team")
     put("team/labels.csv", b"video\n1.avi\n")
-    with pytest.raises(UserError, match="s3://films/team/labels.csv has no column label"):
+    with pytest.raises(UserError, match="^s3://films/team/labels.csv has no column label"):
         items("s3://films/team")
 
 

@@ -5,6 +5,7 @@ import http.server
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if fault.isdigit():
             self.send_response(int(fault))
             self.send_header("Content-Length", "0")
+            if fault == "429":
+                self.send_header("Retry-After", "1")
             self.end_headers()
             return
         content, etag = self.server.content, self.server.etag
@@ -101,6 +104,33 @@ def test_the_right_bytes_arrive_in_the_end(
     assert (tmp_path / "f").read_bytes() == CONTENT
     assert len(server.ranges) == requests
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_server_that_asks_for_rest_gets_it(server: Server, tmp_path: Path) -> None:
+    server.plan = ["429"]
+    started = time.monotonic()
+    fetch(Remote(server.url), tmp_path / "f")
+    assert time.monotonic() - started > 1
+
+
+def test_progress_makes_the_next_wait_a_short_one(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(transfer, "_LONGEST_WAIT", 30.0)
+    monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
+    server.plan = ["503", "503", "drops", "drops", "503"]
+    fetch(Remote(server.url), tmp_path / "f")
+    assert waits == [1, 2, 0.5, 0.5, 1]
+
+
+def test_a_key_in_an_address_is_told_to_nobody(server: Server, tmp_path: Path) -> None:
+    url = server.url.replace("127", "me:secret@127") + "?signature=secret"
+    for plan in (["404"], ["503"] * 5):
+        server.plan = plan
+        with pytest.raises(UserError, match=server.url) as raised:
+            fetch(Remote(url), tmp_path / "f")
+        assert "secret" not in str(raised.value)
 
 
 def test_what_came_before_a_broken_connection_is_not_fetched_again(

@@ -9,14 +9,14 @@ from kinoflow.params import Dataset
 from stages.sources import Item
 from stages.sources.archives import unpack, unpacked_item
 from stages.sources.folder import below
-from stages.sources.transfer import Remote, fetch
+from stages.sources.transfer import Remote, fetch, shown
 
 
 def items(dataset: Dataset, seed: int) -> list[Item]:
     """The videos in the archive at `dataset.path`, and its labels.csv where there is one.
 
-    Folders that hold nothing but another folder are passed over. Raises UserError as
-    downloading, unpacking and the source `folder` do.
+    Folders that hold nothing but another folder are passed over. What came from a URL is not
+    asked for again. Raises UserError as downloading, unpacking and the source `folder` do.
     """
     assert dataset.path is not None
     if dataset.path.startswith(("http://", "https://")):
@@ -27,6 +27,11 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
             fetch(remote, archive)
             unpack(archive, folder, dataset.max_unpacked_gb)
             archive.unlink()
+    elif "://" in dataset.path:
+        raise UserError(
+            f"dataset.path {shown(dataset.path)}: an archive is taken from a path or from "
+            "http:// and https:// alone; fetch it first"
+        )
     else:
         archive = Path(dataset.path).expanduser()
         if not archive.is_file():
@@ -38,7 +43,8 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
     root = folder
     while [path.is_dir() for path in root.iterdir()] == [True]:
         (root,) = root.iterdir()
-    return [unpacked_item(path, name, folder.name) for name, path in below(root).items()]
+    found = below(root, shown(dataset.path))
+    return [unpacked_item(path, name, folder.name) for name, path in found.items()]
 
 
 def _folder(name: str, identity: str) -> Path:

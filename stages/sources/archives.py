@@ -6,6 +6,7 @@ they are.
 """
 
 import contextlib
+import errno
 import gzip
 import lzma
 import re
@@ -32,6 +33,7 @@ _RATIO = 100  # unpacked to packed; videos hardly shrink at all
 _FREE = 10_000_000  # bytes that any archive may unfold to
 _MOST_FILES = 1_000_000
 _LONGEST_NAME = 255  # bytes of a part of a path, as file systems have it
+_LONGEST_PATH = 1024  # bytes; systems take 1024 to 4096 with the folder that it is put into
 
 # each prints the contents of all files, one after the other, and asks nothing
 _RAR_TOOLS = {
@@ -75,6 +77,8 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
     With `nested`, rar archives inside it are unpacked in their turn, in their place. Together
     they may unfold to `max_gb` gigabytes, and to a hundred times their size.
 
+    What a Mac adds is left out.
+
     Raises UserError for what is no such archive, is damaged or encrypted, holds anything but
     plain files and folders, names that lead elsewhere or clash, or more than it may; and where
     a rar archive takes a program that is not installed. Nothing is left of it then.
@@ -112,7 +116,7 @@ def _link(source: Path, target: Path) -> None:
 def _unpack_into(archive: Path, folder: Path, budget: Budget) -> None:
     taken: set[str] = {path.relative_to(folder).as_posix().casefold() for path in folder.rglob("*")}
     for count, member in enumerate(_members(archive), start=1):
-        if member.name == PurePosixPath():
+        if member.name == PurePosixPath() or _is_a_macs(member.name):
             for chunk in member.content:
                 budget.spend(len(chunk), archive)
             continue
@@ -133,6 +137,11 @@ def _unpack_into(archive: Path, folder: Path, budget: Budget) -> None:
             raise _refused(archive, f"{member.name} is a file and a folder") from None
 
 
+def _is_a_macs(name: PurePosixPath) -> bool:
+    """Whether a file is one of those that a Mac adds, named and placed like videos and classes."""
+    return name.parts[0] == "__MACOSX" or name.name == ".DS_Store" or name.name.startswith("._")
+
+
 def _members(archive: Path) -> Iterator[_Member]:
     """The plain files of an archive, each to be read before the next one."""
     if zipfile.is_zipfile(archive):
@@ -149,7 +158,13 @@ def _damage_named(archive: Path) -> Iterator[None]:
     damage = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError)
     try:
         yield
-    except (*damage, EOFError, gzip.BadGzipFile) as error:
+    # the last two are what a name of no length, and a place beyond the end, come to
+    except (*damage, EOFError, gzip.BadGzipFile, IndexError, ValueError) as error:
+        raise _refused(archive, f"it is damaged: {error}") from None
+    except OSError as error:
+        # bzip2 gives no number, and a place before the start is an invalid argument
+        if error.errno not in (None, errno.EINVAL):
+            raise
         raise _refused(archive, f"it is damaged: {error}") from None
     except NotImplementedError as error:
         raise _refused(archive, str(error)) from None
@@ -285,7 +300,9 @@ def _safe(archive: Path, name: str) -> PurePosixPath:
         problem = "an absolute path"
     elif any(part in ("", ".", "..") for part in parts):
         problem = "a path that leads elsewhere"
-    elif any(len(part.encode()) > _LONGEST_NAME for part in parts):
+    elif len(name.encode()) > _LONGEST_PATH or any(
+        len(part.encode()) > _LONGEST_NAME for part in parts
+    ):
         problem = "a name that is too long"
     elif any(part.startswith(files.TEMPORARY) for part in parts):
         problem = "a name that is taken"

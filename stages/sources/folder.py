@@ -33,11 +33,14 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
     root = Path(dataset.path).expanduser()
     if not root.is_dir():
         raise UserError(f"dataset.path {root} is no folder")
-    return [item(path, name) for name, path in below(root).items()]
+    return [item(path, name) for name, path in below(root, str(root)).items()]
 
 
-def below(root: Path) -> dict[str, Path]:
-    """The files below a folder that `items` speaks of, by their names in data/."""
+def below(root: Path, called: str) -> dict[str, Path]:
+    """The files below a folder that `items` speaks of, by their names in data/.
+
+    Errors speak of it as `called`.
+    """
     try:
         found = _files(root)
     except PermissionError as error:
@@ -45,7 +48,7 @@ def below(root: Path) -> dict[str, Path]:
             f"dataset.path: {error.filename} cannot be read: {error.strerror}"
         ) from None
     labels = catalog.read_labels(root / LABELS) if LABELS in found else None
-    return {name: found[name] for name in choose(found, labels, str(root))}
+    return {name: found[name] for name in choose(found, labels, called)}
 
 
 def choose(found: Iterable[str], labels: pd.DataFrame | None, root: str) -> list[str]:
@@ -76,19 +79,29 @@ def choose(found: Iterable[str], labels: pd.DataFrame | None, root: str) -> list
 
 def item(path: Path, name: str) -> Item:
     """A file on this machine, to be copied to `name`."""
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        raise UserError(f"{path} is a link that leads nowhere: mend or remove it") from None
     return Item(name, f"{stat.st_size}-{stat.st_mtime_ns}", partial(_copy, path))
 
 
 def _files(root: Path) -> dict[str, Path]:
-    """Every visible file by its path below `root`; links are followed."""
+    """Every visible file by its path below `root`; links are followed, but not in circles."""
 
     def refuse(error: OSError) -> None:
         raise error
 
     found = {}
+    within = {str(root): {root.resolve()}}
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        above, visible = within.pop(folder), []
+        for name in sorted(subfolders):
+            real = Path(folder, name).resolve()
+            if not name.startswith(".") and real not in above:
+                visible.append(name)
+                within[os.path.join(folder, name)] = {*above, real}  # noqa: PTH118 as os.walk has it
+        subfolders[:] = visible
         for name in names:
             if not name.startswith("."):
                 path = Path(folder, name)

@@ -25,6 +25,7 @@ from kinoflow import catalog
 from kinoflow.console import UserError, progress
 from stages.sources import Item
 from stages.sources.folder import LABELS, choose
+from stages.sources.transfer import shown
 
 _CONNECTIONS = 16  # questions to a web server at a time
 _TIMEOUT = 30.0  # seconds of silence
@@ -62,7 +63,7 @@ def _in_store(url: str) -> list[Item]:
     if LABELS in found:
         with _explained(_below(url, LABELS)):
             labels = _read_labels(store.cat_file(root + LABELS), url)
-    names = choose(found, labels, _shown(url))
+    names = choose(found, labels, shown(url))
     _check_names(names, url)
     return [
         Item(
@@ -98,23 +99,25 @@ def _fetch_object(url: str, key: str, size: int, target: Path) -> None:
 @contextlib.contextmanager
 def _explained(url: str) -> Iterator[None]:
     """Turn what goes wrong with an object store into one line about `url`."""
-    shown = _shown(url)
+    place = shown(url)
     try:
         yield
+    except UserError:
+        raise
     except ImportError as error:
         package = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}.get(
             urlsplit(url).scheme.lower()
         )
         hint = f": `.venv/bin/uv pip install {package}`" if package else f" ({error})"
-        raise UserError(f"{shown} needs a package that is not installed{hint}") from None
+        raise UserError(f"{place} needs a package that is not installed{hint}") from None
     except FileNotFoundError as error:
-        raise UserError(f"there is no {shown} ({error.strerror or error})") from None
+        raise UserError(f"there is no {place} ({error.strerror or error})") from None
     except PermissionError as error:
         raise UserError(
-            f"no permission to read {shown} ({error}): check the credentials in your environment"
+            f"no permission to read {place} ({error}): check the credentials in your environment"
         ) from None
     except _CutShort as error:
-        raise UserError(f"{shown} {error}: run again") from None
+        raise UserError(f"{place} {error}: run again") from None
     except Exception as error:
         if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise
@@ -124,7 +127,7 @@ def _explained(url: str) -> Iterator[None]:
                 "; set those of your store in the environment, for S3 AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket"
             )
-        raise UserError(f"{shown} cannot be read: {reason}") from error
+        raise UserError(f"{place} cannot be read: {reason}") from error
 
 
 # === web servers ===
@@ -145,7 +148,7 @@ def _on_server(url: str) -> list[Item]:
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    choose({item.name for item in offered}, labels, _shown(url))
+    choose({item.name for item in offered}, labels, shown(url))
     nameless = [item.name for item in offered if item.fingerprint.startswith("unknown")]
     if nameless:
         print(
@@ -233,29 +236,29 @@ def _may_pass(error: BaseException) -> bool:
 @contextlib.contextmanager
 def _answered(url: str) -> Iterator[None]:
     """Turn what goes wrong with a web server into one line about `url`."""
-    shown = _shown(url)
+    place = shown(url)
     try:
         yield
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
         if status in {404, 410}:
             hint = ": a web server needs one that says what it holds" if LABELS in url else ""
-            raise UserError(f"there is no {shown} (HTTP {status}){hint}") from None
+            raise UserError(f"there is no {place} (HTTP {status}){hint}") from None
         if status in {401, 403}:
-            raise UserError(f"no permission to read {shown} (HTTP {status})") from None
-        raise UserError(f"{shown} cannot be read: the server answers HTTP {status}") from None
+            raise UserError(f"no permission to read {place} (HTTP {status})") from None
+        raise UserError(f"{place} cannot be read: the server answers HTTP {status}") from None
     except _CutShort as error:
-        raise UserError(f"{shown} {error}: run again") from None
+        raise UserError(f"{place} {error}: run again") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
-        raise UserError(f"{shown} cannot be read: {reason}") from None
+        raise UserError(f"{place} cannot be read: {reason}") from None
 
 
 # === both ===
 
 
 def _read_labels(content: bytes, url: str) -> pd.DataFrame:
-    return catalog.read_labels(_shown(_below(url, LABELS)), io.BytesIO(content))
+    return catalog.read_labels(shown(_below(url, LABELS)), io.BytesIO(content))
 
 
 def _fingerprint(size: int | None, info: Mapping[str, Any]) -> str:
@@ -270,7 +273,7 @@ def _check_names(names: Iterable[str], url: str) -> None:
         odd = "\\" in name or any(ord(character) < 32 for character in name)
         if odd or {"", ".", ".."} & {*name.split("/")}:
             raise UserError(
-                f"{_shown(url)} has a file {name!r}: that is no path below a folder, rename it"
+                f"{shown(url)} has a file {name!r}: that is no path below a folder, rename it"
             )
 
 
@@ -282,10 +285,3 @@ def _check_size(path: Path, size: int) -> None:
 def _below(url: str, name: str) -> str:
     parts = urlsplit(url)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
-
-
-def _shown(url: str) -> str:
-    """The URL without user and password, and without a web query, which may hold a key."""
-    parts = urlsplit(url)
-    query = "" if parts.scheme.lower() in {"http", "https"} else parts.query
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))

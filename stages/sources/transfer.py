@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 import tenacity
@@ -17,6 +18,7 @@ from kinoflow.console import UserError, transfer
 _TIMEOUT = httpx.Timeout(30.0)
 _FRUITLESS = 5  # attempts in a row that bring nothing new, before giving up
 _LONGEST_WAIT = 30.0  # seconds between attempts, doubled from one up to this
+_LONGEST_REST = 300.0  # seconds, where a server asks for more than that
 # a server that is busy or on its way up
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
@@ -35,9 +37,25 @@ class Remote:
         name = httpx.URL(self.url).path.rsplit("/", 1)[-1]
         return name if name not in ("", ".", "..") and "\\" not in name else "download"
 
+    @property
+    def place(self) -> str:
+        """The address as it may be told to anybody."""
+        return shown(self.url)
+
+
+def shown(url: str) -> str:
+    """A URL without user and password, and without a web query, which may hold a key."""
+    parts = urlsplit(url)
+    query = "" if parts.scheme.lower() in {"http", "https"} else parts.query
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query))
+
 
 class _Passing(Exception):
-    """The server could not answer just now."""
+    """The server could not answer just now, and may ask for some seconds of rest."""
+
+    def __init__(self, reason: str, rest: float = 0) -> None:
+        super().__init__(reason)
+        self.rest = rest
 
 
 def fetch(remote: Remote, path: Path) -> None:
@@ -53,10 +71,12 @@ def fetch(remote: Remote, path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
+    patience = _Patience(part)
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type((httpx.TransportError, _Passing)),
-        wait=tenacity.wait_exponential(max=_LONGEST_WAIT),
-        stop=_Fruitless(part),
+        after=patience.count,
+        wait=patience.wait,
+        stop=patience.is_over,
         reraise=True,
     )
     try:
@@ -64,13 +84,13 @@ def fetch(remote: Remote, path: Path) -> None:
             attempts(_attempt, client, remote, part)
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
-        raise UserError(f"{remote.url} cannot be read: {reason}; {_BY_HAND}") from None
+        raise UserError(f"{remote.place} cannot be read: {reason}; {_BY_HAND}") from None
     except _Passing as error:
-        raise UserError(f"{remote.url} cannot be read: {error}; {_BY_HAND}") from None
+        raise UserError(f"{remote.place} cannot be read: {error}; {_BY_HAND}") from None
     _note(part).unlink(missing_ok=True)
     if problem := difference(remote, part):
         part.unlink()
-        raise UserError(f"what {remote.url} sends {problem}: try again later, or {_BY_HAND}")
+        raise UserError(f"what {remote.place} sends {problem}: try again later, or {_BY_HAND}")
     part.replace(path)
 
 
@@ -83,21 +103,28 @@ def difference(remote: Remote, path: Path) -> str:
     return ""
 
 
-_BY_HAND = "fetch it by hand and set dataset.path to the folder that holds it"
+_BY_HAND = "fetch it by hand and set dataset.path to its folder, or to itself for source: archive"
 
 
-class _Fruitless:
-    """Stop after several attempts in a row that brought nothing new."""
+class _Patience:
+    """Ends after several attempts in a row that brought nothing new, and waits longer for each."""
 
     def __init__(self, part: Path) -> None:
         self.part = part
         self.had = _size(part)
         self.fruitless = 0
 
-    def __call__(self, state: tenacity.RetryCallState) -> bool:
+    def count(self, _: tenacity.RetryCallState) -> None:
         has = _size(self.part)
         self.fruitless = 0 if has > self.had else self.fruitless + 1
         self.had = has
+
+    def wait(self, state: tenacity.RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        rest = error.rest if isinstance(error, _Passing) else 0
+        return max(min(2.0**self.fruitless / 2, _LONGEST_WAIT), min(rest, _LONGEST_REST))
+
+    def is_over(self, _: tenacity.RetryCallState) -> bool:
         return self.fruitless >= _FRUITLESS
 
 
@@ -117,19 +144,19 @@ def _attempt(client: httpx.Client, remote: Remote, part: Path) -> None:
             raise _Passing("the file changed meanwhile")
         resumes = response.status_code == httpx.codes.PARTIAL_CONTENT
         if resumes and not response.headers.get("Content-Range", "").startswith(f"bytes {had}-"):
-            raise UserError(f"{remote.url} sends another part than it was asked for; {_BY_HAND}")
+            raise UserError(f"{remote.place} sends another part than it was asked for; {_BY_HAND}")
         start = had if resumes else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else remote.size
         chunked = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
         if total is None and not chunked and remote.sha256 is None:
             raise UserError(
-                f"{remote.url}: the server does not say how long the file is, so that a part "
+                f"{remote.place}: the server does not say how long the file is, so that a part "
                 f"could not be told from the whole; {_BY_HAND}"
             )
         if remote.size is not None and total not in (None, remote.size):
             raise UserError(
-                f"{remote.url} has {total:,} bytes and should have {remote.size:,}; {_BY_HAND}"
+                f"{remote.place} has {total:,} bytes and should have {remote.size:,}; {_BY_HAND}"
             )
         # a weak validator does not promise the same bytes
         strong = response.headers.get("ETag", "").removeprefix("W/") == response.headers.get("ETag")
@@ -147,19 +174,22 @@ def _answer(
         with client.stream("GET", remote.url, headers=headers) as response:
             status = f"{response.status_code} {response.reason_phrase}".strip()
             if response.status_code in _PASSING:
-                raise _Passing(f"the server answers {status}")
+                # a date instead of seconds is rare
+                asked = response.headers.get("Retry-After", "")
+                rest = float(asked) if asked.isdecimal() else 0
+                raise _Passing(f"the server answers {status}", rest)
             refused = response.is_error
             if refused and response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise UserError(f"{remote.url}: the server answers {status}; {_BY_HAND}")
+                raise UserError(f"{remote.place}: the server answers {status}; {_BY_HAND}")
             yield response
     except httpx.ConnectError as error:
         if not _untrusted(error):
             raise
         raise UserError(
-            f"{remote.url}: the server's certificate cannot be verified; {_BY_HAND}"
+            f"{remote.place}: the server's certificate cannot be verified; {_BY_HAND}"
         ) from None
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-        raise UserError(f"{remote.url} is no address to download from: {error}") from None
+        raise UserError(f"{remote.place} is no address to download from: {error}") from None
 
 
 def _untrusted(error: BaseException | None) -> bool:
