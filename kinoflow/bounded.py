@@ -154,9 +154,12 @@ def _answer(function: Callable[[Any], Any], argument: Any, bounds: Bounds) -> by
     import cloudpickle
 
     used = _address_space()
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    before, most = resource.getrlimit(resource.RLIMIT_AS)
     if used:
-        resource.setrlimit(resource.RLIMIT_AS, (used + bounds.memory_mb * 2**20, hard))
+        wanted = used + bounds.memory_mb * 2**20
+        # `ulimit -v` and batch systems set a limit of their own, which cannot be exceeded
+        limit = wanted if before == resource.RLIM_INFINITY else min(wanted, before)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, most))
     signal.setitimer(signal.ITIMER_REAL, bounds.seconds)
     try:
         answer = ("returned", function(argument))
@@ -167,7 +170,7 @@ def _answer(function: Callable[[Any], Any], argument: Any, bounds: Bounds) -> by
         answer = ("raised", error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_AS, (before, most))
     return cloudpickle.dumps(answer)
 
 

@@ -82,6 +82,8 @@ def probe(path: Path | str) -> VideoInfo:
     with _opened(path) as video:
         for frame in _decoded(video):
             if not frames:
+                # takes most of the memory that sampling will, and has to be found out here
+                _pixels(frame, VideoReformatter())
                 width, height = frame.width, frame.height
                 size = (height, width) if frame.rotation % 180 else (width, height)
             frames += 1
@@ -237,6 +239,9 @@ def _opened(source: Path | str) -> Iterator[av.VideoStream]:
         if not container.streams.video:
             raise UnreadableVideo("it has no picture, only sound")
         video = container.streams.video[0]
+        # whatever its type says
+        if cast(object, video.codec_context) is None:
+            raise UnreadableVideo("it opens, but its codec is unknown or damaged")
         # processes that decode side by side are faster than threads that wait for each other,
         # and how a damaged file decodes does not depend on the number of threads
         video.codec_context.thread_count = 1

@@ -59,13 +59,18 @@ def labelled(data: Path) -> pd.DataFrame:
 def examine(
     table: pd.DataFrame, data: Path, before: pd.DataFrame | None, compute: Compute
 ) -> pd.DataFrame:
-    """Add to the labelled videos what their files hold; decode only what `before` lacks."""
+    """Add to the labelled videos what their files hold; decode only what `before` lacks.
+
+    Those that it has as unreadable are tried again, since more time, more memory or a newer
+    decoder may read them.
+    """
     table = table.copy()
     table["bytes"] = [(data / video).stat().st_size for video in table["video"]]
     table["md5"] = [files.md5(data / video) for video in table["video"]]
     probed: dict[Any, Any] = {}
     if before is not None:
-        probed = before.drop_duplicates("md5").set_index("md5")[_PROBED].to_dict("index")
+        readable = before[before["readable"]].drop_duplicates("md5")
+        probed = readable.set_index("md5")[_PROBED].to_dict("index")
     new = table[~table["md5"].isin(probed.keys())].drop_duplicates("md5")
     # absolute, since the workers of a cluster may run in another folder
     where = [(data / video).absolute() for video in new["video"]]

@@ -52,7 +52,7 @@ def extract(
     `record` is the table of the store, written again and again meanwhile, so that after a kill
     only the last few seconds are repeated. Clips of videos that are gone are deleted. Raises
     UserError, after all the others are done, for a video that decoded when it was cataloged and
-    does not now.
+    does not now: sampling may decode twice, and its file may have changed.
     """
     files.sweep(store)
     done = clips.read_table(record)
@@ -88,8 +88,9 @@ def extract(
         write()
     if problems:
         raise UserError(
-            f"{len(problems)} videos no longer decode, the first {problems[0]}: "
-            "run `python -m stages.catalog` again"
+            f"{len(problems)} videos decoded when they were cataloged and do not now, the first "
+            f"{problems[0]}: raise compute.timeout_s or compute.memory_mb if that is the reason, "
+            "else bring the data again with `python -m stages.download`"
         )
     return len(fresh)
 
@@ -124,8 +125,11 @@ def main() -> None:
         params.clip,
         params.compute,
     )
-    total = int(table["readable"].sum())
-    print(f"extract: {decoded} videos decoded, {total} clips of {clips.describe(params.clip)}")
+    total, spec = int(table["readable"].sum()), params.clip
+    print(
+        f"extract: {decoded} videos decoded, "
+        f"{total} clips of {spec.frames} frames of {spec.height}x{spec.width}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -70,6 +71,17 @@ def test_a_call_that_eats_memory_is_ended() -> None:
     # the bound is of each call, not of all together
     assert bounded(allocate, 200, BOUNDS) == 200 * 2**20
     assert bounded(allocate, 200, BOUNDS) == 200 * 2**20
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system sets no such bound")
+def test_a_limit_that_the_system_sets_is_no_obstacle() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
+        "from kinoflow.bounded import Bounds, bounded\n"
+        "print(bounded(len, 'abc', Bounds(20, 10_000)), bounded(len, 'ab', Bounds(20, 300)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "3 2\n", done.stderr
 
 
 def test_a_crash_ends_neither_the_caller_nor_the_next_call() -> None:

@@ -91,6 +91,16 @@ def test_a_store_from_before_sampling_was_a_choice_is_kept(run, tmp_path: Path) 
     assert run(ClipSpec(4, 16, 24, "uniform", "repeat")) == 0
 
 
+def test_a_video_that_takes_too_long_to_sample_says_what_to_raise(
+    tmp_path: Path, data: Path, defaults: Params
+) -> None:
+    compute = defaults.compute.model_copy(update={"timeout_s": 0.001})
+    with pytest.raises(UserError, match=r"longer than 0.001 s\): raise compute.timeout_s"):
+        extract.extract(
+            catalog_of(data), data, tmp_path / "clips", tmp_path / "c.csv", SPEC, compute
+        )
+
+
 def test_clips_of_removed_videos_go(run, tmp_path: Path, data: Path) -> None:
     run()
     (data / "A" / "v_A_g01_c01.avi").unlink()
@@ -118,7 +128,7 @@ def test_after_a_kill_only_the_unrecorded_are_repeated(run, tmp_path: Path) -> N
 def test_what_was_done_before_a_failure_is_kept(run, tmp_path: Path, data: Path) -> None:
     table = catalog_of(data)
     (data / "B" / "v_B_g02_c02.avi").write_bytes(b"spoilt meanwhile")
-    with pytest.raises(UserError, match=r"1 videos no longer decode.*v_B_g02_c02\.avi"):
+    with pytest.raises(UserError, match=r"1 videos decoded when .*v_B_g02_c02\.avi \(it is no"):
         run(table=table)
     assert len(clips.read_table(tmp_path / "clips.csv")) == 7
     write_video(data / "B" / "v_B_g02_c02.avi", moving_square(6))
