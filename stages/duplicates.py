@@ -25,6 +25,7 @@ _FLAT = 4.0  # grey levels of contrast below which a frame shows nothing to comp
 _FRAMES = 16  # of a clip, at most
 _BITS = 63  # 8 x 8 frequencies without the mean
 _THUMBNAIL = 32  # pixels
+_BLOCK = 1024  # videos compared with one at a time, so that the numbers stay in the cache
 
 
 class Look(NamedTuple):
@@ -43,7 +44,7 @@ def find(table: pd.DataFrame, store: Path, params: Duplicates) -> pd.DataFrame:
     thumbnails is at least `params.similarity`. Of the two directions the better counts, so that
     a part of a video is found in the whole.
 
-    Time grows with the square of the number of videos: about two minutes for ten thousand.
+    Time grows with the square of the number of videos: about a minute for ten thousand.
     """
     rows = table[table["readable"]]
     seen = [look(np.load(clips.clip_path(store, video))) for video in rows["video"]]
@@ -53,14 +54,15 @@ def find(table: pd.DataFrame, store: Path, params: Duplicates) -> pd.DataFrame:
     if not looks:
         return pd.DataFrame(columns=COLUMNS)
     everything = Look(*(np.stack(part) for part in zip(*looks, strict=True)))
+    # one after the other in memory are the clips, over which what follows is fastest
+    plain, mirror = (np.ascontiguousarray(hashes.T) for hashes in everything[:2])
 
     pairs = []
     for first in progress(range(len(videos) - 1), "duplicates"):
-        others = first + 1 + np.flatnonzero(groups[first + 1 :] != groups[first])
         for mirrored in (False, True):
-            hashes = everything.mirrored if mirrored else everything.plain
-            near = _distance(everything.plain[first], hashes[others]) <= params.distance
-            for other in others[near]:
+            hashes = mirror if mirrored else plain
+            near = first + 1 + _near(plain[:, first], hashes[:, first + 1 :], params.distance)
+            for other in near[groups[near] != groups[first]]:
                 thumbnails = everything.thumbnails[other]
                 similarity = _similarity(
                     everything.thumbnails[first],
@@ -109,12 +111,18 @@ def _hash(frequencies: NDArray) -> NDArray[np.uint64]:
     return np.asarray((bits * (np.uint64(1) << np.arange(_BITS, dtype=np.uint64))).sum(axis=1))
 
 
-def _distance(one: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.float64]:
-    """How many bits the hashes (T,) of one video are from those (N, T) of others: (N,)."""
-    bits = np.bitwise_count(one[None, :, None] ^ others[:, None, :])
-    there = np.median(bits.min(axis=2), axis=1)
-    back = np.median(bits.min(axis=1), axis=1)
-    return np.asarray(np.minimum(there, back))
+def _near(one: NDArray[np.uint64], others: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
+    """Which of the videos with hashes (T, N) are at most so many bits from that with (T,)."""
+    found = []
+    for start in range(0, others.shape[1], _BLOCK):
+        block = others[:, start : start + _BLOCK]
+        bits = np.bitwise_count(one[:, None, None] ^ block)
+        there, back = bits.min(axis=1), bits.min(axis=0)
+        # a median takes long, and is above what fewer than half of its numbers keep to
+        half = np.maximum((there <= most).sum(axis=0), (back <= most).sum(axis=0)) >= len(one) // 2
+        medians = (np.median(bits[:, half], axis=0) for bits in (there, back))
+        found.append(start + np.flatnonzero(half)[np.minimum(*medians) <= most])
+    return np.concatenate(found)
 
 
 def _similarity(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:

@@ -149,8 +149,11 @@ def report(found: pd.DataFrame, numbers: dict[str, float], pictures: list[bytes]
                         "sense of time, was fitted to the same clips, divided in two ways. On "
                         "random splits, where clips of one recording stand on both sides, it "
                         f"scores {abs(points):.1f} percentage points "
-                        f"{'higher' if points > 0 else 'lower'}: what is higher is owed to "
-                        "knowing the recordings."
+                        + (
+                            "higher: what is higher is owed to knowing the recordings."
+                            if points > 0
+                            else "lower: knowing the recordings is worth nothing here."
+                        )
                     )
                     + page.table(("split", "test accuracy", "lowest to highest"), splits),
                 ),
@@ -182,7 +185,10 @@ def check(found: pd.DataFrame, params: Split) -> str:
         f"see {paths.LEAKS_PAGE}"
     )
     if params.near_duplicates == "block":
-        raise UserError(f"{message}, and set split.near_duplicates to merge to keep them together")
+        way_out = "set split.near_duplicates to merge to keep them together"
+        if params.method != "stratified_group":
+            way_out += ", or take one of each pair out of the data where published sides part them"
+        raise UserError(f"{message}, and {way_out}")
     return message
 
 

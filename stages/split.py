@@ -27,9 +27,10 @@ def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series
     groups = table.groupby("label")["group"].nunique()
     few = groups[groups < len(SIDES)]
     if len(few):
+        counted = ", near-duplicates as one" if params.near_duplicates == "merge" else ""
         raise UserError(
-            f"class {few.index[0]} has {few.iloc[0]} groups (recordings), and a grouped split into "
-            f"train, val and test takes at least {len(SIDES)} in each class"
+            f"class {few.index[0]} has {few.iloc[0]} groups (recordings{counted}), and a grouped "
+            f"split into train, val and test takes at least {len(SIDES)} in each class"
             + (f"; so do {', '.join(few.index[1:])}" if len(few) > 1 else "")
         )
     sides = pd.Series("train", index=table.index, dtype="str")
@@ -119,6 +120,10 @@ def published_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
     by_class = sorted(lists.glob(f"*_test_split{fold}.txt"))
     if by_class:
         return _lists_by_class(by_class, fold)
+    if others := {path.stem.rpartition("split")[2] for path in lists.glob("*_test_split*.txt")}:
+        raise UserError(
+            f"split.fold {fold}: the lists in {lists} are those of {', '.join(sorted(others))}"
+        )
     by_name = {Path(video).name: video for video in videos}
     found = {}
     for side in ("train", "test"):

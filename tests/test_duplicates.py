@@ -66,6 +66,19 @@ def test_a_copy_in_another_group_is_found(copy: str, defaults: Params, tmp_path:
     assert list(found["mirrored"]) == [copy == "mirrored"]
 
 
+@pytest.mark.parametrize("most", [10, 14, 15, 16, 18])
+def test_near_is_by_the_median_frame_in_the_better_direction(most: int) -> None:
+    rng = np.random.default_rng(0)
+    others = np.full((16, 2500), rng.integers(0, 2**63, dtype=np.uint64))
+    # bits flipped at random, a quarter of all: the nearest frame is about 10 bits away
+    for bit in range(63):
+        others ^= (rng.random(others.shape) < 0.25).astype(np.uint64) << np.uint64(bit)
+    bits = np.bitwise_count(others[:, 0][None, :, None] ^ others.T[:, None, :])
+    medians = [np.median(bits.min(axis=axis), axis=1) for axis in (1, 2)]
+    expected = np.flatnonzero(np.minimum(*medians) <= most)
+    np.testing.assert_array_equal(duplicates._near(others[:, 0], others, most), expected)
+
+
 def test_clips_of_one_group_are_no_finding(defaults: Params, tmp_path: Path) -> None:
     films = {"g1_a.avi": film(1), "g1_b.avi": film(1), "g2_a.avi": film(2)}
     assert duplicates.find(store(tmp_path, films), tmp_path, defaults.duplicates).empty

@@ -52,6 +52,10 @@ def test_block_stops_and_the_others_warn(table: pd.DataFrame, defaults: Params) 
     with pytest.raises(UserError, match=r"a\.avi \(train\) and b\.avi \(test\).*to merge"):
         leaks.check(found, split)
     assert not leaks.check(leaks.judge(pairs(("c.avi", "d.avi", 1.0)), table), split)
+    # merging cannot move what published lists put on a side
+    published = split.model_copy(update={"method": "official"})
+    with pytest.raises(UserError, match="merge.*or take one of each pair out of the data"):
+        leaks.check(found, published)
 
 
 def test_the_probe_sees_what_a_random_split_gives_away() -> None:
@@ -95,6 +99,8 @@ def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataF
     assert "<i>" not in page
     assert page.count("<img") == 1
     assert "1 more" in page
+    page = leaks.report(found, {**numbers, "random": 0.4}, [])
+    assert "5.7 percentage points lower: knowing the recordings is worth nothing" in page
 
 
 def test_a_picture_shows_both_clips(table: pd.DataFrame, tmp_path: Path) -> None:

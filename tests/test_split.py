@@ -58,6 +58,10 @@ def test_too_few_groups_are_refused(defaults: Params, tmp_path: Path) -> None:
     catalog = catalog[(catalog["label"] != "B") | catalog["group"].str.endswith(("g01", "g02"))]
     with pytest.raises(UserError, match="class B has 2 groups.*at least 3"):
         split.divide(catalog, defaults.split, 7, tmp_path)
+    pairs = pd.DataFrame({"video": ["A/v_A_g01_c01.avi"], "other": ["A/v_A_g02_c01.avi"]})
+    three = table(2, 3, 1)
+    with pytest.raises(UserError, match="class A has 2 groups .recordings, near-duplicates as one"):
+        split.divide(three, defaults.split, 7, tmp_path, pairs)
 
 
 def test_random_ignores_groups_and_keeps_the_shares_of_every_class(
