@@ -1,5 +1,6 @@
 """The whole pipeline in miniature: real `dvc repro`, a real flow and a real request."""
 
+import compileall
 import json
 import os
 import re
@@ -279,3 +280,21 @@ def test_a_blocking_failure_keeps_training_from_starting(checkout: Checkout) -> 
     refused = checkout.run("python", "-m", "stages.train", "lrcn", fails=True)
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: the data failed validation")
+
+
+def test_what_python_compiles_makes_no_stage_stale(tmp_path: Path) -> None:
+    def dvc(*command: str) -> str:
+        run = [sys.executable, "-m", "dvc", *command]
+        return subprocess.run(run, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    dvc("init", "-q")
+    shutil.copy(ROOT / ".dvcignore", tmp_path)
+    shutil.copytree(ROOT / "serving", tmp_path / "serving")
+    shutil.rmtree(tmp_path / "serving" / "__pycache__", ignore_errors=True)
+    stage = {"cmd": "echo made > out", "deps": ["serving"], "outs": ["out"]}
+    YAML().dump({"stages": {"one": stage}}, tmp_path / "dvc.yaml")
+    dvc("repro", "-q")
+    assert compileall.compile_dir(tmp_path / "serving", quiet=1)
+    assert list((tmp_path / "serving").glob("__pycache__/*.pyc"))
+    assert "up to date" in dvc("status")
