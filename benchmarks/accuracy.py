@@ -21,7 +21,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kinoflow import bundle, catalog, clips, console, files, metrics
-from kinoflow import params as parameters
 from kinoflow.clips import ClipSet
 from kinoflow.params import Params
 from stages.split import divide
@@ -69,7 +68,7 @@ def score(name: str, params: Params, table: pd.DataFrame, store: Path, side: str
     labels = tuple(sorted(table["label"].unique()))
     number = {label: k for k, label in enumerate(labels)}
     sets = {
-        one: ClipSet(store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64))
+        str(one): ClipSet(store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64))
         for one, rows in table.groupby("split")
     }
     with tempfile.TemporaryDirectory() as made:

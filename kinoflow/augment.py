@@ -69,15 +69,16 @@ def _moved(clip: Frames, params: Augment, rng: Generator) -> NDArray:
     _, height, width, _ = clip.shape
     angle = rng.uniform(-params.rotation, params.rotation)
     scale = math.exp(rng.uniform(-1, 1) * math.log1p(params.scale))
-    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), angle, scale)
+    centre = ((width - 1) / 2, (height - 1) / 2)
+    matrix = np.array(cv2.getRotationMatrix2D(centre, angle, scale), dtype=np.float64)
     matrix[:, 2] += rng.uniform(-params.shift, params.shift, 2) * (width, height)
-    return np.stack(
-        [
-            cv2.warpAffine(np.ascontiguousarray(frame), matrix, (width, height),
-                           flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            for frame in clip
-        ]
-    )  # fmt: skip
+
+    def move(frame: Frames) -> NDArray:
+        frame = np.ascontiguousarray(frame)  # OpenCV takes no mirrored view
+        edge = cv2.BORDER_REPLICATE
+        return np.asarray(cv2.warpAffine(frame, matrix, (width, height), borderMode=edge))
+
+    return np.stack([move(frame) for frame in clip])
 
 
 def _recoloured(clip: NDArray, params: Augment, rng: Generator) -> NDArray:

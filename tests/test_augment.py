@@ -11,7 +11,9 @@ PICTURE = np.random.default_rng(0).integers(1, 256, (32, 48, 3), dtype=np.uint8)
 STILL = np.broadcast_to(PICTURE, (5, *PICTURE.shape))
 
 
-def drawn(count: int = 8, clip: Frames = STILL, *, flip: bool = True, **params: Any) -> list[Frames]:
+def drawn(
+    count: int = 8, clip: Frames = STILL, *, flip: bool = True, **params: Any
+) -> list[Frames]:
     augment = Augment(**params)
     return [augmented(clip, augment, np.random.default_rng(k), flip=flip) for k in range(count)]
 

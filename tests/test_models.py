@@ -50,7 +50,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("csn", {"variant": "ir"}),
     ("movinet", {"differences": False}),
 ]
-ALL = [(name, {}) for name in MODELS] + VARIANTS
+ALL: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in MODELS] + VARIANTS
 NAMES = [name + "".join(f"-{key}={value}" for key, value in extra.items()) for name, extra in ALL]
 every = pytest.mark.parametrize(("name", "extra"), ALL, ids=NAMES)
 
