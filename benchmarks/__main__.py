@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import extract, machine, scale
+from benchmarks import depthwise, extract, machine, scale
 from kinoflow import console, files
 
 README = Path(__file__).parent / "README.md"
@@ -12,6 +12,7 @@ def main() -> None:
     # first what needs every core, since the comparison of decoders keeps to one
     scaling = scale.report()
     decoding = extract.report()
+    convolving = depthwise.report()
     files.write_text(
         README,
         f"""# Benchmarks
@@ -31,7 +32,13 @@ many files, and kinoflow checks it.
 
 ## Scale
 
-{scaling}""",
+{scaling}
+## Depthwise convolution
+
+{convolving}
+How accurate the architectures are is measured by `python -m benchmarks.accuracy`, which takes an
+hour and more: [accuracy.md](accuracy.md).
+""",
     )
     print(README.read_text(encoding="utf-8"))
 

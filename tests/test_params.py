@@ -28,9 +28,10 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
         ("seed: 7", "seed: seven", "seed: .*'seven'"),
         ("source: synthetic", "source: youtube", "dataset.source: .*'youtube'"),
         ("source: synthetic", "source: folder", "needs a path"),
-        ("model: lrcn", "model: lrcnn", "no model 'lrcnn'; there are convlstm, "),
+        ("model: lrcn", "model: lrcnn", "no model 'lrcnn'; there are c3d, cnn_lstm, "),
         ("model: lrcn", "model: lrcn\n    frames: 17", "candidates.lrcn.frames is 17.*hold 16"),
         ("model: lrcn", "model: lrcn\n    training: {epoch: 3}", "did you mean epochs?"),
+        ("model: lrcn", "model: lrcn\n    augment: {flipp: 1}", "lrcn.augment.flipp: did you"),
         ("  lrcn:", "  validation:", "candidates.validation: this name is taken"),
         ("  val: 0.2", "  val: 0.9", "leave nothing to train on"),
         ('"0 3 * * *"', '"3 * *"', "five fields"),
@@ -60,6 +61,29 @@ def test_a_candidate_overrides_training(tmp_path: Path) -> None:
     loaded = load(tmp_path, "model: lrcn", "model: lrcn\n    training: {epochs: 3}")
     assert loaded.training_of("lrcn").epochs == 3
     assert loaded.training_of("lrcn").batch_size == loaded.training.batch_size
+
+
+def test_a_candidate_overrides_augmentation(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "model: lrcn", "model: lrcn\n    augment: {mixup: 0.4}")
+    assert loaded.augment_of("lrcn").mixup == 0.4
+    assert loaded.augment_of("lrcn").shift == loaded.augment.shift
+    assert loaded.augment_of("convlstm").mixup == 0
+
+
+@pytest.mark.parametrize("training", ["flip: false", "flip: true, flip_except: [Left, Right]"])
+def test_answers_to_mirrored_clips_are_averaged_only_where_all_were_trained_on(
+    tmp_path: Path, training: str
+) -> None:
+    mirrored = TEXT.replace("flip: false  ", "flip: true  ")
+    assert mirrored != TEXT
+    path = tmp_path / "params.yaml"
+    path.write_text(mirrored)
+    assert params.load(path).evaluation.flip
+    path.write_text(mirrored.replace("model: lrcn", f"model: lrcn\n    augment: {{{training}}}"))
+    with pytest.raises(
+        UserError, match=r"evaluation.flip averages.*candidate lrcn.*set it to false"
+    ):
+        params.load(path)
 
 
 def test_candidates_know_how_the_clips_were_sampled(tmp_path: Path) -> None:

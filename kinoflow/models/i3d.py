@@ -1,7 +1,5 @@
 """I3D: an image network inflated into space and time."""
 
-from typing import Any
-
 import keras
 import numpy as np
 from keras import layers, ops
@@ -74,8 +72,8 @@ def inflated(image: keras.Model, frames: int, span: int) -> keras.Model:
     return network
 
 
-def _inflated_layer(layer: Any, span: int) -> layers.Layer:
-    if not isinstance(layer, (*_INFLATED, *_OF_ANY_RANK)):
+def _inflated_layer(layer: layers.Layer, span: int) -> layers.Layer:
+    if type(layer) not in {*_INFLATED, *_OF_ANY_RANK}:
         raise ValueError(
             f"{layer.name} of the backbone is a {type(layer).__name__}, which has no inflation"
         )
