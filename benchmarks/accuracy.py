@@ -34,7 +34,7 @@ def settings(overlay: Path) -> Params:
 
     yaml = YAML(typ="safe")
     values = yaml.load(Path("params.yaml"))
-    for section, content in yaml.load(overlay).items():
+    for section, content in yaml.load(os.path.expandvars(overlay.read_text())).items():
         whole = section == "candidates" or not isinstance(content, dict)
         values[section] = content if whole else {**values[section], **content}
     return Params.model_validate(values)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
 from kinoflow.models.parts.residual import convolved
 from kinoflow.video import ClipSpec
 
@@ -14,7 +14,7 @@ def c3d(
     classes: int,
     *,
     filters: tuple[int, ...] = (16, 32, 64, 128),
-    differences: bool = True,
+    differences: Differences = "only",
     units: int = 128,
     dropout: float = 0.5,
 ) -> keras.Model:

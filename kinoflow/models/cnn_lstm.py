@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.frames import Differences
 from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
 
@@ -22,7 +23,7 @@ def cnn_lstm(
     dropout: float = 0.25,
     batch_norm: bool = False,
     pooling: Pooling = "last",
-    differences: bool = False,
+    differences: Differences = False,
 ) -> keras.Model:
     """Convolution and halving per width, then gated recurrence over the frames' vectors.
 

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.frames import Differences
 from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
 
@@ -19,7 +20,7 @@ def cnn_rnn(
     dropout: float = 0.25,
     batch_norm: bool = False,
     pooling: Pooling = "last",
-    differences: bool = False,
+    differences: Differences = False,
 ) -> keras.Model:
     """Convolution and halving per width, then an Elman network over the frames' vectors.
 

@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import clip_frames, frame_mask, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, frame_mask, probabilities
 from kinoflow.models.parts.pooling import AttentionPooling
 from kinoflow.video import ClipSpec
 
@@ -20,7 +20,7 @@ def convlstm(
     dropout: float = 0.2,
     batch_norm: bool = False,
     pooling: Literal["flatten", "attention"] = "flatten",
-    differences: bool = False,
+    differences: Differences = False,
 ) -> keras.Model:
     """A stack of ConvLSTM layers with pooling in space between them.
 

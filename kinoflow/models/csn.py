@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
 from kinoflow.models.parts.residual import convolved, normalised, video_resnet
 from kinoflow.models.parts.separable import DepthwiseConv3D
 from kinoflow.video import ClipSpec
@@ -18,7 +18,7 @@ def csn(
     *,
     filters: tuple[int, ...] = (32, 64, 128, 256),
     variant: Literal["ip", "ir"] = "ip",
-    differences: bool = True,
+    differences: Differences = "only",
     dropout: float = 0.3,
 ) -> keras.Model:
     """Channel-separated bottlenecks: 1x1x1, depthwise 3x3x3, 1x1x1, at half the width inside.

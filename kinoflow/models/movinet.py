@@ -9,7 +9,7 @@ from kinoflow.models.parts.causal import (
     CausalMean,
     FrameNormalization,
 )
-from kinoflow.models.parts.frames import LastFrame, clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, LastFrame, clip_frames, probabilities
 from kinoflow.models.parts.separable import DepthwiseConv3D
 from kinoflow.video import ClipSpec
 
@@ -22,7 +22,7 @@ def movinet(
     filters: tuple[int, ...] = (16, 24, 48, 96),
     expansion: int = 3,
     span: int = 3,
-    differences: bool = True,
+    differences: Differences = "only",
     dropout: float = 0.3,
 ) -> keras.Model:
     """Inverted (2+1)D bottlenecks that see the past alone, with squeeze and excitation.
@@ -36,7 +36,8 @@ def movinet(
     """
     clip, x = clip_frames(stored, seen)
     if differences:
-        x = CausalDifferences()(x)
+        change = CausalDifferences()(x)
+        x = change if differences == "only" else layers.Concatenate()([x, change])
     x = layers.Conv3D(filters[0], (1, 3, 3), (1, 2, 2), padding="same", use_bias=False)(x)
     x = layers.Activation("silu")(_normalised(x))
     for width in filters:

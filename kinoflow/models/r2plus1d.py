@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
 from kinoflow.models.parts.residual import convolved, video_resnet
 from kinoflow.video import ClipSpec
 
@@ -14,13 +14,13 @@ def r2plus1d(
     classes: int,
     *,
     filters: tuple[int, ...] = (16, 32, 64, 128),
-    differences: bool = True,
+    differences: Differences = "only",
     dropout: float = 0.3,
 ) -> keras.Model:
     """One residual (2+1)D block per width, each but the first halving space and time.
 
     Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition"
-    (CVPR 2018). With `differences`, each frame's change since the one before is a further input.
+    (CVPR 2018).
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
 from kinoflow.models.parts.residual import convolved, video_resnet
 from kinoflow.video import ClipSpec
 
@@ -14,13 +14,13 @@ def r3d(
     classes: int,
     *,
     filters: tuple[int, ...] = (16, 32, 64, 128),
-    differences: bool = True,
+    differences: Differences = "only",
     dropout: float = 0.3,
 ) -> keras.Model:
     """A residual network with full 3x3x3 convolutions: what R(2+1)D factorises.
 
     Hara et al., "Can Spatiotemporal 3D CNNs Retrace the History of 2D CNNs and ImageNet?"
-    (CVPR 2018). With `differences`, each frame's change since the one before is a further input.
+    (CVPR 2018).
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.parts.attention import attend, feed_forward, tubelets
-from kinoflow.models.parts.frames import clip_frames, frame_mask, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, frame_mask, probabilities
 from kinoflow.models.parts.pooling import MeanOverTime
 from kinoflow.video import ClipSpec
 
@@ -19,7 +19,7 @@ def timesformer(
     depth: int = 4,
     heads: int = 4,
     dropout: float = 0.1,
-    differences: bool = True,
+    differences: Differences = "only",
 ) -> keras.Model:
     """Each block attends along time, patch by patch, then along space, frame by frame.
 

@@ -4,6 +4,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.parts.backbones import pretrained
+from kinoflow.models.parts.frames import Differences
 from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.models.parts.residual import normalised
 from kinoflow.video import ClipSpec
@@ -21,7 +22,7 @@ def vgg_lstm(
     units: int = 64,
     dropout: float = 0.3,
     pooling: Pooling = "last",
-    differences: bool = False,
+    differences: Differences = False,
 ) -> keras.Model:
     """An encoder in the style of VGG, averaged over space, and an LSTM over the frames.
 

@@ -4,7 +4,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.parts.attention import Position, attend, feed_forward, tubelets
-from kinoflow.models.parts.frames import clip_frames, frame_mask, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, frame_mask, probabilities
 from kinoflow.models.parts.pooling import MeanOverTime
 from kinoflow.video import ClipSpec
 
@@ -21,7 +21,7 @@ def vivit(
     temporal_depth: int = 2,
     heads: int = 4,
     dropout: float = 0.1,
-    differences: bool = True,
+    differences: Differences = "only",
 ) -> keras.Model:
     """The factorised encoder: tubelets attend to those of the same time, then times to times.
 

@@ -30,7 +30,7 @@ class Causal(layers.Layer):
 
 @register
 class CausalDifferences(Causal):
-    """Append to each frame's channels its change since the frame before: (B, T, H, W, 2C)."""
+    """Each frame's change since the frame before, (B, T, H, W, C); the first frame's is zero."""
 
     def state_shape(self, shape):
         # the last frame, and a channel that says that there was one
@@ -39,11 +39,10 @@ class CausalDifferences(Causal):
     def step(self, x, state):
         before = ops.concatenate([state, _flagged(x)], axis=1)
         change = x - before[:, :-1, ..., :-1]
-        change = change * before[:, :-1, ..., -1:]  # the first frame's is zero
-        return ops.concatenate([x, change], axis=-1), before[:, -1:]
+        return change * before[:, :-1, ..., -1:], before[:, -1:]
 
     def compute_output_shape(self, shape):
-        return (*shape[:-1], 2 * shape[-1])
+        return shape
 
 
 def _flagged(x):

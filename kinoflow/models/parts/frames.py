@@ -7,6 +7,9 @@ from keras import layers, ops
 
 from kinoflow.video import ClipSpec
 
+# whether a model sees frames, frames beside their change since the frame before, or that alone
+Differences = bool | Literal["only"]
+
 register = keras.saving.register_keras_serializable("kinoflow")
 
 
@@ -94,7 +97,7 @@ class UnfoldTime(layers.Layer):
 
 
 @register
-class Differences(layers.Layer):
+class Change(layers.Layer):
     """Each frame's change since the frame before, (B, T, H, W, C); the first frame's is zero.
 
     A cheap stand-in for optical flow: what stands still cancels out.
@@ -124,7 +127,7 @@ def clip_input(frames: int, height: int, width: int):
 
 
 def clip_frames(
-    stored: ClipSpec, seen: ClipSpec, *, differences: bool | Literal["only"] = False
+    stored: ClipSpec, seen: ClipSpec, *, differences: Differences = False
 ) -> tuple[Any, Any]:
     """The input of a model, and what its first layer sees, float (B, T, H, W, C).
 
@@ -135,7 +138,7 @@ def clip_frames(
     x = Pixels(seen.height, seen.width)(clip)
     if not differences:
         return clip, x
-    change = Differences()(x)
+    change = Change()(x)
     return clip, change if differences == "only" else layers.Concatenate()([x, change])
 
 

@@ -7,6 +7,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.parts.frames import (
+    Differences,
     FoldTime,
     UnfoldTime,
     clip_frames,
@@ -33,7 +34,7 @@ def recurrent_model(
     units: int,
     pooling: Pooling,
     dropout: float = 0.0,
-    differences: bool = False,
+    differences: Differences = False,
 ) -> keras.Model:
     """uint8 (B, T, H, W, 3) to float32 (B, classes), through one vector per frame.
 
