@@ -42,8 +42,9 @@ def moving(folder: Path, count: int, seed: int) -> ClipSet:
 def settings(defaults: Params, candidate: dict[str, Any] | None = None, **training: Any) -> Params:
     values = defaults.model_dump()
     values["clip"] = vars(SPEC)
-    values["training"] |= {"epochs": 3, "batch_size": 8, **training}
-    values["augment"]["flip"] = False  # it would turn one class into the other
+    plain = {"epochs": 3, "batch_size": 8, "learning_rate": 0.001, "ema": 0, "patience": 8}
+    values["training"] |= plain | training
+    values["augment"] = {"shift": 0.1, "brightness": 0.2}  # a flip would make the other class
     values["candidates"] = {"a": candidate or {"model": "lrcn"}}
     return Params.model_validate(values)
 
