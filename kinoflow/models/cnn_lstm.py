@@ -3,9 +3,8 @@
 from typing import Literal
 
 import keras
-from keras import layers
 
-from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.backbones import frame_vectors
 from kinoflow.models.parts.frames import Differences
 from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
@@ -36,9 +35,8 @@ def cnn_lstm(
     """
 
     def encoder(x):
-        x = frame_encoder(x, filters, (2,) * len(filters), dropout, batch_norm=batch_norm)
-        x = layers.Flatten()(x)
-        return layers.Dense(dense, activation="relu")(x) if dense else x
+        pools = (2,) * len(filters)
+        return frame_vectors(x, filters, pools, dropout, batch_norm=batch_norm, dense=dense)
 
     return recurrent_model(
         "cnn_lstm",

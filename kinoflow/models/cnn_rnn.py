@@ -1,9 +1,8 @@
 """CNN+RNN: three blocks of convolution on every frame, a simple recurrence over them."""
 
 import keras
-from keras import layers
 
-from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.backbones import frame_vectors
 from kinoflow.models.parts.frames import Differences
 from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
@@ -32,9 +31,8 @@ def cnn_rnn(
     """
 
     def encoder(x):
-        x = frame_encoder(x, filters, (2,) * len(filters), dropout, batch_norm=batch_norm)
-        x = layers.Flatten()(x)
-        return layers.Dense(dense, activation="relu")(x) if dense else x
+        pools = (2,) * len(filters)
+        return frame_vectors(x, filters, pools, dropout, batch_norm=batch_norm, dense=dense)
 
     return recurrent_model(
         "cnn_rnn",

@@ -5,7 +5,7 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, pooled_probabilities
 from kinoflow.models.parts.residual import convolved, normalised, video_resnet
 from kinoflow.models.parts.separable import DepthwiseConv3D
 from kinoflow.video import ClipSpec
@@ -42,9 +42,7 @@ def csn(
 
     clip, x = clip_frames(stored, seen, differences=differences)
     x = video_resnet(x, filters, _stem, block)
-    x = layers.GlobalAveragePooling3D()(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(clip, probabilities(x, classes), name="csn")
+    return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="csn")
 
 
 def _stem(x, filters: int):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers, ops
 
 from kinoflow.models.parts.backbones import Recoloured, image_network
-from kinoflow.models.parts.frames import clip_frames, probabilities
+from kinoflow.models.parts.frames import clip_frames, pooled_probabilities
 from kinoflow.video import ClipSpec
 
 _INFLATED: dict[type, type] = {
@@ -52,9 +52,7 @@ def i3d(
     network = inflated(image, seen.frames, span)
     network.trainable = trainable
     x = network(Recoloured(matrix, shift)(x))
-    x = layers.GlobalAveragePooling3D()(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(clip, probabilities(x, classes), name="i3d")
+    return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="i3d")
 
 
 def inflated(image: keras.Model, frames: int, span: int) -> keras.Model:

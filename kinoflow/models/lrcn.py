@@ -1,9 +1,8 @@
 """LRCN: a CNN on every frame, an LSTM over what it sees."""
 
 import keras
-from keras import layers
 
-from kinoflow.models.parts.backbones import frame_encoder
+from kinoflow.models.parts.backbones import frame_vectors
 from kinoflow.models.parts.frames import Differences
 from kinoflow.models.parts.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
@@ -31,8 +30,7 @@ def lrcn(
     """
 
     def encoder(x):
-        x = frame_encoder(x, filters, pools, dropout, batch_norm=batch_norm)
-        return layers.Flatten()(x)
+        return frame_vectors(x, filters, pools, dropout, batch_norm=batch_norm)
 
     return recurrent_model(
         "lrcn",

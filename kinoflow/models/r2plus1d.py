@@ -1,9 +1,8 @@
 """R(2+1)D: residual convolutions, factorised into space and time."""
 
 import keras
-from keras import layers
 
-from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, pooled_probabilities
 from kinoflow.models.parts.residual import convolved, video_resnet
 from kinoflow.video import ClipSpec
 
@@ -26,9 +25,7 @@ def r2plus1d(
     """
     clip, x = clip_frames(stored, seen, differences=differences)
     x = video_resnet(x, filters, _stem, _block)
-    x = layers.GlobalAveragePooling3D()(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(clip, probabilities(x, classes), name="r2plus1d")
+    return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="r2plus1d")
 
 
 def _stem(x, filters: int):

@@ -1,9 +1,8 @@
 """R3D: residual convolutions in space and time at once."""
 
 import keras
-from keras import layers
 
-from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
+from kinoflow.models.parts.frames import Differences, clip_frames, pooled_probabilities
 from kinoflow.models.parts.residual import convolved, video_resnet
 from kinoflow.video import ClipSpec
 
@@ -26,9 +25,7 @@ def r3d(
     """
     clip, x = clip_frames(stored, seen, differences=differences)
     x = video_resnet(x, filters, _stem, _block)
-    x = layers.GlobalAveragePooling3D()(x)
-    x = layers.Dropout(dropout)(x)
-    return keras.Model(clip, probabilities(x, classes), name="r3d")
+    return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="r3d")
 
 
 def _stem(x, filters: int):

@@ -55,6 +55,21 @@ def frame_encoder(
     return x
 
 
+def frame_vectors(
+    x,
+    filters: tuple[int, ...],
+    pools: tuple[int, ...],
+    dropout: float,
+    *,
+    batch_norm: bool = False,
+    dense: int = 0,
+):
+    """`frame_encoder`'s image as a vector (N, D), through a dense layer of D units if asked."""
+    x = frame_encoder(x, filters, pools, dropout, batch_norm=batch_norm)
+    x = layers.Flatten()(x)
+    return layers.Dense(dense, activation="relu")(x) if dense else x
+
+
 def pretrained(
     x, name: str, weights: str | None, *, trainable: bool
 ) -> tuple[keras.Model, keras.KerasTensor]:

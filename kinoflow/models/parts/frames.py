@@ -150,6 +150,12 @@ def frame_mask(clip, stored: ClipSpec, span: int = 1) -> Any:
     return FrameMask(span)(clip) if stored.padding == "mask" else None
 
 
+def pooled_probabilities(x, classes: int, dropout: float):
+    """The head of networks over space and time: the mean over both, dropout, probabilities."""
+    x = layers.GlobalAveragePooling3D()(x)
+    return probabilities(layers.Dropout(dropout)(x), classes)
+
+
 def probabilities(x, classes: int):
     """The head that every model has: float32 (B, classes), also under mixed precision."""
     return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
