@@ -59,6 +59,18 @@ def clips(count: int = 2, spec: ClipSpec = STORED) -> Frames:
     return np.random.default_rng(0).integers(0, 256, (count, *spec.shape), dtype=np.uint8)
 
 
+def coloured() -> Frames:
+    """Four clips of coloured squares that wander at four speeds."""
+    squares = np.random.default_rng(0).integers(0, 256, (4, 5, 5, 3), dtype=np.uint8)
+    pictures = squares.repeat(8, axis=1).repeat(8, axis=2)
+    return np.stack(
+        [
+            [np.roll(picture, 2 * speed * frame, axis=1) for frame in range(STORED.frames)]
+            for speed, picture in enumerate(pictures)
+        ]
+    )
+
+
 def made(
     name: str, stored: ClipSpec = STORED, seen: ClipSpec | None = None, **extra: Any
 ) -> keras.Model:
@@ -112,15 +124,15 @@ def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
     model = made(name, **extra)
     before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_variables]
     # Adam moves every weight that has a gradient by as much, however small that is
-    model.compile(keras.optimizers.Adam(0.01, epsilon=1e-12), "sparse_categorical_crossentropy")
-    data = {"x": clips(4), "y": np.arange(4), "batch_size": 4, "verbose": 0}
+    model.compile(keras.optimizers.Adam(0.003, epsilon=1e-12), "sparse_categorical_crossentropy")
+    data = {"x": coloured(), "y": np.arange(4), "batch_size": 4, "verbose": 0}
     model.fit(**data, epochs=2)
     for old, weight in zip(before, model.trainable_variables, strict=True):
         new = keras.ops.convert_to_numpy(weight)
         assert np.isfinite(new).all(), weight.path
         assert not np.array_equal(old, new), weight.path
     if not extra:
-        losses = model.fit(**data, epochs=120, callbacks=[Learned()]).history["loss"]
+        losses = model.fit(**data, epochs=200, callbacks=[Learned()]).history["loss"]
         assert min(losses) < 0.05
 
 
@@ -232,7 +244,7 @@ def test_a_batch_answers_as_its_clips_alone(tmp_path: Path) -> None:
 
 def test_the_order_of_frames_counts_but_for_votes_and_moments() -> None:
     forward, backward = clips(), clips()[:, ::-1]
-    for name in MODELS:
+    for name in MODELS.keys() - {"i3d"}:  # whose inflated kernels begin alike to both sides
         model = made(name)
         apart = abs(answers(model, forward) - answers(model, backward)).max()
         assert (apart < 1e-5) == (name in {"frame_voting", "frame_moments"}), name
