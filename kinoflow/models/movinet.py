@@ -44,9 +44,12 @@ def movinet(
         x = _bottleneck(x, width, 2, expansion, span)
         x = _bottleneck(x, width, 1, expansion, span)
 
+    # means of what was just normalised would say nothing: first another layer, and rectified
+    x = layers.Conv3D(4 * filters[-1], 1, use_bias=False)(x)
+    x = layers.Activation("silu")(_normalised(x))
+
     # === The mean over all frames so far, as it is at the last one ===
     x = LastFrame()(CausalMean()(x))
-    x = layers.Dense(4 * filters[-1], activation="silu")(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(clip, probabilities(x, classes), name="movinet")
 
