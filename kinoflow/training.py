@@ -84,11 +84,11 @@ def train(
                 verbose=0,
             )
     progress.restore_best(model)
-    if training.precision != "float32":
-        # so that it answers the same on devices that have only that
-        weights = model.get_weights()
-        model = _built(name, params, len(labels), "float32")
-        model.set_weights(weights)
+    # the same weights without the optimizer's, which would be saved as well, and in float32, so
+    # that it answers the same on every device
+    weights = model.get_weights()
+    model = _built(name, params, len(labels), "float32")
+    model.set_weights(weights)
     history = pd.DataFrame(progress.history)
     history.insert(0, "epoch", range(1, len(history) + 1))
     description = bundle.Description(

@@ -65,6 +65,8 @@ def test_a_model_of_time_learns_what_only_time_tells(defaults: Params, tmp_path:
     test = moving(tmp_path, 20, 2)
     answers = loaded.predict(test.read(np.arange(20)))
     assert (answers.argmax(axis=1) == test.labels).mean() > 0.9
+    size = (tmp_path / "m" / bundle.MODEL).stat().st_size
+    assert size < 2 * 4 * loaded.model.count_params() + 200_000  # no optimizer's state beside it
     kept = loaded.description.metrics
     assert kept["epoch"] == history["val_loss"].argmin() + 1
     assert kept["val_loss"] == pytest.approx(history["val_loss"].min())
