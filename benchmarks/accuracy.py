@@ -20,24 +20,23 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from flows.recipe import overlaid
 from kinoflow import bundle, catalog, clips, console, files, metrics
 from kinoflow.clips import ClipSet
 from kinoflow.params import Params
+from stages.evaluate import predict
 from stages.split import divide
 
 FOLDS = (1, 2, 3)
 
 
 def settings(overlay: Path) -> Params:
-    """params.yaml with the sections of another file over it, key by key; candidates whole."""
+    """params.yaml with another file laid over it, as a recipe's params are."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe")
-    values = yaml.load(Path("params.yaml"))
-    for section, content in yaml.load(os.path.expandvars(overlay.read_text())).items():
-        whole = section == "candidates" or not isinstance(content, dict)
-        values[section] = content if whole else {**values[section], **content}
-    return Params.model_validate(values)
+    text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
+    return Params.model_validate(overlaid(yaml.load(Path("params.yaml")), yaml.load(text)))
 
 
 def videos(data: Path) -> pd.DataFrame:
@@ -78,18 +77,17 @@ def score(name: str, params: Params, table: pd.DataFrame, store: Path, side: str
         minutes = (time.monotonic() - started) / 60
         model = bundle.load(folder / "m")
         chosen = sets[side]
-        answers = np.concatenate(
-            [model.predict(chosen.read(np.array([row]))) for row in range(len(chosen))]
-        )
+        predicted = predict(model, chosen, name).argmax(axis=1)
+        history = pd.read_csv(folder / "m" / bundle.HISTORY)
         return {
-            "hits": (answers.argmax(axis=1) == chosen.labels).tolist(),
+            "hits": (predicted == chosen.labels).tolist(),
             "groups": table.loc[table["split"] == side, "group"].tolist(),
             "labels": chosen.labels.tolist(),
-            "predicted": answers.argmax(axis=1).tolist(),
+            "predicted": predicted.tolist(),
             "minutes": round(minutes, 2),
             "parameters": model.model.count_params(),
-            "epochs": len(pd.read_csv(folder / "m" / bundle.HISTORY)),
-            "train_accuracy": float(pd.read_csv(folder / "m" / bundle.HISTORY)["accuracy"].max()),
+            "epochs": len(history),
+            "train_accuracy": float(history["accuracy"].max()),
         }
 
 
