@@ -23,6 +23,7 @@ SMALLER = replace(STORED, frames=4, height=32, width=36)
 SMALL: dict[str, dict[str, Any]] = {
     "frame_voting": {"filters": (8, 16), "pools": (4, 4), "dropout": 0.0},
     "frame_moments": {"filters": (8, 16), "pools": (4, 4), "dropout": 0.0},
+    "motion_histograms": {"cells": 2, "bins": 4, "dropout": 0.0},
     "cnn_rnn": {"filters": (4, 8, 8), "units": 8, "dropout": 0.0},
     "cnn_lstm": {"filters": (4, 8, 8), "units": 8, "dropout": 0.0},
     "lrcn": {"units": 16, "dropout": 0.0},
@@ -42,6 +43,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("frame_voting", {"vote": "mode"}),
     ("frame_voting", {"backbone": "SqueezeNet", "trainable": True, "units": (8, 8)}),
     ("frame_moments", {"backbone": "SqueezeNet", "trainable": True}),
+    ("motion_histograms", {"descriptors": ("mbh",)}),
     ("cnn_lstm", {"cell": "gru", "batch_norm": True, "dense": 8}),
     ("lrcn", {"pooling": "attention", "batch_norm": True, "differences": True}),
     ("convlstm", {"pooling": "attention", "batch_norm": True, "differences": True}),
@@ -168,6 +170,7 @@ def save(
         ("frame_voting", {}),
         ("frame_voting", {"vote": "mode"}),
         ("frame_moments", {}),
+        ("motion_histograms", {"descriptors": ("hog", "hof", "mbh")}),
         ("cnn_rnn", {}),
         ("cnn_lstm", {"cell": "gru"}),
         ("lrcn", {}),

@@ -22,6 +22,7 @@ from kinoflow.models.frame_moments import frame_moments
 from kinoflow.models.frame_voting import frame_voting
 from kinoflow.models.i3d import i3d
 from kinoflow.models.lrcn import lrcn
+from kinoflow.models.motion_histograms import motion_histograms
 from kinoflow.models.movinet import movinet
 from kinoflow.models.r2plus1d import r2plus1d
 from kinoflow.models.r3d import r3d
@@ -35,6 +36,7 @@ from kinoflow.video import ClipSpec
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "frame_voting": frame_voting,
     "frame_moments": frame_moments,
+    "motion_histograms": motion_histograms,
     "cnn_rnn": cnn_rnn,
     "cnn_lstm": cnn_lstm,
     "lrcn": lrcn,

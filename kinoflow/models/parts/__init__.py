@@ -3,6 +3,6 @@
 Importing it registers every layer, so that Keras' safe mode loads them.
 """
 
-from kinoflow.models.parts import attention, backbones, causal, frames, pooling, separable
+from kinoflow.models.parts import attention, backbones, causal, frames, motion, pooling, separable
 
-__all__ = ["attention", "backbones", "causal", "frames", "pooling", "separable"]
+__all__ = ["attention", "backbones", "causal", "frames", "motion", "pooling", "separable"]
