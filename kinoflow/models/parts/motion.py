@@ -5,7 +5,6 @@ In float32 whatever the precision of training: motion is a small difference of l
 
 import math
 
-import keras
 import numpy as np
 from keras import layers, ops
 
