@@ -1,12 +1,10 @@
-"""Fitting a model to clips: batches, early stopping, and checkpoints that survive a kill."""
+"""Fitting a model to clips, with early stopping and checkpoints that survive a kill."""
 
 import hashlib
 import json
-import math
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kinoflow import bundle, files
-from kinoflow.augment import augmented, frame_choice, mixed
+from kinoflow.batches import Batches, Feed
 from kinoflow.clips import ClipSet
 from kinoflow.console import UserError
 from kinoflow.models import build
-from kinoflow.params import Augment, Params, Training
-from kinoflow.video import Frames, frame_indices
+from kinoflow.params import Params, Training
 
 
 def train(
@@ -107,70 +104,6 @@ def train(
     bundle.save(folder, model, description, history.to_csv(index=False, lineterminator="\n"))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return progress.seconds
-
-
-@dataclass(frozen=True)
-class Feed:
-    """What becomes of clips on their way into training."""
-
-    augment: Augment
-    class_weights: NDArray[np.float32]  # (classes,)
-    seed: int
-    unflipped: frozenset[int] = frozenset()  # classes that mirror into each other
-
-
-class Batches(keras.utils.PyDataset):
-    """Batches of clips uint8 (B, T, H, W, 3) and one-hot labels float32 (B, classes).
-
-    With a feed, for training: shuffled anew each epoch, augmented, and with a weight (B,) for
-    each clip. All that is random comes from the seed, the epoch and the clip alone. Without
-    one: in order, and where the model takes fewer frames than the store has, the middle one of
-    each equal part of the clip.
-    """
-
-    def __init__(
-        self, clipset: ClipSet, classes: int, frames: int, batch_size: int, feed: Feed | None = None
-    ) -> None:
-        super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
-        self.clipset = clipset
-        self.one_hot = np.eye(classes, dtype=np.float32)
-        self.frames = frames
-        self.batch_size = batch_size
-        self.feed = feed
-        self.start(0)
-
-    def start(self, epoch: int) -> None:
-        """Put the clips into the order of this epoch, counted from 0."""
-        self.epoch = epoch
-        self.order = np.arange(len(self.clipset))
-        if self.feed is not None:
-            np.random.default_rng((self.feed.seed, epoch)).shuffle(self.order)
-
-    def on_epoch_end(self) -> None:
-        self.start(self.epoch + 1)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.clipset) / self.batch_size)
-
-    def __getitem__(self, index: int):
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        clips, labels = self.clipset.read(rows), self.clipset.labels[rows]
-        if self.feed is None:
-            return clips[:, frame_indices(clips.shape[1], self.frames)], self.one_hot[labels]
-        return self._fed(self.feed, rows, clips, labels)
-
-    def _fed(self, feed: Feed, rows: NDArray[np.int64], clips: Frames, labels: NDArray[np.int64]):
-        seen = []
-        for row, clip, label in zip(rows, clips, labels, strict=True):
-            rng = np.random.default_rng((feed.seed, self.epoch, row))
-            chosen = frame_choice(len(clip), self.frames, feed.augment, rng)
-            flip = feed.augment.flip and label not in feed.unflipped
-            seen.append(augmented(clip[chosen], feed.augment, rng, flip=flip))
-        batch, targets = np.stack(seen), self.one_hot[labels]
-        if feed.augment.mixup:
-            rng = np.random.default_rng((feed.seed, self.epoch, *rows))
-            batch, targets = mixed(batch, targets, feed.augment.mixup, rng)
-        return batch, targets, targets @ feed.class_weights
 
 
 class Progress(keras.callbacks.Callback):

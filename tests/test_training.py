@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 
 from kinoflow import bundle, files
+from kinoflow.batches import Batches, Feed
 from kinoflow.clips import ClipSet
 from kinoflow.console import UserError
 from kinoflow.params import Augment, Params
-from kinoflow.training import Batches, Feed, Progress, train
+from kinoflow.training import Progress, train
 from kinoflow.video import ClipSpec
 from stages.train import require_validated
 from tests.conftest import ROOT
