@@ -105,7 +105,11 @@ def changed(values: Values, settings: list[str]) -> Values:
             section[last] = YAML(typ="safe").load(value)
         except YAMLError:
             raise UserError(f"-S {setting}: the value is not valid YAML") from None
-    _make_absolute(values["dataset"])
+    _make_absolute(values["dataset"], ("path", "lists"))
+    for candidate in values["candidates"].values():
+        options = candidate.get("options", {})
+        if Path(str(options.get("weights"))).expanduser().is_file():
+            _make_absolute(options, ("weights",))
     return values
 
 
@@ -182,11 +186,11 @@ def listing() -> str:
     return "\n".join(lines)
 
 
-def _make_absolute(dataset: Values) -> None:
+def _make_absolute(section: Values, keys: tuple[str, ...]) -> None:
     """Let paths that are given from here lead to the same place from the recipe's folder."""
-    for key in ("path", "lists"):
-        if dataset.get(key) and "://" not in str(dataset[key]):
-            dataset[key] = str(Path(dataset[key]).expanduser().absolute())
+    for key in keys:
+        if section.get(key) and "://" not in str(section[key]):
+            section[key] = str(Path(section[key]).expanduser().absolute())
 
 
 def _flat(values: Values, sections: set[str]) -> Values:

@@ -15,20 +15,24 @@ from kinoflow.params import Augment
 from kinoflow.video import Frames
 
 
-def frame_choice(stored: int, wanted: int, params: Augment, rng: Generator) -> NDArray[np.int64]:
-    """Which of the `stored` frames to train on: indices (wanted,), never going back.
+def frame_choice(there: int, wanted: int, params: Augment, rng: Generator) -> NDArray[np.int64]:
+    """Which of the frames that there are to train on: indices (wanted,), never going back.
 
     One random frame out of each of `wanted` equal parts of a window. The window is the whole
     clip, but for up to `temporal_crop` of it cut off at random ends; `rate` makes it up to that
     fraction longer or shorter, so that the action goes faster or slower; where it ends later
     than the clip, the last frame stays. With the probability `drop` a frame is lost, and the one
-    before it is seen again.
+    before it is seen again. With fewer frames than are wanted all are taken, and then the first
+    one after them, which is padding.
     """
-    span = stored * (1 - params.temporal_crop * rng.uniform())
-    start = rng.uniform(0, stored - span)
-    span *= 1 + params.rate * rng.uniform(-1, 1)
+    if there < wanted:
+        return np.minimum(np.arange(wanted), there)
+    span = there * (1 - params.temporal_crop * rng.uniform())
+    place, pace = rng.uniform(), rng.uniform(-1, 1)
+    span *= 1 + params.rate * pace
+    start = place * max(0.0, there - span)
     edges = np.linspace(start, start + span, wanted + 1)
-    chosen = np.minimum(rng.uniform(edges[:-1], edges[1:]).astype(np.int64), stored - 1)
+    chosen = np.minimum(rng.uniform(edges[:-1], edges[1:]).astype(np.int64), there - 1)
     kept = np.arange(wanted) * (rng.uniform(size=wanted) >= params.drop)
     return chosen[np.maximum.accumulate(kept)]
 
@@ -37,15 +41,17 @@ def augmented(clip: Frames, params: Augment, rng: Generator, *, flip: bool) -> F
     """A clip (T, H, W, 3) moved, recoloured and with noise, within what `params` allows.
 
     `flip` says whether this clip may be flipped at all. Black frames, which are padding, stay
-    black.
+    black, and no other becomes so.
     """
     if flip and rng.uniform() < 0.5:
         clip = clip[:, :, ::-1]
     if params.rotation or params.scale or params.shift:
         clip = _moved(clip, params, rng)
     if params.brightness or params.contrast or params.noise:
-        shown = clip.any(axis=(1, 2, 3), keepdims=True)
-        clip = _recoloured(clip, params, rng) * shown
+        shown = clip.any(axis=(1, 2, 3))
+        if shown.any():
+            clip = clip.copy()
+            clip[shown] = _recoloured(clip[shown], params, rng)
     return np.ascontiguousarray(clip, dtype=np.uint8)
 
 
@@ -89,4 +95,6 @@ def _recoloured(clip: NDArray, params: Augment, rng: Generator) -> NDArray:
     if params.noise:
         deviation = np.float32(255 * rng.uniform(0, params.noise))
         x = x + deviation * rng.standard_normal(x.shape, dtype=np.float32)
-    return np.clip(np.rint(x), 0, 255)
+    x = np.clip(np.rint(x), 0, 255)
+    # the darkest frames too must differ from padding
+    return np.where(x.any(axis=(1, 2, 3), keepdims=True), x, 1)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from kinoflow.augment import augmented, frame_choice, mixed
 from kinoflow.clips import ClipSet
 from kinoflow.params import Augment
-from kinoflow.video import Frames, frame_indices
+from kinoflow.sampling import frames_there, temporal_views
+from kinoflow.video import Frames
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,19 @@ class Batches(keras.utils.PyDataset):
     With a feed, for training: shuffled anew each epoch, augmented, and with a weight (B,) for
     each clip. All that is random comes from the seed, the epoch and the clip alone. Without
     one: in order, and where the model takes fewer frames than the store has, the middle one of
-    each equal part of the clip.
+    each equal part of the clip. In clips that end in padding (`masked`) the choice is among the
+    frames before it.
     """
 
     def __init__(
-        self, clipset: ClipSet, classes: int, frames: int, batch_size: int, feed: Feed | None = None
+        self,
+        clipset: ClipSet,
+        classes: int,
+        frames: int,
+        batch_size: int,
+        feed: Feed | None = None,
+        *,
+        masked: bool = False,
     ) -> None:
         super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
         self.clipset = clipset
@@ -41,6 +50,7 @@ class Batches(keras.utils.PyDataset):
         self.frames = frames
         self.batch_size = batch_size
         self.feed = feed
+        self.masked = masked
         self.start(0)
 
     def start(self, epoch: int) -> None:
@@ -60,14 +70,18 @@ class Batches(keras.utils.PyDataset):
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         clips, labels = self.clipset.read(rows), self.clipset.labels[rows]
         if self.feed is None:
-            return clips[:, frame_indices(clips.shape[1], self.frames)], self.one_hot[labels]
+            return np.stack([self._middles(clip) for clip in clips]), self.one_hot[labels]
         return self._fed(self.feed, rows, clips, labels)
+
+    def _middles(self, clip: Frames) -> Frames:
+        return clip[temporal_views(frames_there(clip, masked=self.masked), self.frames, 1)[0]]
 
     def _fed(self, feed: Feed, rows: NDArray[np.int64], clips: Frames, labels: NDArray[np.int64]):
         seen = []
         for row, clip, label in zip(rows, clips, labels, strict=True):
             rng = np.random.default_rng((feed.seed, self.epoch, row))
-            chosen = frame_choice(len(clip), self.frames, feed.augment, rng)
+            there = frames_there(clip, masked=self.masked)
+            chosen = frame_choice(there, self.frames, feed.augment, rng)
             flip = feed.augment.flip and label not in feed.unflipped
             seen.append(augmented(clip[chosen], feed.augment, rng, flip=flip))
         batch, targets = np.stack(seen), self.one_hot[labels]

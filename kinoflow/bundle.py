@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from kinoflow import files
 from kinoflow.console import UserError, silenced_stderr
-from kinoflow.video import ClipSpec, Frames, frame_indices, sample
+from kinoflow.sampling import frames_there, temporal_views
+from kinoflow.video import ClipSpec, Frames, sample
 
 if TYPE_CHECKING:
     import keras
@@ -45,6 +46,7 @@ class Description:
     versions: dict[str, str]  # of the libraries trained with
     metrics: dict[str, float]  # training's own: the epoch kept and its validation scores
     flip: bool = False  # whether each view is seen mirrored as well
+    weights: str | None = None  # MD5 of the file of weights that training began with
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,7 @@ class Bundle:
         """
         if clips.ndim != 5 or clips.shape[1:] != self.clip.shape:
             raise ValueError(f"clips must be (B, {self.clip.shape}), got {clips.shape}")
-        views = temporal_views(self.clip.frames, self.description.frames, self.description.views)
-        sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
-        answers = [
-            [self._call(clip[view][:, :, side]) for view in views for side in sides]
-            for clip in clips
-        ]
-        return np.mean(answers, axis=1).astype(np.float32)
+        return np.array([self._averaged(clip) for clip in clips], dtype=np.float32)
 
     def predict_video(self, path: Path) -> Probabilities:
         """Class probabilities float32 (classes,) of a video file.
@@ -95,23 +91,18 @@ class Bundle:
         """
         return self.predict(sample(path, self.clip)[None])[0]
 
+    def _averaged(self, clip: Frames) -> Probabilities:
+        known = frames_there(clip, masked=self.clip.padding == "mask")
+        views = temporal_views(known, self.description.frames, self.description.views)
+        sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
+        answers = [self._call(clip[view][:, :, side]) for view in views for side in sides]
+        return np.asarray(np.mean(answers, axis=0))
+
     def _call(self, clip: Frames) -> Probabilities:
         # One clip at a time, in evaluation as in serving: sums are rounded differently in larger
         # batches, by enough to tell the two apart. And compiled: on small models that is ten
         # times as fast as calling the model.
         return np.asarray(self.model.predict_on_batch(clip[None])[0])
-
-
-def temporal_views(stored: int, used: int, views: int) -> list[NDArray[np.int64]]:
-    """Indices (used,) into the stored frames, one array per view.
-
-    Each view spans the whole clip; they differ by where in its equal parts a frame is taken.
-    With all stored frames used there is one view.
-    """
-    if used == stored:
-        return [np.arange(stored)]
-    centres = frame_indices(stored * views, used * views).reshape(used, views) // views
-    return [np.ascontiguousarray(column) for column in centres.T]
 
 
 def save(folder: Path, model: "keras.Model", description: Description, history: str) -> None:
@@ -145,6 +136,12 @@ def library_versions() -> dict[str, str]:
     backend = keras.config.backend()
     names = ("kinoflow", "keras", backend, "numpy", "opencv-python-headless", "av")
     return {name: importlib.metadata.version(name) for name in names}
+
+
+def weights_md5(options: dict[str, Any]) -> str | None:
+    """What identifies the file that a model's option `weights` names; None for other weights."""
+    path = Path(str(options.get("weights"))).expanduser()
+    return files.md5(path) if path.is_file() else None
 
 
 def _make_reproducible(archive: Path) -> None:

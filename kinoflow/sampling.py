@@ -55,6 +55,24 @@ def motion_indices(intensity: NDArray[np.float32], wanted: int) -> NDArray[np.in
     return np.minimum(chosen, available - wanted + order)
 
 
+def temporal_views(there: int, used: int, views: int) -> list[NDArray[np.int64]]:
+    """Indices (used,) into the frames that there are of a stored clip, one array per view.
+
+    Each view spans the whole clip; they differ by where in its equal parts a frame is taken.
+    With all frames used there is one view; with too few for that it ends in the first frame
+    after them, which is padding.
+    """
+    if there <= used:
+        return [np.minimum(np.arange(used), there)]
+    centres = frame_indices(there * views, used * views).reshape(used, views) // views
+    return [np.ascontiguousarray(column) for column in centres.T]
+
+
+def frames_there(clip: NDArray[np.uint8], *, masked: bool) -> int:
+    """How many frames a stored clip (T, H, W, 3) has, without its padding if that is `masked`."""
+    return len(unpadded(clip)) if masked else len(clip)
+
+
 def unpadded(clip: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A clip (T, H, W, 3) without the black frames at its end; all of it if all are black."""
     seen = np.flatnonzero(clip.any(axis=(1, 2, 3)))

@@ -55,7 +55,8 @@ def train(
         params.seed,
         frozenset(number for number, name in enumerate(labels) if name in augment.flip_except),
     )
-    batches = Batches(sets["train"], len(labels), frames, size, feed)
+    masked = params.clip.padding == "mask"
+    batches = Batches(sets["train"], len(labels), frames, size, feed, masked=masked)
     model.compile(
         optimizer=_optimizer(training, steps=len(batches) * training.epochs),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
@@ -73,7 +74,7 @@ def train(
         if done < training.epochs and not progress.finished:
             model.fit(
                 batches,
-                validation_data=Batches(sets["val"], len(labels), frames, size),
+                validation_data=Batches(sets["val"], len(labels), frames, size, masked=masked),
                 epochs=training.epochs,
                 initial_epoch=done,
                 callbacks=progress.callbacks,
@@ -96,6 +97,7 @@ def train(
         views=params.evaluation.views,
         flip=params.evaluation.flip,
         candidate=candidate.model_dump(),
+        weights=bundle.weights_md5(candidate.options),
         seed=params.seed,
         data=data,
         versions=versions,
@@ -291,6 +293,7 @@ def _identity(name: str, params: Params, data: str, versions: dict[str, str]) ->
     """What a checkpoint must share with a run for the run to go on from it."""
     parts = [
         params.candidate(name).model_dump(),
+        bundle.weights_md5(params.candidate(name).options),
         params.training_of(name).model_dump(),
         params.augment_of(name).model_dump(),
         vars(params.clip),

@@ -81,6 +81,12 @@ def test_each_change_stays_within_its_bound() -> None:
     assert 85 < max(places) <= 96  # and up to 30 * 1.5
 
 
+def test_dark_frames_do_not_turn_into_padding() -> None:
+    fading = np.stack([np.full((8, 8, 3), level, np.uint8) for level in (60, 10, 1, 0)])
+    for clip in drawn(50, fading, brightness=0.3, contrast=0.5):
+        np.testing.assert_array_equal(clip.any(axis=(1, 2, 3)), [True, True, True, False])
+
+
 def test_padding_stays_black() -> None:
     padded = np.concatenate([STILL, np.zeros_like(STILL)])
     for clip in drawn(8, padded, rotation=9, shift=0.1, brightness=0.3, contrast=0.3, noise=0.1):
@@ -123,6 +129,17 @@ def test_rate_makes_the_action_faster_and_slower() -> None:
     steps = np.median(np.diff(choices(200, 50, rate=0.5)[:, :25], axis=1), axis=1)
     assert steps.min() <= 2  # of 4 frames at the clip's own rate
     assert steps.max() >= 6
+
+
+def test_another_rate_does_not_favour_the_beginning() -> None:
+    chosen = choices(200, 50, rate=0.5)
+    slower = chosen[chosen[:, -1] - chosen[:, 0] < 150]
+    assert slower[:, 0].max() > 30
+    assert slower[:, -1].max() > 190
+
+
+def test_of_too_few_frames_all_are_taken_and_then_padding() -> None:
+    np.testing.assert_array_equal(choices(3, 5, count=2, temporal_crop=0.9), [[0, 1, 2, 3, 3]] * 2)
 
 
 def test_dropped_frames_show_the_one_before() -> None:

@@ -14,6 +14,7 @@ from kinoflow.console import UserError
 from kinoflow.models import MODELS, build
 from kinoflow.models.parts.causal import Stream
 from kinoflow.params import Candidate
+from kinoflow.sampling import temporal_views
 from kinoflow.video import ClipSpec, Frames
 
 STORED = ClipSpec(8, 40, 40)
@@ -42,6 +43,7 @@ SMALL: dict[str, dict[str, Any]] = {
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("frame_voting", {"vote": "mode"}),
     ("frame_voting", {"backbone": "SqueezeNet", "trainable": True, "units": (8, 8)}),
+    ("frame_voting", {"flatten": True, "units": (8,)}),
     ("frame_moments", {"backbone": "SqueezeNet", "trainable": True}),
     ("motion_histograms", {"descriptors": ("mbh",)}),
     ("cnn_lstm", {"cell": "gru", "batch_norm": True, "dense": 8}),
@@ -146,12 +148,18 @@ class Learned(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def save(
-    folder: Path, model: keras.Model, seen: ClipSpec, views: int = 1, *, flip: bool = False
+    folder: Path,
+    model: keras.Model,
+    seen: ClipSpec,
+    views: int = 1,
+    *,
+    flip: bool = False,
+    clip: ClipSpec = STORED,
 ) -> None:
     description = Description(
         name="test",
         labels=tuple("ABCDE"),
-        clip=STORED,
+        clip=clip,
         frames=seen.frames,
         views=views,
         candidate={},
@@ -176,6 +184,7 @@ def save(
         ("lrcn", {}),
         ("lrcn", {"pooling": "attention"}),
         ("convlstm", {"pooling": "attention"}),
+        ("convlstm", {"pooling": "attention", "batch_norm": True}),
         ("timesformer", {}),
         ("vivit", {}),
     ],
@@ -228,7 +237,7 @@ def test_views_and_mirrored_views_are_averaged(tmp_path: Path) -> None:
     seen = replace(STORED, frames=4)
     model = made("r2plus1d", STORED, seen)
     save(tmp_path / "bundle", model, seen, views=2, flip=True)
-    views = bundle.temporal_views(8, 4, 2)
+    views = temporal_views(8, 4, 2)
     assert [list(view) for view in views] == [[0, 2, 4, 6], [1, 3, 5, 7]]
     sides = [clips(), clips()[:, :, :, ::-1]]
     expected = np.mean([answers(model, side[:, view]) for view in views for side in sides], axis=0)
@@ -251,6 +260,28 @@ def test_the_order_of_frames_counts_but_for_votes_and_moments() -> None:
         model = made(name)
         apart = abs(answers(model, forward) - answers(model, backward)).max()
         assert (apart < 1e-5) == (name in {"frame_voting", "frame_moments"}), name
+
+
+@pytest.mark.parametrize(("name", "weights"), [("lrcn", 73_060), ("convlstm", 44_524)])
+def test_networks_are_as_large_as_published(name: str, weights: int) -> None:
+    assert build(Candidate(model=name), ClipSpec(20, 64, 64), 4).count_params() == weights
+
+
+def test_views_of_a_short_clip_are_of_its_frames_and_not_of_its_padding(tmp_path: Path) -> None:
+    stored = replace(STORED, padding="mask")
+    seen = replace(stored, frames=4)
+    model = made("lrcn", stored, seen)
+    save(tmp_path / "bundle", model, seen, views=2, clip=stored)
+    loaded = bundle.load(tmp_path / "bundle")
+    for shown, views in (
+        (6, [[0, 1, 3, 4], [1, 2, 4, 5]]),
+        (4, [[0, 1, 2, 3]]),
+        (3, [[0, 1, 2, 7]]),
+    ):
+        clip = clips(1)
+        clip[:, shown:] = 0
+        expected = np.mean([answers(model, clip[:, view])[0] for view in views], axis=0)
+        np.testing.assert_allclose(loaded.predict(clip)[0], expected, atol=1e-6)
 
 
 def test_wrong_options_and_sizes_are_named() -> None:

@@ -10,7 +10,7 @@ from keras import layers
 from kinoflow.console import UserError
 from kinoflow.models import build
 from kinoflow.models.i3d import inflated
-from kinoflow.models.parts.backbones import image_network, squeezenet
+from kinoflow.models.parts.backbones import freeze, image_network, squeezenet
 from kinoflow.models.parts.frames import FrameMask
 from kinoflow.models.parts.pooling import AttentionPooling, MomentsOverTime, Vote
 from kinoflow.models.parts.separable import DepthwiseConv3D
@@ -114,6 +114,15 @@ def test_networks_of_keras_are_inflated_or_refused() -> None:
 def voting(**options: object) -> keras.Model:
     candidate = Candidate(model="frame_voting", options={"backbone": "SqueezeNet", **options})
     return build(candidate, ClipSpec(2, 40, 40), 3)
+
+
+def test_a_frozen_network_drops_nothing_out_in_training() -> None:
+    image = keras.Input((100,))
+    network = keras.Model(image, layers.Dropout(0.5)(image))
+    x = np.ones((1, 100), "float32")
+    assert not np.array_equal(called(network, x, training=True), x)
+    freeze(network)
+    np.testing.assert_array_equal(called(network, x, training=True), x)
 
 
 def test_weights_come_from_a_file(tmp_path: Path) -> None:

@@ -116,6 +116,21 @@ def test_a_path_given_here_holds_in_the_recipes_folder() -> None:
     assert changed["dataset"]["path"] == "s3://bucket/archives"
 
 
+def test_weights_given_here_hold_in_the_recipes_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = base()
+    values["candidates"] = {
+        name: {"model": "frame_voting", "options": {"backbone": "VGG16", "weights": weights}}
+        for name, weights in (("file", "vgg.h5"), ("fetched", "imagenet"))
+    }
+    monkeypatch.chdir(tmp_path)
+    Path("vgg.h5").touch()
+    changed = recipes.changed(values, [])["candidates"]
+    assert changed["file"]["options"]["weights"] == str(tmp_path / "vgg.h5")
+    assert changed["fetched"]["options"]["weights"] == "imagenet"
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A repository that has UCF-50 unpacked already, in a miniature of its layout."""

@@ -187,6 +187,17 @@ def test_fewer_frames_come_in_order_from_the_whole_clip(tmp_path: Path) -> None:
     assert {tuple(row) for row in still} == {(1, 3, 5)}
 
 
+def test_short_clips_are_seen_without_their_padding(tmp_path: Path) -> None:
+    clipset = moving(tmp_path, 8, 0)
+    for video, clip in zip(clipset.videos, clipset.read(np.arange(8)), strict=True):
+        clip[3:] = 0
+        np.save(tmp_path / f"{video}.npy", clip)
+    for fed in (None, feed(temporal_crop=0.5)):
+        for wanted, shown in ((2, [True] * 2), (4, [True] * 3 + [False])):
+            for batch in Batches(clipset, 2, wanted, 4, fed, masked=True):
+                assert (batch[0].any(axis=(2, 3, 4)) == shown).all()
+
+
 def test_a_clip_is_augmented_by_the_seed_the_epoch_and_itself_alone(tmp_path: Path) -> None:
     clipset = moving(tmp_path, 10, 0)
     alone, batched = (Batches(clipset, 2, 6, size, feed(noise=0.1)) for size in (1, 5))

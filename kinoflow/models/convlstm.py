@@ -5,7 +5,15 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import Differences, clip_frames, frame_mask, probabilities
+from kinoflow.models.parts.backbones import BATCH_MOMENTUM
+from kinoflow.models.parts.frames import (
+    Differences,
+    FoldTime,
+    UnfoldTime,
+    clip_frames,
+    frame_mask,
+    probabilities,
+)
 from kinoflow.models.parts.pooling import AttentionPooling
 from kinoflow.video import ClipSpec
 
@@ -16,6 +24,7 @@ def convlstm(
     classes: int,
     *,
     filters: tuple[int, ...] = (4, 8, 14, 16),
+    padding: Literal["valid", "same"] = "valid",
     recurrent_dropout: float = 0.2,
     dropout: float = 0.2,
     batch_norm: bool = False,
@@ -25,8 +34,8 @@ def convlstm(
     """A stack of ConvLSTM layers with pooling in space between them.
 
     Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation
-    Nowcasting" (NeurIPS 2015); the widths are those common on UCF-50. The head sees the states
-    of all frames side by side, or their mean under attention.
+    Nowcasting" (NeurIPS 2015); widths and `padding` are those common on UCF-50. The head sees the
+    states of all frames side by side, or their mean under attention.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for another pooling.
     """
@@ -38,12 +47,14 @@ def convlstm(
         x = layers.ConvLSTM2D(
             width,
             3,
-            padding="same",
+            padding=padding,
             recurrent_dropout=recurrent_dropout,
             return_sequences=True,
         )(x, mask=mask)
         if batch_norm:
-            x = layers.BatchNormalization()(x)
+            # as single images, since batch normalisation does not take a mask of frames
+            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(FoldTime()(x))
+            x = UnfoldTime(seen.frames)(x)
         x = layers.MaxPooling3D((1, 2, 2), padding="same")(x)
         if layer < len(filters):
             x = layers.Dropout(dropout)(x)

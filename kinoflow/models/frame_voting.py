@@ -21,6 +21,7 @@ def frame_voting(
     backbone: str | None = None,
     weights: str | None = None,
     trainable: bool = False,
+    flatten: bool = False,
     units: tuple[int, ...] = (),
     dropout: float = 0.25,
     vote: Literal["mean", "mode"] = "mean",
@@ -30,8 +31,9 @@ def frame_voting(
     Single-frame baseline and late fusion by averaging as in Karpathy et al., "Large-scale Video
     Classification with Convolutional Neural Networks" (CVPR 2014). Without `backbone` a small
     CNN from scratch; with it that of keras.applications (VGG16, say) or SqueezeNet, with
-    `weights` by name or path, frozen unless `trainable`. `units` are the widths of dense layers
-    before the head, each followed by dropout.
+    `weights` by name or path, frozen unless `trainable`. The image that it gives is averaged over
+    space, or with `flatten` laid out in full. `units` are the widths of dense layers before the
+    head, each followed by dropout. Training fits the mean of the frames' probabilities.
 
     The vote is the `mean` of the frames' probabilities, or the `mode`: the share of frames for
     which each class is the most probable.
@@ -46,7 +48,7 @@ def frame_voting(
         x = frame_encoder(x, filters, pools, dropout)
     else:
         _, x = pretrained(x, backbone, weights, trainable=trainable)
-    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Flatten()(x) if flatten else layers.GlobalAveragePooling2D()(x)
     for width in units:
         x = layers.Dropout(dropout)(layers.Dense(width, activation="relu")(x))
     if not units:

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kinoflow.models.parts.backbones import Recoloured, image_network
+from kinoflow.models.parts.backbones import Recoloured, freeze, image_network
 from kinoflow.models.parts.frames import clip_frames, pooled_probabilities
 from kinoflow.video import ClipSpec
 
@@ -41,8 +41,9 @@ def i3d(
     Dataset" (CVPR 2017). The weights of the image network, repeated over time and divided by
     `span`, make the inflated one answer to a still clip, away from its ends, as the image
     network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are.
-    `backbone` is SqueezeNet or a plain network of keras.applications (VGG16, ResNet50), with
-    `weights` by name or path.
+    Time is not pooled before the head. Without weights it hardly learns: the plain networks have
+    no normalisation. `backbone` is SqueezeNet or a plain network of keras.applications (VGG16,
+    ResNet50), with `weights` by name or path.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for a backbone with layers
     that cannot be inflated.
@@ -50,7 +51,8 @@ def i3d(
     image, (matrix, shift) = image_network(backbone, (seen.height, seen.width, 3), weights)
     clip, x = clip_frames(stored, seen)
     network = inflated(image, seen.frames, span)
-    network.trainable = trainable
+    if not trainable:
+        freeze(network)
     x = network(Recoloured(matrix, shift)(x))
     return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="i3d")
 

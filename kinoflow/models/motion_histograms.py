@@ -52,7 +52,7 @@ def motion_histograms(
         x = OrientationHistograms(cells, bins)(_FIELDS[name](grey, flow))
         summaries.append(layers.UnitNormalization()(MomentsOverTime()(x, mask=mask)))
     x = layers.Concatenate()(summaries) if len(summaries) > 1 else summaries[0]
-    # each feature by itself: cells where little happens count as much as those in the middle
+    # features of cells where little happens are small: this brings all nearer to one scale
     x = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(clip, probabilities(x, classes), name="motion_histograms")

@@ -19,7 +19,8 @@ def r2plus1d(
     """One residual (2+1)D block per width, each but the first halving space and time.
 
     Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition"
-    (CVPR 2018).
+    (CVPR 2018). Both convolutions of a pair have the block's width; the paper widens what lies
+    between them until they have as many weights as a full one.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """

@@ -14,6 +14,8 @@ from kinoflow.models.parts.frames import register
 
 # Keras' own names of its pretrained networks; SqueezeNet is ours, since Keras has none so small
 SQUEEZENET = "SqueezeNet"
+# Keras' 0.99 needs hundreds of steps to forget what it began with, and small data have few
+BATCH_MOMENTUM = 0.9
 
 
 @register
@@ -44,14 +46,15 @@ def frame_encoder(
     *,
     batch_norm: bool = False,
 ):
-    """A plain CNN on single images (N, H, W, C): convolution, pooling and dropout per block."""
-    for width, pool in zip(filters, pools, strict=True):
+    """A plain CNN on single images (N, H, W, C): convolution and pooling, dropout in between."""
+    for block, (width, pool) in enumerate(zip(filters, pools, strict=True)):
+        if block:
+            x = layers.Dropout(dropout)(x)
         x = layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm)(x)
         if batch_norm:
-            x = layers.BatchNormalization()(x)
+            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
         x = layers.ReLU()(x)
         x = layers.MaxPooling2D(pool, padding="same")(x)
-        x = layers.Dropout(dropout)(x)
     return x
 
 
@@ -85,8 +88,17 @@ def pretrained(
     if x.shape[-1] != 3:
         raise ValueError("a backbone sees colours alone: set differences to false")
     network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
-    network.trainable = trainable
+    if not trainable:
+        freeze(network)
     return network, network(Recoloured(matrix, shift)(x))
+
+
+def freeze(network: keras.Model) -> None:
+    """Let a network neither learn nor drop anything out: it answers in training as after it."""
+    network.trainable = False
+    for layer in network.layers:
+        if isinstance(layer, layers.Dropout):
+            layer.rate = 0.0
 
 
 def image_network(

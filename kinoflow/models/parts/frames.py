@@ -24,7 +24,8 @@ class Pixels(layers.Layer):
 
     def call(self, clips):
         _, frames, height, width, channels = clips.shape
-        x = ops.cast(clips, self.compute_dtype) / 127.5 - 1.0
+        # first in float32: bfloat16 cannot tell all 256 values from each other
+        x = ops.cast(ops.cast(clips, "float32") / 127.5 - 1.0, self.compute_dtype)
         if (height, width) == (self.height, self.width):
             return x
         x = ops.reshape(x, (-1, height, width, channels))
