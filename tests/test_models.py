@@ -189,6 +189,7 @@ def save(
         ("vivit", {}),
     ],
 )
+@pytest.mark.filterwarnings("error:.*destroy the mask")
 def test_padding_is_passed_over(name: str, extra: dict[str, Any]) -> None:
     stored = replace(STORED, padding="mask")
     padded, whole = made(name, stored, **extra), made(name, replace(stored, frames=4), **extra)

@@ -51,11 +51,11 @@ def convlstm(
             recurrent_dropout=recurrent_dropout,
             return_sequences=True,
         )(x, mask=mask)
+        # as single images, since neither of these takes a mask of frames
+        x = FoldTime()(x)
         if batch_norm:
-            # as single images, since batch normalisation does not take a mask of frames
-            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(FoldTime()(x))
-            x = UnfoldTime(seen.frames)(x)
-        x = layers.MaxPooling3D((1, 2, 2), padding="same")(x)
+            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
+        x = UnfoldTime(seen.frames)(layers.MaxPooling2D(2, padding="same")(x))
         if layer < len(filters):
             x = layers.Dropout(dropout)(x)
     if pooling == "attention":

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kinoflow.models.parts.frames import register
+from kinoflow.models.parts.frames import TakesMask, register
 
 
 @register
@@ -30,7 +30,7 @@ class Position(layers.Layer):
 
 
 @register
-class AttentionAlong(layers.Layer):
+class AttentionAlong(TakesMask):
     """Self-attention among (B, T, S, D) along time (axis 1) or space (axis 2) alone.
 
     With a mask (B, T), frames of padding are not attended to.

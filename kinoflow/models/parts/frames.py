@@ -68,8 +68,15 @@ class FrameMask(layers.Layer):
         return -(-shape[1] // self.span)
 
 
+class TakesMask(layers.Layer):
+    """A layer to which the mask of frames is handed in each call, and which hands none on."""
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return None
+
+
 @register
-class FoldTime(layers.Layer):
+class FoldTime(TakesMask):
     """(B, T, ...) to (B * T, ...): what follows treats frames as single images."""
 
     def call(self, x):

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from keras import layers, ops
+from keras import ops
 
-from kinoflow.models.parts.frames import register
+from kinoflow.models.parts.frames import TakesMask, register
 
 
 def masked_mean(x, mask):
@@ -16,7 +16,7 @@ def masked_mean(x, mask):
 
 
 @register
-class Vote(layers.Layer):
+class Vote(TakesMask):
     """Probabilities of frames (B, T, classes) to those of the clip (B, classes).
 
     `mean` averages them. `mode` counts for which class most frames are; since counting has no
@@ -47,7 +47,7 @@ class Vote(layers.Layer):
 
 
 @register
-class AttentionPooling(layers.Layer):
+class AttentionPooling(TakesMask):
     """(B, T, D) to (B, D): the mean over time with learned weights.
 
     The weight of a frame is the softmax over time of v . tanh(W x), as in Yang et al.,
@@ -71,7 +71,7 @@ class AttentionPooling(layers.Layer):
 
 
 @register
-class MomentsOverTime(layers.Layer):
+class MomentsOverTime(TakesMask):
     """(B, T, D) to (B, 2D): the mean over time and the deviation from it."""
 
     def call(self, x, mask=None):
@@ -85,7 +85,7 @@ class MomentsOverTime(layers.Layer):
 
 
 @register
-class MeanOverTime(layers.Layer):
+class MeanOverTime(TakesMask):
     """(B, T, D) to (B, D)."""
 
     def call(self, x, mask=None):
