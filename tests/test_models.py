@@ -88,7 +88,8 @@ def made(
 
 
 def answers(model: keras.Model, seen: Frames) -> np.ndarray:
-    return np.asarray(model.predict_on_batch(seen))
+    # called as it is, since compiling takes longer than answering; a bundle's answers are compiled
+    return np.asarray(keras.ops.convert_to_numpy(model(seen, training=False)))
 
 
 @every
@@ -123,8 +124,15 @@ def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
 ) -> None:
     model = made(name, **extra)
     before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_variables]
-    # Adam moves every weight that has a gradient by as much, however small that is
-    model.compile(keras.optimizers.Adam(0.003, epsilon=1e-12), "sparse_categorical_crossentropy")
+    model.compile(
+        # Adam moves every weight that has a gradient by as much, however small that is
+        keras.optimizers.Adam(0.003, epsilon=1e-12),
+        "sparse_categorical_crossentropy",
+        # two steps take less time than compiling them does, and XLA, which training does not use
+        # either, takes longer than many
+        run_eagerly=bool(extra),
+        jit_compile=False,
+    )
     data = {"x": coloured(), "y": np.arange(4), "batch_size": 4, "verbose": 0}
     model.fit(**data, epochs=2)
     for old, weight in zip(before, model.trainable_variables, strict=True):
