@@ -10,6 +10,19 @@ console.quiet()
 
 ROOT = Path(__file__).parent.parent
 
+# files that take long go first, so that no worker is left alone with one at the end
+_LONG = [
+    f"test_{name}.py"
+    for name in (
+        *("pipeline", "models", "training", "recipes", "flows", "serving", "package"),
+        *("extract", "parts", "console"),
+    )
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _LONG.index(name) if (name := item.path.name) in _LONG else 99)
+
 
 @pytest.fixture(scope="session")
 def defaults() -> Params:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
@@ -19,7 +20,11 @@ from ruamel.yaml import YAML
 from kinoflow.leash import leashed
 from tests.conftest import ROOT
 
-CANDIDATES = ["lrcn", "r2plus1d"]
+# of few layers, since compiling takes longer than training here
+CANDIDATES: dict[str, dict[str, Any]] = {
+    "lrcn": {"model": "lrcn", "options": {"filters": [8, 8], "pools": [4, 4], "units": 16}},
+    "r2plus1d": {"model": "r2plus1d", "options": {"filters": [4, 8]}},
+}
 BIN = Path(sys.executable).parent
 
 
@@ -91,8 +96,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         clip={"frames": 6, "height": 24, "width": 24},
         training__epochs=1,
         evaluation__bootstrap=50,
+        evaluation__latency_clips=2,
+        explore__videos_per_class=4,
         serving__check_videos=2,
-        candidates={name: {"model": name} for name in CANDIDATES},
+        candidates=CANDIDATES,
     )
     made.stages = made.repro()  # type: ignore[attr-defined]
     return made
@@ -206,7 +213,8 @@ def as_before(checkout: Checkout) -> Iterator[None]:
 
 def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) -> None:
     before = {name: checkout.read(f"reports/{name}/metrics.json") for name in CANDIDATES}
-    checkout.set(candidates__lrcn={"model": "lrcn", "options": {"units": 8}})
+    lrcn = CANDIDATES["lrcn"]
+    checkout.set(candidates__lrcn=lrcn | {"options": lrcn["options"] | {"units": 8}})
     assert checkout.repro() == ["train@lrcn", "evaluate@lrcn", "select", "package"]
     for name in CANDIDATES:
         same = checkout.read(f"reports/{name}/metrics.json") == before[name]

@@ -23,6 +23,8 @@ from stages.train import require_validated
 from tests.conftest import ROOT
 
 SPEC = ClipSpec(6, 16, 16)
+# of few layers, since compiling takes longer than training here
+LRCN = {"model": "lrcn", "options": {"filters": [8, 8], "pools": [4, 4], "units": 8}}
 
 
 def moving(folder: Path, count: int, seed: int) -> ClipSet:
@@ -48,7 +50,7 @@ def settings(defaults: Params, candidate: dict[str, Any] | None = None, **traini
     plain = {"epochs": 3, "batch_size": 8, "learning_rate": 0.001, "ema": 0, "patience": 8}
     values["training"] |= plain | training
     values["augment"] = {"shift": 0.1, "brightness": 0.2}  # a flip would make the other class
-    values["candidates"] = {"a": candidate or {"model": "lrcn"}}
+    values["candidates"] = {"a": candidate or LRCN}
     return Params.model_validate(values)
 
 
@@ -290,7 +292,7 @@ def test_a_model_trained_in_less_precision_answers_in_float32(
 
 
 def test_a_class_that_is_not_there_is_named(defaults: Params, tmp_path: Path) -> None:
-    params = settings(defaults, {"model": "lrcn", "augment": {"flip_except": ["up"]}})
+    params = settings(defaults, {**LRCN, "augment": {"flip_except": ["up"]}})
     with pytest.raises(UserError, match="flip_except names up, which is no class: there are right"):
         fit(params, tmp_path)
 
