@@ -3,12 +3,8 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.causal import (
-    CausalConvolution,
-    CausalDifferences,
-    CausalMean,
-    FrameNormalization,
-)
+from kinoflow.models.parts.backbones import BATCH_MOMENTUM
+from kinoflow.models.parts.causal import CausalConvolution, CausalDifferences, CausalMean
 from kinoflow.models.parts.frames import Differences, LastFrame, clip_frames, probabilities
 from kinoflow.models.parts.separable import DepthwiseConv3D
 from kinoflow.video import ClipSpec
@@ -43,8 +39,6 @@ def movinet(
     for width in filters:
         x = _bottleneck(x, width, 2, expansion, span)
         x = _bottleneck(x, width, 1, expansion, span)
-
-    # means of what was just normalised would say nothing: first another layer, and rectified
     x = layers.Conv3D(4 * filters[-1], 1, use_bias=False)(x)
     x = layers.Activation("silu")(_normalised(x))
 
@@ -76,4 +70,6 @@ def _excited(x):
 
 
 def _normalised(x):
-    return FrameNormalization(groups=min(8, x.shape[-1]))(x)
+    # not by groups: over a clip they would look ahead, and a single frame that does not move has
+    # no variance to divide by
+    return layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)

@@ -95,29 +95,6 @@ class CausalMean(Causal):
         return (*shape[:2], shape[-1])
 
 
-@register
-class FrameNormalization(layers.Layer):
-    """Group normalisation of each frame of (B, T, H, W, C) by itself."""
-
-    def __init__(self, groups: int, **kwargs):
-        super().__init__(**kwargs)
-        self.groups = groups
-        self.normalization = layers.GroupNormalization(groups, dtype=self.dtype_policy)
-
-    def build(self, shape):
-        self.normalization.build((None, *shape[2:]))
-
-    def call(self, x):
-        frames = self.normalization(ops.reshape(x, (-1, *x.shape[2:])))
-        return ops.reshape(frames, (-1, *x.shape[1:]))
-
-    def compute_output_shape(self, shape):
-        return shape
-
-    def get_config(self):
-        return super().get_config() | {"groups": self.groups}
-
-
 class _Step(layers.Layer):
     """A causal layer as one with a state: (x, state) to (output, state)."""
 
