@@ -7,6 +7,10 @@ from kinoflow import console, params
 from kinoflow.params import Params
 
 console.quiet()
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # there is a worker for each core: with several threads each they would wait for one another
+    for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
+        os.environ.setdefault(name, "1")
 
 ROOT = Path(__file__).parent.parent
 
