@@ -17,7 +17,7 @@ from kinoflow.batches import Batches, Feed
 from kinoflow.clips import ClipSet
 from kinoflow.console import UserError
 from kinoflow.params import Augment, Params
-from kinoflow.training import Progress, train
+from kinoflow.training import Progress, _identity, train
 from kinoflow.video import ClipSpec
 from stages.train import require_validated
 from tests.conftest import ROOT
@@ -142,6 +142,19 @@ def test_a_checkpoint_of_other_settings_is_not_taken_up(
     assert (tmp_path / "other" / "k" / "last" / "record.json").exists()
     assert len(fit(settings(defaults, epochs=3), tmp_path / "other")) == 3
     assert "going on" not in capsys.readouterr().err
+
+
+def test_neither_is_one_that_began_with_other_weights_in_the_same_file(
+    defaults: Params, tmp_path: Path
+) -> None:
+    weights = tmp_path / "vgg.weights.h5"
+    options = {"backbone": "VGG16", "weights": str(weights)}
+    params = settings(defaults, {"model": "frame_voting", "options": options})
+    identities = set()
+    for content in ("one", "other", "other"):
+        weights.write_text(content)
+        identities.add(_identity("a", params, "data", {}))
+    assert len(identities) == 2
 
 
 def test_early_stopping_waits_for_patience_and_keeps_the_best(
