@@ -10,7 +10,6 @@ from keras import layers, ops
 
 from kinoflow.models.parts.frames import register
 
-_CIRCLE = (np.cos, np.sin)
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -89,8 +88,8 @@ class OrientationHistograms(layers.Layer):
     """Which way vectors point in each cell of a grid: (B, T, H, W, 2F) to (B, T, D).
 
     F fields of vectors, first all their parts to the right, then all those downwards; D is
-    cells * cells * F * bins. Every vector counts by its length, and for the two or three bins
-    nearest to its direction. The square roots of the sums are given, so that a few long vectors
+    cells * cells * F * bins. Every vector counts by its length, mostly for the bins nearest to
+    its direction and for none at a right angle to it. The square roots of the sums are given, so that a few long vectors
     do not outweigh the rest. Dalal and Triggs, "Histograms of Oriented Gradients for Human
     Detection" (CVPR 2005).
     """
@@ -106,8 +105,9 @@ class OrientationHistograms(layers.Layer):
         right, down = x[..., 0, :, :], x[..., 1, :, :]
         length = ops.sqrt(ops.square(right) + ops.square(down) + 1e-12)
         angles = 2 * math.pi * np.arange(self.bins) / self.bins
-        cosine, sine = (ops.convert_to_tensor(way(angles), dtype=x.dtype) for way in _CIRCLE)
-        # over all bins the fourth powers add up to the same, whichever way a vector points
+        cosine = ops.convert_to_tensor(np.cos(angles), dtype=x.dtype)
+        sine = ops.convert_to_tensor(np.sin(angles), dtype=x.dtype)
+        # over six, eight, ... bins the fourth powers add up to the same, whichever way it points
         along = ops.relu((right * cosine + down * sine) / length)
         x = length * ops.square(ops.square(along))
         x = ops.reshape(x, (-1, height, width, parts // 2 * self.bins))
