@@ -89,9 +89,9 @@ class OrientationHistograms(layers.Layer):
 
     F fields of vectors, first all their parts to the right, then all those downwards; D is
     cells * cells * F * bins. Every vector counts by its length, mostly for the bins nearest to
-    its direction and for none at a right angle to it. The square roots of the sums are given, so that a few long vectors
-    do not outweigh the rest. Dalal and Triggs, "Histograms of Oriented Gradients for Human
-    Detection" (CVPR 2005).
+    its direction and for none at a right angle to it. The square roots of the sums are given, so
+    that a few long vectors do not outweigh the rest. Dalal and Triggs, "Histograms of Oriented
+    Gradients for Human Detection" (CVPR 2005).
     """
 
     def __init__(self, cells: int = 4, bins: int = 8, *, dtype="float32", **kwargs):
