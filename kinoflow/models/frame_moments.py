@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import frame_encoder, pretrained
+from kinoflow.models.parts.backbones import BATCH_MOMENTUM, frame_encoder, pretrained
 from kinoflow.models.parts.frames import (
     FoldTime,
     UnfoldTime,
@@ -44,6 +44,6 @@ def frame_moments(
     x = UnfoldTime(seen.frames)(layers.GlobalAveragePooling2D()(x))
     x = MomentsOverTime()(x, mask=frame_mask(clip, stored))
     # deviations are small beside means, and networks differ in scale by orders of magnitude
-    x = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(x)
+    x = layers.BatchNormalization(momentum=BATCH_MOMENTUM, center=False, scale=False)(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(clip, probabilities(x, classes), name="frame_moments")

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from kinoflow.models.parts.backbones import BATCH_MOMENTUM
 from kinoflow.models.parts.frames import Pixels, clip_input, frame_mask, probabilities
 from kinoflow.models.parts.motion import Gradients, Grey, OpticalFlow, OrientationHistograms
 from kinoflow.models.parts.pooling import MomentsOverTime
@@ -53,6 +54,6 @@ def motion_histograms(
         summaries.append(layers.UnitNormalization()(MomentsOverTime()(x, mask=mask)))
     x = layers.Concatenate()(summaries) if len(summaries) > 1 else summaries[0]
     # features of cells where little happens are small: this brings all nearer to one scale
-    x = layers.BatchNormalization(momentum=0.9, center=False, scale=False)(x)
+    x = layers.BatchNormalization(momentum=BATCH_MOMENTUM, center=False, scale=False)(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(clip, probabilities(x, classes), name="motion_histograms")
