@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from flows.recipe import overlaid
 from kinoflow import bundle, catalog, clips, console, files, metrics
 from kinoflow.clips import ClipSet
-from kinoflow.params import Params
+from kinoflow.params import Params, checked
 from stages.evaluate import predict
 from stages.split import divide
 
@@ -36,7 +36,7 @@ def settings(overlay: Path) -> Params:
 
     yaml = YAML(typ="safe")
     text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
-    return Params.model_validate(overlaid(yaml.load(Path("params.yaml")), yaml.load(text)))
+    return checked(overlaid(yaml.load(Path("params.yaml")), yaml.load(text)), overlay)
 
 
 def videos(data: Path) -> pd.DataFrame:

@@ -282,10 +282,15 @@ def load(path: Path = paths.PARAMS) -> Params:
         raise UserError(f"{path}{line}: not valid YAML: {error.problem}") from None
     except YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
+    return checked(raw, path)
+
+
+def checked(raw: object, source: Path) -> Params:
+    """What was read from `source` as params; UserError that names the key at fault."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {_describe(error)}") from None
+        raise UserError(f"{source}: {_describe(error)}") from None
 
 
 def _describe(error: ValidationError, prefix: str = "") -> str:

@@ -53,6 +53,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("convlstm", {"pooling": "attention", "batch_norm": True, "differences": True}),
     ("vgg_lstm", {"backbone": "VGG16"}),
     ("r3d", {"differences": False}),
+    ("r2plus1d", {"widened": True}),
     ("csn", {"variant": "ir"}),
     ("movinet", {"differences": False}),
 ]
@@ -286,6 +287,16 @@ def test_the_order_of_frames_counts_but_for_votes_and_moments() -> None:
 @pytest.mark.parametrize(("name", "weights"), [("lrcn", 73_060), ("convlstm", 44_524)])
 def test_networks_are_as_large_as_published(name: str, weights: int) -> None:
     assert build(Candidate(model=name), ClipSpec(20, 64, 64), 4).count_params() == weights
+
+
+def test_r2plus1d_when_widened_has_as_many_weights_as_r3d() -> None:
+    spec = ClipSpec(16, 64, 64)
+    full, halved, widened = (
+        build(Candidate(model=name, options=options), spec, 4).count_params()
+        for name, options in (("r3d", {}), ("r2plus1d", {}), ("r2plus1d", {"widened": True}))
+    )
+    assert widened == pytest.approx(full, rel=0.01)
+    assert halved < 0.5 * full
 
 
 def test_views_of_a_short_clip_are_of_its_frames_and_not_of_its_padding(tmp_path: Path) -> None:

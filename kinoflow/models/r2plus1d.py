@@ -1,5 +1,7 @@
 """R(2+1)D: residual convolutions, factorised into space and time."""
 
+import functools
+
 import keras
 
 from kinoflow.models.parts.frames import Differences, clip_frames, pooled_probabilities
@@ -14,34 +16,49 @@ def r2plus1d(
     *,
     filters: tuple[int, ...] = (16, 32, 64, 128),
     differences: Differences = "only",
+    widened: bool = False,
     dropout: float = 0.3,
 ) -> keras.Model:
     """One residual (2+1)D block per width, each but the first halving space and time.
 
     Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition"
-    (CVPR 2018). Both convolutions of a pair have the block's width; the paper widens what lies
-    between them until they have as many weights as a full one.
+    (CVPR 2018). As in the paper, `widened` gives each pair of convolutions as many weights as
+    the full one in its place has, by the number of channels between the two. Without it they
+    are as many as come out, and the network has half of R3D's weights.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """
     clip, x = clip_frames(stored, seen, differences=differences)
-    x = video_resnet(x, filters, _stem, _block)
+    conv = functools.partial(_conv2plus1d, widened=widened)
+    x = video_resnet(x, filters, functools.partial(_stem, conv), functools.partial(_block, conv))
     return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="r2plus1d")
 
 
-def _stem(x, filters: int):
+def _stem(conv, x, filters: int):
     # space is halved at once, since most of the cost lies in the first layers
-    return _conv2plus1d(x, filters, spatial_stride=2)
+    return conv(x, filters, spatial_stride=2)
 
 
-def _block(x, filters: int, stride: int):
-    x = _conv2plus1d(x, filters, spatial_stride=stride, temporal_stride=stride)
-    return _conv2plus1d(x, filters, activate=False)
+def _block(conv, x, filters: int, stride: int):
+    x = conv(x, filters, spatial_stride=stride, temporal_stride=stride)
+    return conv(x, filters, activate=False)
 
 
 def _conv2plus1d(
-    x, filters: int, *, spatial_stride: int = 1, temporal_stride: int = 1, activate: bool = True
+    x,
+    filters: int,
+    *,
+    widened: bool,
+    spatial_stride: int = 1,
+    temporal_stride: int = 1,
+    activate: bool = True,
 ):
     """A 1x3x3 convolution in space, then a 3x1x1 convolution in time."""
-    x = convolved(x, filters, (1, 3, 3), (1, spatial_stride, spatial_stride))
+    between = _between(x.shape[-1], filters) if widened else filters
+    x = convolved(x, between, (1, 3, 3), (1, spatial_stride, spatial_stride))
     return convolved(x, filters, (3, 1, 1), (temporal_stride, 1, 1), activate=activate)
+
+
+def _between(coming: int, filters: int) -> int:
+    """Channels with which 1x3x3 and 3x1x1 have as many weights as 3x3x3 (section 3.5)."""
+    return 27 * coming * filters // (9 * coming + 3 * filters)
