@@ -19,6 +19,7 @@ from kinoflow.params import Candidate
 from kinoflow.sampling import temporal_views
 from kinoflow.video import ClipSpec, Frames
 
+JAX = keras.backend.backend() == "jax"
 STORED = ClipSpec(8, 40, 40)
 SMALLER = replace(STORED, frames=4, height=32, width=36)
 
@@ -136,9 +137,9 @@ def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
         keras.optimizers.Adam(0.003, epsilon=1e-12),
         "sparse_categorical_crossentropy",
         # two steps take less time than compiling them does, and XLA, which training does not use
-        # either, takes longer than many
-        run_eagerly=bool(extra),
-        jit_compile=False,
+        # either, takes longer than many; but JAX compiles every loop anew where it may not keep it
+        run_eagerly=bool(extra) and not JAX,
+        jit_compile=JAX,
     )
     steps = losses(model)
     for _ in range(2):
@@ -163,7 +164,7 @@ def losses(model: keras.Model) -> Iterator[float]:
 def test_clips_that_stand_still_do_not_upset_training() -> None:
     keras.utils.set_random_seed(0)
     model = build(Candidate(model="movinet"), STORED, 5)
-    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=not JAX)
     # one of these clips does not move, and at full depth what it lacks is multiplied many times
     assert all(loss < 10 for loss in islice(losses(model), 4))
 
