@@ -205,7 +205,6 @@ def save(
         ("cnn_lstm", {"cell": "gru"}),
         ("lrcn", {}),
         ("lrcn", {"pooling": "attention"}),
-        ("convlstm", {"pooling": "attention"}),
         ("convlstm", {"pooling": "attention", "batch_norm": True}),
         ("timesformer", {}),
         ("vivit", {}),

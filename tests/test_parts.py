@@ -12,7 +12,7 @@ from kinoflow.models import build
 from kinoflow.models.i3d import inflated
 from kinoflow.models.parts.backbones import freeze, image_network, squeezenet
 from kinoflow.models.parts.frames import FrameMask
-from kinoflow.models.parts.pooling import AttentionPooling, MomentsOverTime, Vote
+from kinoflow.models.parts.pooling import AttentionPooling, LastHeld, MomentsOverTime, Vote
 from kinoflow.models.parts.separable import DepthwiseConv3D
 from kinoflow.params import Candidate
 from kinoflow.video import ClipSpec
@@ -170,3 +170,12 @@ def test_a_backbone_takes_colours_alone() -> None:
     options = {"backbone": "VGG16", "differences": True}
     with pytest.raises(UserError, match="set differences to false"):
         build(Candidate(model="vgg_lstm", options=options), ClipSpec(2, 32, 32), 3)
+
+
+def test_the_last_frame_is_held_where_padding_follows() -> None:
+    x = np.arange(24, dtype=np.float32).reshape(2, 4, 3, 1)
+    # black frames before the last that is not are no padding
+    mask = np.array([[True, False, True, False], [True, True, True, True]])
+    held = keras.ops.convert_to_numpy(LastHeld()(x, mask=mask))
+    np.testing.assert_array_equal(held[0], x[0, [0, 1, 2, 2]])
+    np.testing.assert_array_equal(held[1], x[1])

@@ -14,7 +14,7 @@ from kinoflow.models.parts.frames import (
     frame_mask,
     probabilities,
 )
-from kinoflow.models.parts.pooling import AttentionPooling
+from kinoflow.models.parts.pooling import AttentionPooling, LastHeld
 from kinoflow.video import ClipSpec
 
 
@@ -35,7 +35,8 @@ def convlstm(
 
     Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation
     Nowcasting" (NeurIPS 2015); widths and `padding` are those common on UCF-50. The head sees the
-    states of all frames side by side, or their mean under attention.
+    states of all frames side by side, the last of them in the place of padding, or their mean
+    under attention.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for another pooling.
     """
@@ -50,16 +51,17 @@ def convlstm(
             padding=padding,
             recurrent_dropout=recurrent_dropout,
             return_sequences=True,
-        )(x, mask=mask)
-        # as single images, since neither of these takes a mask of frames
+        )(x)
+        # as single images: their statistics and their pooling know no time
         x = FoldTime()(x)
         if batch_norm:
             x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
         x = UnfoldTime(seen.frames)(layers.MaxPooling2D(2, padding="same")(x))
         if layer < len(filters):
             x = layers.Dropout(dropout)(x)
+    # padding comes last, and so no state before it knows of it
     if pooling == "attention":
         x = AttentionPooling()(layers.Reshape((seen.frames, -1))(x), mask=mask)
     else:
-        x = layers.Flatten()(x)
+        x = layers.Flatten()(LastHeld()(x, mask=mask))
     return keras.Model(clip, probabilities(x, classes), name="convlstm")

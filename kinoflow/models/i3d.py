@@ -41,9 +41,9 @@ def i3d(
     Dataset" (CVPR 2017). The weights of the image network, repeated over time and divided by
     `span`, make the inflated one answer to a still clip, away from its ends, as the image
     network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are.
-    Time is not pooled before the head. Without weights it hardly learns: the plain networks have
-    no normalisation. `backbone` is SqueezeNet or a plain network of keras.applications (VGG16,
-    ResNet50), with `weights` by name or path.
+    Time is not pooled before the head. Without weights it learns at low rates alone, since the
+    plain networks have no normalisation. `backbone` is SqueezeNet or a plain network of
+    keras.applications (VGG16, ResNet50), with `weights` by name or path.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for a backbone with layers
     that cannot be inflated.

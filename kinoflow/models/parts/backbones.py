@@ -111,8 +111,9 @@ def image_network(
     if name == SQUEEZENET:
         preprocess = keras.applications.imagenet_utils.preprocess_input
         network = squeezenet(shape)
-        if weights is not None:
-            _load(network, weights)
+        if weights is None:  # which want no other colours than they are given
+            return network, (np.eye(3).tolist(), [0.0, 0.0, 0.0])
+        _load(network, weights)
         return network, _colours(lambda x: preprocess(x, mode="caffe", data_format="channels_last"))
     build, preprocess = _application(name)
     by_name = weights if weights is not None and not _is_path(weights) else None
@@ -178,7 +179,7 @@ def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
     model size" (2016), in the order of layers that published Keras weights have.
     """
     image = keras.Input(shape)
-    x = layers.Conv2D(64, 3, strides=2, activation="relu", name="conv1")(image)
+    x = _rectified(64, 3, strides=2, name="conv1")(image)
     x = layers.MaxPooling2D(3, 2)(x)
     x = _fire(_fire(x, 16, 64, "fire2"), 16, 64, "fire3")
     x = layers.MaxPooling2D(3, 2)(x)
@@ -190,7 +191,14 @@ def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _fire(x, squeeze: int, expand: int, name: str):
-    x = layers.Conv2D(squeeze, 1, activation="relu", name=f"{name}_squeeze1x1")(x)
-    small = layers.Conv2D(expand, 1, activation="relu", name=f"{name}_expand1x1")(x)
-    large = layers.Conv2D(expand, 3, padding="same", activation="relu", name=f"{name}_expand3x3")(x)
+    x = _rectified(squeeze, 1, name=f"{name}_squeeze1x1")(x)
+    small = _rectified(expand, 1, name=f"{name}_expand1x1")(x)
+    large = _rectified(expand, 3, padding="same", name=f"{name}_expand3x3")(x)
     return layers.Concatenate()([small, large])
+
+
+def _rectified(filters: int, kernel: int, **kwargs) -> layers.Layer:
+    # without normalisation, weights of Keras' default size let the signal fade: it hardly learns
+    return layers.Conv2D(
+        filters, kernel, activation="relu", kernel_initializer="he_uniform", **kwargs
+    )

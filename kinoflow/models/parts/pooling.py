@@ -1,5 +1,6 @@
-"""From one vector per frame to one per clip; frames of padding are passed over."""
+"""Over time: from what each frame gives to what the clip does; padding is passed over."""
 
+import math
 from typing import Literal
 
 from keras import ops
@@ -44,6 +45,23 @@ class Vote(TakesMask):
 
     def get_config(self):
         return super().get_config() | {"vote": self.vote}
+
+
+@register
+class LastHeld(TakesMask):
+    """(B, T, ...) with what comes after the last frame that is no padding as it is there."""
+
+    def call(self, x, mask=None):
+        if mask is None:
+            return x
+        places = ops.arange(x.shape[1])
+        last = ops.max(ops.where(mask, places, 0), axis=1, keepdims=True)
+        kept = ops.one_hot(ops.minimum(places, last), x.shape[1], dtype=x.dtype)
+        flat = ops.reshape(x, (-1, x.shape[1], math.prod(x.shape[2:])))
+        return ops.reshape(kept @ flat, (-1, *x.shape[1:]))
+
+    def compute_output_shape(self, shape):
+        return shape
 
 
 @register
