@@ -77,7 +77,7 @@ def train(
                 validation_data=Batches(sets["val"], len(labels), frames, size, masked=masked),
                 epochs=training.epochs,
                 initial_epoch=done,
-                callbacks=progress.callbacks,
+                callbacks=[_Reseed(params.seed), *progress.callbacks],
                 shuffle=False,  # Batches does, by the epoch's number
                 verbose=0,
             )
@@ -226,6 +226,20 @@ class _Averages(keras.callbacks.SwapEMAWeights):
     def resume(self) -> None:
         """The weights were saved between epochs: swapped."""
         self._ema_weights_in_model = True
+
+
+class _Reseed(keras.callbacks.Callback):
+    """Begin each epoch with random numbers of its own.
+
+    On torch dropout draws from one generator for all, which no checkpoint of a model holds.
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        keras.utils.set_random_seed((self.seed + epoch) % 2**32)
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:
