@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 
 SPEC = ClipSpec(6, 16, 16)
 # of few layers, since compiling takes longer than training here
-LRCN = {"model": "lrcn", "options": {"filters": [8, 8], "pools": [4, 4], "units": 8}}
+SMALL = {"model": "c3d", "options": {"filters": [8], "units": 8}}
 
 
 def moving(folder: Path, count: int, seed: int) -> ClipSet:
@@ -52,7 +52,7 @@ def settings(defaults: Params, candidate: dict[str, Any] | None = None, **traini
     plain = {"epochs": 3, "batch_size": 8, "learning_rate": 0.001, "ema": 0, "patience": 8}
     values["training"] |= plain | training
     values["augment"] = {"shift": 0.1, "brightness": 0.2}  # a flip would make the other class
-    values["candidates"] = {"a": candidate or LRCN}
+    values["candidates"] = {"a": candidate or SMALL}
     return Params.model_validate(values)
 
 
@@ -64,8 +64,8 @@ def fit(params: Params, folder: Path, **sets: ClipSet) -> pd.DataFrame:
 
 
 def test_a_model_of_time_learns_what_only_time_tells(defaults: Params, tmp_path: Path) -> None:
-    candidate = {"model": "r2plus1d", "options": {"filters": [8, 16]}}
-    params = settings(defaults, candidate, epochs=15, learning_rate=0.01)
+    candidate = {"model": "r2plus1d", "options": {"filters": [8]}}
+    params = settings(defaults, candidate, epochs=6, learning_rate=0.01)
     history = fit(params, tmp_path)
     assert history["val_accuracy"].max() > 0.9
     loaded = bundle.load(tmp_path / "m")
@@ -306,7 +306,7 @@ def test_a_killed_training_with_averages_ends_as_if_it_had_not_been(
 def test_a_model_trained_in_less_precision_answers_in_float32(
     precision: str, defaults: Params, tmp_path: Path
 ) -> None:
-    candidate = {"model": "r2plus1d", "options": {"filters": [4, 8]}}
+    candidate = {"model": "r2plus1d", "options": {"filters": [4]}}
     fit(settings(defaults, candidate, epochs=1, precision=precision), tmp_path)
     model = bundle.load(tmp_path / "m").model
     policies = {layer.dtype_policy.name for layer in model._flatten_layers()}
@@ -314,7 +314,7 @@ def test_a_model_trained_in_less_precision_answers_in_float32(
 
 
 def test_a_class_that_is_not_there_is_named(defaults: Params, tmp_path: Path) -> None:
-    params = settings(defaults, {**LRCN, "augment": {"flip_except": ["up"]}})
+    params = settings(defaults, {**SMALL, "augment": {"flip_except": ["up"]}})
     with pytest.raises(UserError, match="flip_except names up, which is no class: there are right"):
         fit(params, tmp_path)
 
