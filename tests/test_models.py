@@ -161,9 +161,10 @@ def losses(model: keras.Model) -> Iterator[float]:
         yield float(model.train_on_batch(clip, label))
 
 
-def test_clips_that_stand_still_do_not_upset_training() -> None:
+@pytest.mark.parametrize("name", ["r2plus1d", "movinet"])
+def test_clips_that_stand_still_do_not_upset_training(name: str) -> None:
     keras.utils.set_random_seed(0)
-    model = build(Candidate(model="movinet"), STORED, 5)
+    model = build(Candidate(model=name), STORED, 5)
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=not JAX)
     # one of these clips does not move, and at full depth what it lacks is multiplied many times
     assert all(loss < 10 for loss in islice(losses(model), 4))
@@ -205,6 +206,7 @@ def save(
         ("cnn_lstm", {"cell": "gru"}),
         ("lrcn", {}),
         ("lrcn", {"pooling": "attention"}),
+        ("convlstm", {"pooling": "attention"}),
         ("convlstm", {"pooling": "attention", "batch_norm": True}),
         ("timesformer", {}),
         ("vivit", {}),

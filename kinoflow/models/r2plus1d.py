@@ -28,20 +28,19 @@ def r2plus1d(
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """
-    clip, x = clip_frames(stored, seen, differences=differences)
     conv = functools.partial(_conv2plus1d, widened=widened)
-    x = video_resnet(x, filters, functools.partial(_stem, conv), functools.partial(_block, conv))
+
+    def stem(x, filters: int):
+        # space is halved at once, since most of the cost lies in the first layers
+        return conv(x, filters, spatial_stride=2)
+
+    def block(x, filters: int, stride: int):
+        x = conv(x, filters, spatial_stride=stride, temporal_stride=stride)
+        return conv(x, filters, activate=False)
+
+    clip, x = clip_frames(stored, seen, differences=differences)
+    x = video_resnet(x, filters, stem, block)
     return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="r2plus1d")
-
-
-def _stem(conv, x, filters: int):
-    # space is halved at once, since most of the cost lies in the first layers
-    return conv(x, filters, spatial_stride=2)
-
-
-def _block(conv, x, filters: int, stride: int):
-    x = conv(x, filters, spatial_stride=stride, temporal_stride=stride)
-    return conv(x, filters, activate=False)
 
 
 def _conv2plus1d(

@@ -111,7 +111,7 @@ def image_network(
     if name == SQUEEZENET:
         preprocess = keras.applications.imagenet_utils.preprocess_input
         network = squeezenet(shape)
-        if weights is None:  # which want no other colours than they are given
+        if weights is None:  # nothing was learned on colours of another scale
             return network, (np.eye(3).tolist(), [0.0, 0.0, 0.0])
         _load(network, weights)
         return network, _colours(lambda x: preprocess(x, mode="caffe", data_format="channels_last"))

@@ -49,7 +49,7 @@ class Vote(TakesMask):
 
 @register
 class LastHeld(TakesMask):
-    """(B, T, ...) with what comes after the last frame that is no padding as it is there."""
+    """(B, T, ...) with the last frame that is no padding again in the place of all after it."""
 
     def call(self, x, mask=None):
         if mask is None:
