@@ -82,7 +82,7 @@ def validate(
         "kinoflow",
         {
             "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,  # type: ignore[typeddict-unknown-key]
+            "show_how_to_buttons": False,
             "store_backend": {
                 "class_name": "TupleFilesystemStoreBackend",
                 "base_directory": str(site.absolute()),

@@ -23,7 +23,7 @@ from tests.conftest import ROOT
 # of few layers, since compiling takes longer than training here
 CANDIDATES: dict[str, dict[str, Any]] = {
     "lrcn": {"model": "lrcn", "options": {"filters": [8, 8], "pools": [4, 4], "units": 16}},
-    "r2plus1d": {"model": "r2plus1d", "options": {"filters": [4]}},
+    "c3d": {"model": "c3d", "options": {"filters": [8], "units": 8}},
 }
 BIN = Path(sys.executable).parent
 
