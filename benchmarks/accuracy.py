@@ -2,17 +2,20 @@
 
     python -m benchmarks.accuracy benchmarks/accuracy.yaml --into accuracy.json [--test]
 
-The file is an overlay on params.yaml: the clip, the candidates, how they are trained. Folds and
-candidates that `accuracy.json` holds already are not run again. Without `--test` only the
-validation groups of each fold are scored: that is what to choose by. The videos are those of
-`ucf101-mini` in the folder named by KINOFLOW_REAL_DATA, with the published lists beside them.
+The file is an overlay on params.yaml: the clip, the candidates, how they are trained. What
+`accuracy.json` holds already is not run again. Without `--test` only the validation groups of each
+fold are scored: that is what to choose by, and since they are few, `--repeats` draws others from
+the same training lists and begins with other weights. The videos are those of `ucf101-mini` in the
+folder named by KINOFLOW_REAL_DATA, with the published lists beside them.
 """
 
 import argparse
+import itertools
 import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,18 @@ from stages.evaluate import predict
 from stages.split import divide
 
 FOLDS = (1, 2, 3)
+# further ways of looking at a clip, where the model takes fewer frames than are stored
+VIEWS: dict[str, dict[str, Any]] = {
+    f"{views} {'view' if views == 1 else 'views'}{', mirrored too' if flip else ''}": {
+        "views": views,
+        "flip": flip,
+    }
+    for views in (1, 3, 6)
+    for flip in (False, True)
+}
+
+# what was measured: by candidate, then by fold, "2", or fold and repeat, "2.1"
+Results = dict[str, dict[str, dict[str, Any]]]
 
 
 def settings(overlay: Path) -> Params:
@@ -60,8 +75,18 @@ def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> Non
             clips.decode(data / video, params.clip, target)
 
 
-def score(name: str, params: Params, table: pd.DataFrame, store: Path, side: str) -> dict[str, Any]:
-    """Train a candidate on one split and say how it does on `side`, clip by clip."""
+def score(
+    name: str,
+    params: Params,
+    table: pd.DataFrame,
+    store: Path,
+    side: str,
+    views: dict[str, dict[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Train a candidate on one split and say how it does on `side`, clip by clip.
+
+    By the candidate's name as params.yaml looks at clips, and by further names with `views`.
+    """
     from kinoflow.training import train
 
     labels = tuple(sorted(table["label"].unique()))
@@ -77,51 +102,63 @@ def score(name: str, params: Params, table: pd.DataFrame, store: Path, side: str
         minutes = (time.monotonic() - started) / 60
         model = bundle.load(folder / "m")
         chosen = sets[side]
-        predicted = predict(model, chosen, name).argmax(axis=1)
         history = pd.read_csv(folder / "m" / bundle.HISTORY)
-        return {
-            "hits": (predicted == chosen.labels).tolist(),
-            "groups": table.loc[table["split"] == side, "group"].tolist(),
-            "labels": chosen.labels.tolist(),
-            "predicted": predicted.tolist(),
-            "minutes": round(minutes, 2),
-            "parameters": model.model.count_params(),
-            "epochs": len(history),
-            "train_accuracy": float(history["accuracy"].max()),
-        }
+        scored = {}
+        for called, seen in {name: {}, **{f"{name}, {k}": views[k] for k in views}}.items():
+            seeing = replace(model, description=replace(model.description, **seen))
+            predicted = predict(seeing, chosen, called).argmax(axis=1)
+            scored[called] = {
+                "hits": (predicted == chosen.labels).tolist(),
+                "groups": table.loc[table["split"] == side, "group"].tolist(),
+                "labels": chosen.labels.tolist(),
+                "predicted": predicted.tolist(),
+                "minutes": round(minutes, 2),
+                "parameters": model.model.count_params(),
+                "epochs": len(history),
+                "train_accuracy": float(history["accuracy"].max()),
+            }
+        return scored
 
 
-def summary(results: dict[str, dict[str, Any]]) -> str:
-    """A row per candidate: the accuracy of each fold, their mean and its 95% interval."""
-    lines = [
-        "| candidate | parameters | split 1 | split 2 | split 3 | mean | 95% interval | macro F1 "
-        "| minutes a split |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+def summary(results: Results, against: str | None = None) -> str:
+    """A row per candidate: the accuracy of each fold, their mean and its 95% interval.
+
+    With `against` also how much better each is than that candidate, on what both were scored on.
+    """
+    title = "| candidate | parameters | split 1 | split 2 | split 3 | mean | 95% interval "
+    title += "| macro F1 | minutes a split |"
+    title += f" minus {against} | 95% interval |" if against else ""
+    lines = [title, f"|---|{'---:|' * (title.count('|') - 2)}"]
     rows = []
-    for name, folds in results.items():
-        parts = [folds[str(fold)] for fold in FOLDS if str(fold) in folds]
-        accuracies = [float(np.mean(part["hits"])) for part in parts]
-        low, high = _interval(parts)
+    for name, scored in results.items():
+        parts = list(scored.values())
+        folds = [
+            [part for key, part in scored.items() if key.partition(".")[0] == str(fold)]
+            for fold in FOLDS
+        ]
+        accuracies = [float(np.mean(_joined(of_fold, "hits"))) for of_fold in folds if of_fold]
+        cells = [f"{value:.3f}" for value in accuracies] + [""] * (len(FOLDS) - len(accuracies))
         scores = [_f1(part) for part in parts]
-        cells = [f"{value:.3f}" for value in accuracies] + [""] * (len(FOLDS) - len(parts))
-        minutes = max(part["minutes"] for part in parts)
-        rows.append(
-            (
-                -float(np.mean(accuracies)),
-                f"| {name} | {parts[0]['parameters']:,} | {' | '.join(cells)} "
-                f"| {np.mean(accuracies):.3f} | {low:.3f} to {high:.3f} "
-                f"| {np.mean(scores):.3f} | {minutes:.1f} |",
-            )
-        )
+        row = f"| {name} | {parts[0]['parameters']:,} | {' | '.join(cells)} "
+        row += f"| {np.mean(accuracies):.3f} | {_interval(_joined(parts, 'hits'), parts)} "
+        row += f"| {np.mean(scores):.3f} | {max(part['minutes'] for part in parts):.1f} |"
+        if against:
+            both = sorted(scored.keys() & results[against].keys())
+            shared, base = [scored[key] for key in both], [results[against][key] for key in both]
+            better = _joined(shared, "hits").astype(int) - _joined(base, "hits")
+            row += f" {better.mean():+.3f} | {_interval(better, shared)} |"
+        rows.append((-float(np.mean(accuracies)), row))
     return "\n".join(lines + [row for _, row in sorted(rows)])
 
 
-def _interval(parts: list[dict[str, Any]]) -> tuple[float, float]:
-    """Of all folds' clips together; a recording that several of them hold counts as one."""
-    hits = np.concatenate([part["hits"] for part in parts])
-    groups = np.concatenate([part["groups"] for part in parts])
-    return metrics.bootstrap_interval(hits, groups, 2000, 0)
+def _joined(parts: list[dict[str, Any]], what: str) -> NDArray:
+    return np.concatenate([part[what] for part in parts])
+
+
+def _interval(values: NDArray, parts: list[dict[str, Any]]) -> str:
+    """Of all parts' clips together; a recording that several of them hold counts as one."""
+    low, high = metrics.bootstrap_interval(values, _joined(parts, "groups"), 2000, 0)
+    return f"{low:.3f} to {high:.3f}"
 
 
 def _f1(part: dict[str, Any]) -> float:
@@ -136,7 +173,10 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True, help="what was measured, as JSON")
     parser.add_argument("--test", action="store_true", help="score test groups, not validation")
     parser.add_argument("--folds", type=int, nargs="+", default=FOLDS, choices=FOLDS)
+    parser.add_argument("--repeats", type=int, default=1, help="divisions of each fold's training")
+    parser.add_argument("--views", action="store_true", help="score other views at test time too")
     parser.add_argument("--only", nargs="+", help="candidates; all if not given")
+    parser.add_argument("--against", help="the candidate to compare all others with")
     arguments = parser.parse_args()
     real = os.environ.get("KINOFLOW_REAL_DATA")
     if not real:
@@ -147,21 +187,24 @@ def main() -> None:
     store = Path("work") / "accuracy" / "x".join(str(part) for part in vars(params.clip).values())
     extract(table, data, params, store)
     results = files.read_json(arguments.into) if arguments.into.exists() else {}
+    side, views = ("test" if arguments.test else "val"), (VIEWS if arguments.views else {})
     with tempfile.TemporaryDirectory() as made:
         lists = Path(made) / ".lists"
         shutil.copytree(Path(real) / "ucfTrainTestlist", lists)
-        for fold in arguments.folds:
+        for repeat, fold in itertools.product(range(arguments.repeats), arguments.folds):
+            key = f"{fold}.{repeat}" if repeat else str(fold)
+            seeded = params.model_copy(update={"seed": params.seed + repeat})
             split = params.split.model_copy(update={"method": "official", "fold": fold})
-            sides = divide(table, split, params.seed, lists.parent).drop(columns="group")
+            sides = divide(table, split, seeded.seed, lists.parent).drop(columns="group")
             known = sides.merge(table, on="video")
             for name in arguments.only or params.candidates:
-                if str(fold) in results.get(name, {}):
+                if key in results.get(name, {}):
                     continue
-                side = "test" if arguments.test else "val"
-                results.setdefault(name, {})[str(fold)] = score(name, params, known, store, side)
+                for called, scored in score(name, seeded, known, store, side, views).items():
+                    results.setdefault(called, {})[key] = scored
+                    print(f"{called}, split {key}: {np.mean(scored['hits']):.3f}")
                 files.write_json(arguments.into, results)
-                print(f"{name}, split {fold}: {np.mean(results[name][str(fold)]['hits']):.3f}")
-    print(summary(results))
+    print(summary(results, arguments.against))
 
 
 if __name__ == "__main__":
