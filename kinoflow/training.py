@@ -77,7 +77,7 @@ def train(
                 validation_data=Batches(sets["val"], len(labels), frames, size, masked=masked),
                 epochs=training.epochs,
                 initial_epoch=done,
-                callbacks=[_Reseed(params.seed), *progress.callbacks],
+                callbacks=[*_reseeding(params.seed), *progress.callbacks],
                 shuffle=False,  # Batches does, by the epoch's number
                 verbose=0,
             )
@@ -228,18 +228,19 @@ class _Averages(keras.callbacks.SwapEMAWeights):
         self._ema_weights_in_model = True
 
 
-class _Reseed(keras.callbacks.Callback):
-    """Begin each epoch with random numbers of its own.
+def _reseeding(seed: int) -> list[keras.callbacks.Callback]:
+    """What has each epoch begin with random numbers of its own, where a checkpoint has no others.
 
-    On torch dropout draws from one generator for all, which no checkpoint of a model holds.
+    On torch dropout draws from one generator for all. Elsewhere random layers keep states of
+    their own, and seeding anew would have TensorFlow optimize its graphs again each time.
     """
-
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.seed = seed
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        keras.utils.set_random_seed((self.seed + epoch) % 2**32)
+    if keras.backend.backend() != "torch":
+        return []
+    return [
+        keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed((seed + epoch) % 2**32)
+        )
+    ]
 
 
 def _random_states(model: keras.Model) -> list[keras.Variable]:

@@ -159,6 +159,23 @@ def test_neither_is_one_that_began_with_other_weights_in_the_same_file(
     assert len(identities) == 2
 
 
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="draws from a generator of its own")
+def test_no_epoch_is_seeded_anew(
+    defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TensorFlow forgets with each seed what it has optimized, and epochs take seconds longer
+    seeds, seed = [], keras.utils.set_random_seed
+
+    def seeded(number: int) -> None:
+        seeds.append(number)
+        seed(number)
+
+    monkeypatch.setattr(keras.utils, "set_random_seed", seeded)
+    clips = moving(tmp_path / "clips", 8, 0)
+    fit(settings(defaults, epochs=3), tmp_path, train=clips, val=clips)
+    assert len(seeds) == 2  # the model that trains, and the one that is stored
+
+
 def test_early_stopping_waits_for_patience_and_keeps_the_best(
     defaults: Params, tmp_path: Path
 ) -> None:
