@@ -50,7 +50,7 @@ def settings(defaults: Params, candidate: dict[str, Any] | None = None, **traini
     values = defaults.model_dump()
     values["clip"] = vars(SPEC)
     plain = {"epochs": 3, "batch_size": 8, "learning_rate": 0.001, "ema": 0, "patience": 8}
-    values["training"] |= plain | training
+    values["training"] |= plain | {"schedule": "cosine"} | training
     values["augment"] = {"shift": 0.1, "brightness": 0.2}  # a flip would make the other class
     values["candidates"] = {"a": candidate or SMALL}
     return Params.model_validate(values)
