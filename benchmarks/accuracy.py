@@ -120,15 +120,13 @@ def score(
         return scored
 
 
-def summary(results: Results, against: str | None = None) -> str:
-    """A row per candidate: the accuracy of each fold, their mean and its 95% interval.
-
-    With `against` also how much better each is than that candidate, on what both were scored on.
-    """
-    title = "| candidate | parameters | split 1 | split 2 | split 3 | mean | 95% interval "
-    title += "| macro F1 | minutes a split |"
-    title += f" minus {against} | 95% interval |" if against else ""
-    lines = [title, f"|---|{'---:|' * (title.count('|') - 2)}"]
+def summary(results: Results) -> str:
+    """A row per candidate: the accuracy of each fold, their mean and its 95% interval."""
+    lines = [
+        "| candidate | parameters | split 1 | split 2 | split 3 | mean | 95% interval | macro F1 "
+        "| minutes a split |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     rows = []
     for name, scored in results.items():
         parts = list(scored.values())
@@ -138,16 +136,45 @@ def summary(results: Results, against: str | None = None) -> str:
         ]
         accuracies = [float(np.mean(_joined(of_fold, "hits"))) for of_fold in folds if of_fold]
         cells = [f"{value:.3f}" for value in accuracies] + [""] * (len(FOLDS) - len(accuracies))
+        low, high = _interval(_joined(parts, "hits"), parts)
         scores = [_f1(part) for part in parts]
-        row = f"| {name} | {parts[0]['parameters']:,} | {' | '.join(cells)} "
-        row += f"| {np.mean(accuracies):.3f} | {_interval(_joined(parts, 'hits'), parts)} "
-        row += f"| {np.mean(scores):.3f} | {max(part['minutes'] for part in parts):.1f} |"
-        if against:
-            both = sorted(scored.keys() & results[against].keys())
-            shared, base = [scored[key] for key in both], [results[against][key] for key in both]
-            better = _joined(shared, "hits").astype(int) - _joined(base, "hits")
-            row += f" {better.mean():+.3f} | {_interval(better, shared)} |"
-        rows.append((-float(np.mean(accuracies)), row))
+        minutes = max(part["minutes"] for part in parts)
+        rows.append(
+            (
+                -float(np.mean(accuracies)),
+                f"| {name} | {parts[0]['parameters']:,} | {' | '.join(cells)} "
+                f"| {np.mean(accuracies):.3f} | {low:.3f} to {high:.3f} "
+                f"| {np.mean(scores):.3f} | {minutes:.1f} |",
+            )
+        )
+    return "\n".join(lines + [row for _, row in sorted(rows)])
+
+
+def choices(results: Results, bases: list[str]) -> str:
+    """A row per choice: the accuracy of each base with it, and how much it gains over them without.
+
+    The choice `no_flip` of the base `lrcn` is the candidate `lrcn_no_flip`. What it gains is over
+    all that was scored both with and without it, clip by clip.
+    """
+    lines = [
+        f"| choice | {' | '.join(bases)} | gain | 95% interval | answers |",
+        f"|---|{'---:|' * (len(bases) + 3)}",
+    ]
+    rows = []
+    for choice in {n.removeprefix(base) for n in results for base in bases if n.startswith(base)}:
+        cells, chosen, without = [], [], []
+        for base in bases:
+            scored = results.get(base + choice, {})
+            parts = list(scored.values())
+            cells.append(f"{np.mean(_joined(parts, 'hits')):.3f}" if parts else "")
+            both = sorted(scored.keys() & results[base].keys())
+            chosen += [scored[key] for key in both]
+            without += [results[base][key] for key in both]
+        gains = _joined(chosen, "hits").astype(int) - _joined(without, "hits")
+        low, high = _interval(gains, chosen)
+        row = f"| {choice.lstrip('_, ') or 'none'} | {' | '.join(cells)} "
+        row += f"| {gains.mean():+.3f} | {low:+.3f} to {high:+.3f} | {len(gains)} |"
+        rows.append((-gains.mean(), row))
     return "\n".join(lines + [row for _, row in sorted(rows)])
 
 
@@ -155,10 +182,9 @@ def _joined(parts: list[dict[str, Any]], what: str) -> NDArray:
     return np.concatenate([part[what] for part in parts])
 
 
-def _interval(values: NDArray, parts: list[dict[str, Any]]) -> str:
+def _interval(values: NDArray, parts: list[dict[str, Any]]) -> tuple[float, float]:
     """Of all parts' clips together; a recording that several of them hold counts as one."""
-    low, high = metrics.bootstrap_interval(values, _joined(parts, "groups"), 2000, 0)
-    return f"{low:.3f} to {high:.3f}"
+    return metrics.bootstrap_interval(values, _joined(parts, "groups"), 2000, 0)
 
 
 def _f1(part: dict[str, Any]) -> float:
@@ -176,7 +202,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1, help="divisions of each fold's training")
     parser.add_argument("--views", action="store_true", help="score other views at test time too")
     parser.add_argument("--only", nargs="+", help="candidates; all if not given")
-    parser.add_argument("--against", help="the candidate to compare all others with")
+    parser.add_argument("--bases", nargs="+", help="candidates that the others vary: r3d, r3d_...")
     arguments = parser.parse_args()
     real = os.environ.get("KINOFLOW_REAL_DATA")
     if not real:
@@ -204,7 +230,9 @@ def main() -> None:
                     results.setdefault(called, {})[key] = scored
                     print(f"{called}, split {key}: {np.mean(scored['hits']):.3f}")
                 files.write_json(arguments.into, results)
-    print(summary(results, arguments.against))
+    print(summary(results))
+    if arguments.bases:
+        print(choices(results, arguments.bases))
 
 
 if __name__ == "__main__":
