@@ -1,8 +1,10 @@
+import gc
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from distributed import Client
 
 from kinoflow import clips, files
 from kinoflow import compute as compute_module
+from kinoflow.clips import ClipSet
 from kinoflow.compute import spread
 from kinoflow.console import UserError
 from kinoflow.params import Params
@@ -205,3 +208,33 @@ def test_a_scheduler_that_does_not_answer_is_named(
         extract.extract(
             catalog_of(data), data, tmp_path / "clips", tmp_path / "c.csv", SPEC, compute
         )
+
+
+def test_clips_are_read_by_threads_side_by_side(tmp_path: Path) -> None:
+    # numpy's own reader fails here on Python 3.11 and 3.12, while garbage is collected
+    stored = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    np.save(clips.clip_path(tmp_path, "a.avi"), stored)
+    clipset = ClipSet(tmp_path, ("a.avi",), np.zeros(1, np.int64))
+    rows = np.zeros(500, np.int64)
+    before, interval = gc.get_threshold(), sys.getswitchinterval()
+
+    def collecting(*_: object) -> None:
+        sum(range(200))
+
+    gc.callbacks.append(collecting)
+    try:
+        gc.set_threshold(5)
+        sys.setswitchinterval(1e-6)
+        with ThreadPoolExecutor(4) as pool:
+            for read in pool.map(clipset.read, [rows] * 4):
+                assert (read == stored).all()
+    finally:
+        gc.callbacks.remove(collecting)
+        gc.set_threshold(*before)
+        sys.setswitchinterval(interval)
+
+
+def test_what_is_no_clip_is_named(tmp_path: Path) -> None:
+    np.save(clips.clip_path(tmp_path, "a.avi"), np.zeros(3))
+    with pytest.raises(ValueError, match=r"a\.avi\.npy holds no clip"):
+        ClipSet(tmp_path, ("a.avi",), np.zeros(1, np.int64)).read(np.zeros(1, np.int64))
