@@ -33,10 +33,7 @@ from stages.split import divide
 FOLDS = (1, 2, 3)
 # further ways of looking at a clip, where the model takes fewer frames than are stored
 VIEWS: dict[str, dict[str, Any]] = {
-    f"{views} {'view' if views == 1 else 'views'}{', mirrored too' if flip else ''}": {
-        "views": views,
-        "flip": flip,
-    }
+    f"{views} view{'s' * (views > 1)}{', mirrored too' * flip}": {"views": views, "flip": flip}
     for views in (1, 3, 6)
     for flip in (False, True)
 }
