@@ -100,20 +100,23 @@ def score(
         model = bundle.load(folder / "m")
         chosen = sets[side]
         history = pd.read_csv(folder / "m" / bundle.HISTORY)
+        same = {
+            "groups": table.loc[table["split"] == side, "group"].tolist(),
+            "labels": chosen.labels.tolist(),
+            "minutes": round(minutes, 2),
+            "parameters": model.model.count_params(),
+            "epochs": len(history),
+            "train_accuracy": float(history["accuracy"].max()),
+        }
+        looks = [(name, model)]
+        for called, seen in views.items():
+            description = replace(model.description, **seen)
+            looks.append((f"{name}, {called}", replace(model, description=description)))
         scored = {}
-        for called, seen in {name: {}, **{f"{name}, {k}": views[k] for k in views}}.items():
-            seeing = replace(model, description=replace(model.description, **seen))
-            predicted = predict(seeing, chosen, called).argmax(axis=1)
-            scored[called] = {
-                "hits": (predicted == chosen.labels).tolist(),
-                "groups": table.loc[table["split"] == side, "group"].tolist(),
-                "labels": chosen.labels.tolist(),
-                "predicted": predicted.tolist(),
-                "minutes": round(minutes, 2),
-                "parameters": model.model.count_params(),
-                "epochs": len(history),
-                "train_accuracy": float(history["accuracy"].max()),
-            }
+        for called, looking in looks:
+            predicted = predict(looking, chosen, called).argmax(axis=1)
+            hits = (predicted == chosen.labels).tolist()
+            scored[called] = {"hits": hits, "predicted": predicted.tolist(), **same}
         return scored
 
 
@@ -164,9 +167,11 @@ def choices(results: Results, bases: list[str]) -> str:
             scored = results.get(base + choice, {})
             parts = list(scored.values())
             cells.append(f"{np.mean(_joined(parts, 'hits')):.3f}" if parts else "")
-            both = sorted(scored.keys() & results[base].keys())
+            both = sorted(scored.keys() & results.get(base, {}).keys())
             chosen += [scored[key] for key in both]
             without += [results[base][key] for key in both]
+        if not chosen:
+            continue
         gains = _joined(chosen, "hits").astype(int) - _joined(without, "hits")
         low, high = _interval(gains, chosen)
         row = f"| {choice.lstrip('_, ') or 'none'} | {' | '.join(cells)} "
@@ -206,6 +211,8 @@ def main() -> None:
         raise console.UserError("set KINOFLOW_REAL_DATA to the folder that holds ucf101-mini/")
     data = Path(real) / "ucf101-mini"
     params = settings(arguments.overlay)
+    if unknown := set(arguments.bases or ()) - params.candidates.keys():
+        raise console.UserError(f"--bases: {arguments.overlay} has no {', '.join(sorted(unknown))}")
     table = videos(data)
     store = Path("work") / "accuracy" / "x".join(str(part) for part in vars(params.clip).values())
     extract(table, data, params, store)

@@ -20,6 +20,7 @@ from kinoflow.sampling import temporal_views
 from kinoflow.video import ClipSpec, Frames
 
 JAX = keras.backend.backend() == "jax"
+TORCH = keras.backend.backend() == "torch"  # cnn_lstm begins otherwise there, and learns later
 STORED = ClipSpec(8, 40, 40)
 SMALLER = replace(STORED, frames=4, height=32, width=36)
 
@@ -149,7 +150,7 @@ def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
         assert np.isfinite(new).all(), weight.path
         assert not np.array_equal(old, new), weight.path
     if not extra:
-        assert any(loss < 0.05 for loss in islice(steps, 400))
+        assert any(loss < 0.05 for loss in islice(steps, 400 if TORCH else 200))
 
 
 def losses(model: keras.Model) -> Iterator[float]:
