@@ -1,13 +1,17 @@
 """Serve an exported Bento: `python -m serving [--bento FILE] [--port N] [--host ADDRESS]`."""
 
 import argparse
+import contextlib
+import fcntl
 import lzma
 import os
+import shutil
 import signal
 import socket
 import sys
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,6 +19,8 @@ from kinoflow import paths
 from kinoflow.console import UserError, run
 from kinoflow.leash import leashed
 
+_PREFIX = "kinoflow-serve-"
+_OWNER = "owner"  # a file that whoever made a folder holds locked for as long as it lives
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -52,24 +58,54 @@ def address(host: str, port: int) -> str:
     return str(ip)
 
 
-def serve(bento: Path, ip: str, port: int) -> int:
+def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
     """Serve a .bento file until the server ends by itself; return its exit code.
 
-    All that it writes, BentoML's own files included, lies in a temporary folder.
+    It answers to the host `names` as well as to IP addresses and localhost. All that it writes,
+    BentoML's own files included, lies in a temporary folder.
     """
-    with tempfile.TemporaryDirectory(prefix="kinoflow-serve-") as temporary:
-        folder = Path(temporary)
+    with temporary_folder() as folder:
         unpack(bento, folder / "bento")
         (folder / "tmp").mkdir()
         print(f"serving {bento} at http://{ip}:{port} until Ctrl-C", flush=True)
-        command = [sys.executable, "-m", "bentoml", "serve", str(folder / "bento")]
-        environment = {"BENTOML_HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+        command = [sys.executable, "-m", "serving.server", "--host", ip, "--port", str(port)]
+        environment = {
+            **os.environ,
+            "BENTOML_HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+        }
+        # the Bento's code, not that of whoever starts it
+        environment.pop("PYTHONPATH", None)
         with leashed(
-            [*command, "--host", ip, "--port", str(port)],
-            cwd=folder,
-            env={**os.environ, **environment},
+            [*command, *(f"--allow-host={name}" for name in names)],
+            cwd=folder / "bento" / "src",
+            env=environment,
         ) as server:
             return server.wait()
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for as long as the block runs; what killed runs left behind is deleted first."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        _delete_if_left(left)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
+        folder = Path(name)
+        # it takes its name only when it is locked: without a lock it would look left behind
+        with (folder / f".{_OWNER}").open("w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            (folder / f".{_OWNER}").rename(folder / _OWNER)
+            yield folder
+
+
+def _delete_if_left(folder: Path) -> None:
+    # in a folder that everybody writes to, somebody else's may have any name
+    with contextlib.suppress(OSError):
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return
+        with (folder / _OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
@@ -91,13 +127,21 @@ def main() -> None:
         help="default: %(default)s, this machine alone; 0.0.0.0 opens it to the network, where "
         "anybody may use it",
     )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="answer requests to this host name too, and not to IP addresses and localhost alone; "
+        "may be given several times",
+    )
     arguments = parser.parse_args()
     bento = arguments.bento or newest(paths.DIST)
     ip = address(arguments.host, arguments.port)
     for number in _ENDING:
         signal.signal(number, _end)
     try:
-        code = serve(bento, ip, arguments.port)
+        code = serve(bento, ip, arguments.port, arguments.allow_host)
     except KeyboardInterrupt:
         return
     raise UserError(f"the server ended by itself with exit code {code}: its reason stands above")

@@ -1,12 +1,6 @@
 """Keep the pages of the service to themselves."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
+from serving.visits import App, Message, Receive, Send
 
 _OWN_PAGES_ONLY = (
     b"content-security-policy",

@@ -9,17 +9,19 @@ from pathlib import Path
 import bentoml
 import numpy as np
 from pydantic import BaseModel
-from starlette.datastructures import UploadFile
 from starlette.responses import JSONResponse
 
 from kinoflow import bundle, console
 from kinoflow.bounded import Bounds, OutOfBoundsError, bounded
 from kinoflow.video import UnreadableVideo, sample
+from serving import hosts
+from serving.hosts import KnownHosts
 from serving.privacy import OwnPagesOnly
 from serving.settings import ROOT, SETTINGS
-from serving.uploads import Refusal, Upload, on_disk
+from serving.uploads import Received, Upload, on_disk
+from serving.visits import Refusal, Visits
 
-_DECODING = Bounds(SETTINGS.timeout_s, SETTINGS.memory_mb)
+_BUSY = {429, 503, 507}  # of HTTP: the same request may be answered later
 
 
 class Guess(BaseModel):
@@ -52,7 +54,9 @@ class Answer(BaseModel):
 @bentoml.service(
     name="kinoflow",
     description="Says which action a video shows: POST it to /predict, in the field `video`.",
-    traffic={"timeout": SETTINGS.timeout_s, "max_concurrency": SETTINGS.max_concurrency},
+    # Visits keeps time and counts, since BentoML's own limits count requests that are still
+    # being sent and forget those that go on after their time is up
+    traffic={"timeout": 2 * SETTINGS.timeout_s},
     threads=SETTINGS.max_concurrency,
 )
 class Kinoflow:
@@ -77,30 +81,34 @@ class Kinoflow:
         )
 
     @bentoml.api(input_spec=Upload, output_spec=Answer)  # type: ignore[untyped-decorator]
-    def predict(self, video: UploadFile | Refusal) -> Answer | JSONResponse:
+    def predict(self, video: Received | Refusal) -> Answer | JSONResponse:
         """Say which action a video shows.
 
         Any format that the decoder reads will do, whatever its name and content type say. An
         upload that is no video is answered 400, one too large 413, both with a sentence.
         """
         try:
-            with on_disk(video) as path:
-                return self._answer(path)
+            if isinstance(video, Refusal):
+                raise video
+            with on_disk(video.file) as path:
+                return self._answer(path, video.deadline)
         except (UnreadableVideo, OutOfBoundsError) as problem:
             refusal = Refusal(400, f"the upload cannot be read as a video: {problem}")
         except Refusal as raised:
             refusal = raised
-        return JSONResponse({"error": str(refusal)}, refusal.status)
+        later = {"Retry-After": "1"} if refusal.status in _BUSY else None
+        return JSONResponse({"error": str(refusal)}, refusal.status, headers=later)
 
-    def _answer(self, path: Path) -> Answer:
-        started = time.perf_counter()
+    def _answer(self, path: Path, deadline: float) -> Answer:
+        started = time.monotonic()
         # elsewhere, since an upload that crashes the decoder must not take the service along
-        clip = bounded(partial(sample, spec=self.bundle.clip), path, _DECODING)
-        decoded = time.perf_counter()
+        left = Bounds(max(0.001, deadline - started), SETTINGS.memory_mb)
+        clip = bounded(partial(sample, spec=self.bundle.clip), path, left)
+        decoded = time.monotonic()
         with self.turn:
-            begun = time.perf_counter()
+            begun = time.monotonic()
             probabilities = self.bundle.predict(clip[None])[0]
-            answered = time.perf_counter()
+            answered = time.monotonic()
 
         order = np.argsort(-probabilities, kind="stable")[: SETTINGS.top_k]
         top = [
@@ -119,4 +127,12 @@ class Kinoflow:
         )
 
 
-Kinoflow.add_asgi_middleware(OwnPagesOnly)  # type: ignore[attr-defined]  # no class any more
+# no class any more
+Kinoflow.add_asgi_middleware(OwnPagesOnly)  # type: ignore[attr-defined]
+Kinoflow.add_asgi_middleware(KnownHosts, names=hosts.from_environment())  # type: ignore[attr-defined]
+Kinoflow.add_asgi_middleware(  # type: ignore[attr-defined]
+    Visits,
+    seconds=SETTINGS.timeout_s,
+    turns=SETTINGS.max_concurrency,
+    megabytes=SETTINGS.max_concurrency * SETTINGS.max_upload_mb,
+)

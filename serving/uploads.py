@@ -1,9 +1,11 @@
 """From the request to a video file on disk, with every mistake answered in a sentence."""
 
+import errno
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import bentoml
@@ -11,15 +13,19 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from serving import visits
 from serving.settings import SETTINGS
+from serving.visits import Refusal
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class Refusal(Exception):
-    """The request cannot be answered. Its text says why, in words for whoever sent it."""
+@dataclass(frozen=True)
+class Received:
+    """An upload that is there, and by when it must be answered, as time.monotonic() counts."""
 
-    def __init__(self, status: int, text: str) -> None:
-        super().__init__(text)
-        self.status = status  # of HTTP
+    file: UploadFile
+    deadline: float
 
 
 class Upload(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes without types
@@ -32,37 +38,56 @@ class Upload(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes witho
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> "Upload":
-        """The upload still open, in place of `video`, or the Refusal.
+        """What was `Received`, in place of `video`, or the Refusal.
 
         A Refusal is not raised, since BentoML would log it as a crash of the service.
         """
+        visit = visits.of(request.scope)
         try:
-            return cls.model_construct(video=await _file(request))
+            with _room_on_disk():
+                async with visit.arriving():
+                    file = await _file(request, visit)
+            # a client that is slow to send keeps nobody else from being answered
+            visit.take_turn()
+        except TimeoutError:
+            return cls.model_construct(
+                video=Refusal(408, "the upload takes too long: send it at once, or a shorter video")
+            )
         except Refusal as refusal:
             return cls.model_construct(video=refusal)
+        return cls.model_construct(video=Received(file, visit.deadline))
 
 
 @contextmanager
-def on_disk(upload: UploadFile | Refusal) -> Iterator[Path]:
+def on_disk(upload: UploadFile) -> Iterator[Path]:
     """The path of the uploaded file, which is deleted afterwards.
 
-    Raises Refusal if that is what came in place of an upload.
+    Raises Refusal if the disk is full.
     """
-    if isinstance(upload, Refusal):
-        raise upload
     with tempfile.TemporaryDirectory(prefix="kinoflow-upload-") as folder:
         # Never by the name it came with, nor its ending: the decoder goes by the content, but a
         # playlist that ends in .m3u8 would make it read other files of this machine.
         path = Path(folder) / "video"
-        with path.open("wb") as file, upload.file:
+        with _room_on_disk(), path.open("wb") as file, upload.file:
             shutil.copyfileobj(upload.file, file)
         yield path
 
 
-async def _file(request: Request) -> UploadFile:
+@contextmanager
+def _room_on_disk() -> Iterator[None]:
     try:
-        form = await _Bounded(request.scope, request.receive).form(max_files=1)
-    except (HTTPException, ClientDisconnect):
+        yield
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        raise Refusal(507, "there is no room for the upload just now: try again later") from None
+
+
+async def _file(request: Request, visit: visits.Visit) -> UploadFile:
+    try:
+        form = await _Bounded(request, visit).form(max_files=1)
+    # the last two are for what no codec or form allows, such as a charset called undefined
+    except (HTTPException, ClientDisconnect, ValueError, LookupError):
         form = None
     video = form and form.get("video")
     if not isinstance(video, UploadFile):
@@ -77,12 +102,17 @@ async def _file(request: Request) -> UploadFile:
 class _Bounded(Request):
     """A request that is refused once its body turns out larger than the limit."""
 
+    def __init__(self, request: Request, visit: visits.Visit) -> None:
+        super().__init__(request.scope, request.receive)
+        self._visit = visit
+
     async def stream(self) -> AsyncGenerator[bytes, None]:
         self._check(int(self.headers.get("content-length", 0)))
         received = 0
         async for chunk in super().stream():
             received += len(chunk)
             self._check(received)
+            self._visit.grow(len(chunk))
             yield chunk
 
     def _check(self, size: int) -> None:

@@ -31,6 +31,19 @@ _LIBRARY = (
     *("__init__", "bounded", "bundle", "console", "files", "models"),
     *("params", "paths", "sampling", "video"),
 )
+_ENTRYPOINT = """\
+#!/bin/sh
+# In the place of BentoML's, which starts `bentoml serve`: that has a second port, which obeys
+# everybody on this machine. `serve` and options start the server, anything else is run itself.
+set -e
+case "${1:-serve}" in
+  serve) shift $(( $# > 0 )) ;;
+  -*) ;;
+  *) exec "$@" ;;
+esac
+cd "$BENTO_PATH/src"
+exec python -m serving.server --host 0.0.0.0 --port "${PORT:-3000}" "$@"
+"""
 _SETTINGS = {"top_k", "max_upload_mb", "timeout_s", "max_concurrency", "memory_mb"}
 
 # the answers are float32, and evaluation computed them in larger batches
@@ -127,7 +140,11 @@ def build(context: Path, version: str, home: Path) -> Path:
 
 
 def export(built: Path, target: Path) -> None:
-    """Write a built Bento as a .bento file, as `bentoml export` does but without any dates."""
+    """Write a built Bento as a .bento file, as `bentoml export` does but without any dates.
+
+    What a container made of it starts is the server of this repository.
+    """
+    (built / "env" / "docker" / "entrypoint.sh").write_text(_ENTRYPOINT, encoding="utf-8")
     description = built / "bento.yaml"
     text = description.read_text(encoding="utf-8")
     description.write_text(
@@ -196,9 +213,6 @@ def _wait_until_ready(url: str, server: "subprocess.Popen[str]", log: Path) -> N
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz", timeout=1, trust_env=False).is_success:
                 return
-        # what uvicorn says last; BentoML would try again for ever
-        if "Application startup failed" in _text(log):
-            break
         time.sleep(0.1)
     raise UserError(f"the Bento does not start; it said last: {_tail(_text(log))}")
 

@@ -27,6 +27,7 @@ TOO_MUCH = {
 SERVING = {
     "top_k": 2,
     "max_upload_mb": 1,
+    "timeout_s": 30,
     "max_concurrency": 4,
     "memory_mb": 512,
     "check_videos": 3,

@@ -1,9 +1,11 @@
-"""A packed model and a running server, made once for all tests that need them."""
+"""A packed model, made once for all tests that need it, and a running server, one a process."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from kinoflow import paths
 from stages.package import served
@@ -12,17 +14,24 @@ from tests.bento import Server, make_project, package
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work tree that waits for the package stage."""
-    folder = tmp_path_factory.mktemp("project")
-    make_project(folder)
+    """A work tree with what selection leaves and the .bento file that the package stage made."""
+    # that of all processes of this run of pytest
+    shared = tmp_path_factory.getbasetemp()
+    if shared.name.startswith("popen-"):
+        shared = shared.parent
+    folder = shared / "project"
+    with FileLock(shared / "project.lock"):
+        if not (folder / paths.DIST).exists():
+            folder.mkdir()
+            make_project(folder)
+            done = package(folder)
+            assert done.returncode == 0, done.stderr
     return folder
 
 
 @pytest.fixture(scope="session")
 def bento(project: Path) -> Path:
     """The .bento file that the stage made of the project."""
-    done = package(project)
-    assert done.returncode == 0, done.stderr
     (made,) = (project / paths.DIST).iterdir()
     return made
 
@@ -33,5 +42,6 @@ def server(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
     temporary = tmp_path_factory.mktemp("server")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(temporary))
+        patch.setattr(tempfile, "tempdir", str(temporary))
         with served(bento) as url:
             yield Server(url, temporary)

@@ -24,6 +24,10 @@ _LONG = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the attacks at their full length")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONG.index(name) if (name := item.path.name) in _LONG else 99)
 

@@ -4,19 +4,19 @@ import socket
 import subprocess
 import sys
 import tarfile
-import time
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pandas as pd
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow import bundle, paths
 from kinoflow.console import UserError
 from serving import settings
-from serving.__main__ import newest, unpack
+from serving.__main__ import newest, temporary_folder, unpack
 from tests.bento import SERVING, TOO_MUCH, Server
 
 pytest_plugins = ["tests.bento_fixtures"]
@@ -154,31 +154,6 @@ def test_requests_at_once_are_all_answered_right(
             assert agrees(response, answers.loc[video])
 
 
-def test_one_request_too_many_is_put_off(server: Server, video: Path) -> None:
-    address = urlsplit(server.url)
-    begun = (
-        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
-        b"Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
-    )
-    slow = [
-        socket.create_connection((str(address.hostname), address.port or 0))
-        for _ in range(SERVING["max_concurrency"])
-    ]
-    try:
-        for connection in slow:
-            connection.sendall(begun)
-        until = time.monotonic() + 10
-        while (answer := server.post(video)).status_code == 200 and time.monotonic() < until:
-            pass  # those before it may not have been noticed yet
-        refused(answer, 429)
-    finally:
-        for connection in slow:
-            connection.close()
-    while (answer := server.post(video)).status_code == 429 and time.monotonic() < until:
-        pass
-    assert answer.status_code == 200
-
-
 def test_uploads_leave_nothing_behind(server: Server, video: Path) -> None:
     assert server.post(video).status_code == 200
     assert not list(server.temporary.rglob("kinoflow-upload-*"))
@@ -212,6 +187,18 @@ print(serving.__file__, kinoflow.__file__)
 
 
 def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
+    # as if an earlier one had been killed
+    killed = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import os; from serving.__main__ import temporary_folder as made\n"
+            "with made() as folder: (folder / 'tmp').mkdir(); os.kill(os.getpid(), 9)",
+        ],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
@@ -223,18 +210,53 @@ def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
     assert process.stdout is not None
     while "initialized" not in (line := process.stdout.readline()):
         assert line, "the server ended before it was ready"
-    assert str(tmp_path) in commands()
+    assert not left.exists()
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert len(started) >= 3
     process.send_signal(signal.SIGTERM)
     assert process.wait(15) == 0
-    assert str(tmp_path) not in commands()
+    _, alive = psutil.wait_procs(started, 1)
+    assert not alive
     assert not list(tmp_path.iterdir())
 
 
-def commands() -> str:
-    """The command lines of all processes."""
-    return subprocess.run(
-        ["ps", "-A", "-ww", "-o", "args"], capture_output=True, text=True, check=True
-    ).stdout
+def test_what_a_living_server_needs_is_not_swept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_folder() as first, temporary_folder() as second:
+        assert first.exists()
+        assert second.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None:
+    unpack(bento, tmp_path)
+    start = tmp_path / "env" / "docker" / "entrypoint.sh"
+    for arguments, expected in (
+        ([], "serving.server --host 0.0.0.0 --port 4000"),
+        (["serve"], "serving.server --host 0.0.0.0 --port 4000"),
+        (["--allow-host", "a"], "serving.server --host 0.0.0.0 --port 4000 --allow-host a"),
+        (["serve", "--port", "1"], "serving.server --host 0.0.0.0 --port 4000 --port 1"),
+        (["echo", "-m", "other command"], "other command"),
+    ):
+        # tells what it would have started
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / "python").write_text('#!/bin/sh\necho "$PWD" "$@"\n')
+        (tmp_path / "bin" / "python").chmod(0o755)
+        told = subprocess.run(
+            ["sh", start, *arguments],
+            env={
+                "PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}",
+                "BENTO_PATH": str(tmp_path),
+                "PORT": "4000",
+            },
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        assert told.endswith(expected)
+        assert told.startswith("-m" if arguments[:1] == ["echo"] else f"{tmp_path}/src -m")
 
 
 def serve(folder: Path, *arguments: str) -> str:

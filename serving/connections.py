@@ -1,0 +1,86 @@
+"""Connections that clients cannot hold on to: HTTP as uvicorn speaks it, with bounds.
+
+uvicorn itself bounds neither their number nor the time that a client takes to send the headers
+of a request or to read an answer.
+"""
+
+import asyncio
+import resource
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADERS_S = 10.0  # seconds from the first byte of a request, or the connection, to its last header
+READING_S = 30.0  # seconds in which a client takes nothing of an answer that waits for it
+_MOST = 1000  # connections at once, each of which may hold 64 KiB of headers
+
+
+class Connection(H11Protocol):
+    """One client's connection.
+
+    Where there are too many, the one goes that has waited longest for its client, so that a
+    client that sends its request at once is always let in.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.since = self.loop.time()
+        self.timer: asyncio.TimerHandle | None = None
+        super().connection_made(transport)
+        if len(self.connections) > most():
+            self._make_room()
+        self._end_after(HEADERS_S)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.is_between_requests:
+            self._end_after(None)
+        elif self.timer is None:
+            self._end_after(HEADERS_S)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._end_after(READING_S)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._end_after(HEADERS_S if self.is_between_requests else None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_after(None)
+        super().connection_lost(exc)
+
+    @property
+    def is_between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether the client has sent the headers of a request, but not yet all of its body."""
+        return not self.is_between_requests and self.cycle.more_body
+
+    @property
+    def waits_for_client(self) -> bool:
+        return self.is_between_requests or self.is_sending
+
+    def end(self) -> None:
+        """Close at once, without waiting for the client to take what is sent."""
+        self.transport.abort()
+
+    def _make_room(self) -> None:
+        others = [
+            other
+            for other in self.connections
+            if isinstance(other, Connection) and other is not self and other.waits_for_client
+        ]
+        # rather one that has not sent a whole header yet than one that is uploading
+        min(others, key=lambda other: (other.is_sending, other.since), default=self).end()
+
+    def _end_after(self, seconds: float | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = None if seconds is None else self.loop.call_later(seconds, self.end)
+
+
+def most() -> int:
+    """How many connections are let in: half of the files that this process may have open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MOST, files // 2)
