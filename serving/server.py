@@ -1,84 +1,80 @@
 """Serve the Bento that holds this file: `python -m serving.server`, in the Bento's folder `src`.
 
-uvicorn's supervisor holds the one port that listens, starts a worker and starts it again
-whenever it dies. `bentoml serve` would do the same with a supervisor that listens on a port of
-its own and starts any program for whoever on this machine asks it to.
+This process holds the one port that listens, starts a worker, and starts another whenever that
+dies. `bentoml serve` would do the same with a supervisor that listens on a port of its own and
+starts any program for whoever on this machine asks it to. uvicorn's supervisor listens nowhere,
+but now and then takes a killed worker for alive until its time for health checks is up.
 """
 
 import argparse
 import os
 import resource
-import shutil
+import signal
 import socket
 import sys
 import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import time
 
-if TYPE_CHECKING:
-    from starlette.applications import Starlette
-
-# of the Bento: src/ lies in it, and this file in src/serving/
-BENTO = Path(__file__).resolve().parent.parent.parent
-# seconds without an answer after which a worker is taken to hang; loading a model is no reason
-_HANGS_AFTER = 120
+STARTUP_FAILURE = 3  # the exit code of a worker that could not start, and nor could another
+_AGAIN_AFTER_S = 1.0
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-def application() -> "Starlette":
-    """The Bento as an ASGI application; called in the worker."""
-    import bentoml
+def serve(host: str, port: int) -> int:
+    """Serve at an IP address and port until SIGTERM or Ctrl-C; return an exit code.
 
-    for left in Path(tempfile.gettempdir()).glob("kinoflow-upload-*"):
-        # of a worker that was killed: this one has answered nothing yet
-        shutil.rmtree(left, ignore_errors=True)
-    # a Service of today's kind or of an older one, as far as types know
-    service: Any = bentoml.load(str(BENTO), standalone_load=True)
-    # what `bentoml serve` sets: its metrics carry these as labels
-    context = bentoml.server_context
-    context.service_type, context.service_name = "entry_service", service.name
-    context.bento_name, context.bento_version = service.bento.tag.name, service.bento.tag.version
-    context.worker_index = 1
-    app: Starlette = service.to_asgi()
-    return app
-
-
-def serve(host: str, port: int) -> None:
-    """Serve at an IP address and port until SIGTERM or Ctrl-C.
-
-    Raises OSError if nothing can listen there, and SystemExit if the worker does not start.
+    Raises OSError if nothing can listen there.
     """
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
-    from serving import logs
-
     # each connection is a file; so many of them are let in as this allows
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    config = uvicorn.Config(
-        "serving.server:application",
-        factory=True,
-        http="serving.connections:Connection",
-        ws="none",
-        lifespan="on",
-        log_config=logs.CONFIG,
-        access_log=False,  # BentoML keeps one
-        server_header=False,
-        proxy_headers=False,
-        timeout_graceful_shutdown=10,
-        timeout_worker_healthcheck=_HANGS_AFTER,
-    )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with (
-        socket.create_server((host, port), family=family, backlog=config.backlog) as listening,
+        socket.create_server((host, port), family=family, backlog=1024) as listening,
         tempfile.TemporaryDirectory(prefix="kinoflow-metrics-") as metrics,
     ):
+        listening.set_inheritable(True)
         # prometheus_client adds up in here what each worker counted
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
-        supervisor = Multiprocess(config, sockets=[listening])
-        supervisor.run()
-        if any(process.exitcode for process in supervisor.processes):
-            sys.exit(1)
+        return _supervise([sys.executable, "-m", "serving.worker", str(listening.fileno())])
+
+
+def _supervise(command: list[str]) -> int:
+    """Run the command, again whenever it ends by itself, until a signal says to stop."""
+    worker, stopped = 0, False
+
+    def stop(_number: int, _frame: object) -> None:
+        nonlocal stopped
+        stopped = True
+        if worker:
+            os.kill(worker, signal.SIGTERM)
+
+    for number in _STOPPING:
+        signal.signal(number, stop)
+    while True:
+        # a signal that came between these lines would miss the worker
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        worker = os.posix_spawn(command[0], command, os.environ, setsigmask=[])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+        code = _ended(worker)
+        worker = 0
+        if stopped:
+            return 0
+        if code == STARTUP_FAILURE:
+            return code
+        print(f"the worker ended with code {code}: another is started", file=sys.stderr, flush=True)
+        time.sleep(_AGAIN_AFTER_S)
+        if stopped:
+            return 0
+
+
+def _ended(worker: int) -> int:
+    """Wait for the end of the worker and return its exit code, or minus its signal."""
+    while True:
+        # in a container this process also inherits what a killed worker leaves behind
+        pid, status = os.wait()
+        if pid == worker:
+            return os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
@@ -95,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.allow_host:
         os.environ["KINOFLOW_HOSTS"] = ",".join(arguments.allow_host)
-    serve(arguments.host, arguments.port)
+    sys.exit(serve(arguments.host, arguments.port))
 
 
 if __name__ == "__main__":
