@@ -1,6 +1,8 @@
 """The flows against a real Prefect server and a real `dvc repro` of a miniature pipeline."""
 
 import contextlib
+import functools
+import io
 import json
 import logging
 import os
@@ -30,11 +32,20 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import get_current_settings
-from prefect.testing.utilities import prefect_test_harness
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    get_current_settings,
+    temporary_settings,
+)
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from flows import deployments, dvc
 from flows import retrain as flow
+from flows import server as servers
 from kinoflow import files
 from kinoflow.console import UserError
 from kinoflow.params import Retrain
@@ -71,17 +82,32 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The API's URL of a Prefect server with an empty database."""
-    with prefect_test_harness(server_startup_timeout=120):
-        url = get_current_settings().api.url
-        assert url
-        yield url
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What lets a client reach a Prefect server with an empty database."""
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        with temporary_settings({PREFECT_HOME: home}), servers.running() as access:
+            settings = {
+                PREFECT_API_URL: access["PREFECT_API_URL"],
+                PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
+            }
+            with temporary_settings(settings):
+                yield access
+    assert not [*home.glob("login-*")]
 
 
 @pytest.fixture
-def client(server: str) -> Iterator[SyncPrefectClient]:
+def client(server: dict[str, str]) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def api(server: dict[str, str]) -> Iterator[httpx.Client]:
+    """A browser, as it were, whose user has logged in."""
+    user, _, password = server["PREFECT_API_AUTH_STRING"].partition(":")
+    with httpx.Client(base_url=server["PREFECT_API_URL"], auth=(user, password)) as client:
         yield client
 
 
@@ -116,14 +142,14 @@ def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def start(repo: Path, server: str) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(repo: Path, server: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `python -m <module>` in the repository; whatever is left of it ends with the test."""
     started = []
 
     def start(module: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=os.environ | {"PREFECT_API_URL": server} | environment,
+            env=os.environ | server | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -339,7 +365,7 @@ def artifact(client: SyncPrefectClient, key: str) -> Any:
 
 
 def test_download_gets_a_second_chance(
-    repo: Path, server: str, monkeypatch: pytest.MonkeyPatch
+    repo: Path, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow, "refresh", flow.refresh.with_options(retry_delay_seconds=0))
     (repo / "stages" / "download.py").write_text(
@@ -408,7 +434,7 @@ def test_stopped_run_leaves_nothing_behind(
 
 
 def test_killed_run_leaves_nothing_behind_not_even_its_server(
-    repo: Path, start: Callable[..., subprocess.Popen[str]]
+    repo: Path, server: dict[str, str], start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     (repo / "train.py").write_text(WAITS)
     process = start("flows.retrain", PREFECT_API_URL="", PREFECT_HOME=str(repo / "home"))
@@ -417,8 +443,110 @@ def test_killed_run_leaves_nothing_behind_not_even_its_server(
     commands = [" ".join(p.cmdline()) for p in processes]
     assert any("train.py" in command for command in commands)
     assert any("prefect server" in command for command in commands)
+    [login] = (repo / "home").glob("login-*")
+    assert login.read_text().strip() != server["PREFECT_API_AUTH_STRING"]
     process.kill()
     assert survivors(processes, 30) == []
+
+
+# === The server ===
+
+
+def test_server_answers_nobody_without_its_login(server: dict[str, str], api: httpx.Client) -> None:
+    origin = server["PREFECT_API_URL"].removesuffix("/api")
+    foreign = {"Origin": "https://evil.example"}
+    described = api.get(f"{origin}/openapi.json").json()["paths"]
+    routes = [(method, path) for path, methods in described.items() for method in methods]
+    assert len(routes) > 150
+    with httpx.Client(base_url=server["PREFECT_API_URL"], headers=foreign) as page:
+        open_to_all = set()
+        for method, path in routes:
+            answer = page.request(method, path, json={})
+            assert "access-control-allow-origin" not in answer.headers
+            # else a browser would ask its user, and from then on log in for every page
+            assert "www-authenticate" not in answer.headers
+            if answer.status_code != 401:
+                open_to_all.add((method, path))
+        assert open_to_all == {("get", "/health"), ("get", "/ready")}
+        for login in (("kinoflow", "wrong"), ("", "")):
+            assert page.post("/flows/filter", json={}, auth=login).status_code == 401
+        asked = foreign | {
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization",
+        }
+        refused = page.options("/flows/filter", headers=asked)
+        assert refused.status_code == 400
+        assert "access-control-allow-origin" not in refused.headers
+    known = api.post("/flows/filter", json={}, headers=foreign)
+    assert known.is_success
+    assert "access-control-allow-origin" not in known.headers
+    own = api.post("/flows/filter", json={}, headers={"Origin": origin})
+    assert own.headers["access-control-allow-origin"] == origin
+    assert api.get(f"{origin}/ui-settings").json()["api_url"] == f"{origin}/api"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "events/in",
+        "events/out",
+        "logs/out",
+        "task_runs/subscriptions/scheduled",
+        "work_pools/any/workers/connect",
+    ],
+)
+def test_sockets_of_the_server_ask_for_the_login_as_well(server: dict[str, str], path: str) -> None:
+    url = f"{server['PREFECT_API_URL'].replace('http', 'ws', 1)}/{path}"
+    join = functools.partial(connect, url, origin=Origin("https://evil.example"), proxy=None)
+    with pytest.raises(InvalidStatus), join():
+        pass
+    speaks = [Subprotocol("prefect")]
+    for token in (None, "", "kinoflow:wrong"):
+        with join(subprotocols=speaks) as socket:
+            socket.send(json.dumps({"type": "auth", "token": token}))
+            with pytest.raises(ConnectionClosed):
+                socket.recv(timeout=5)
+    with join(subprotocols=speaks) as socket:
+        socket.send(json.dumps({"type": "auth", "token": server["PREFECT_API_AUTH_STRING"]}))
+        assert json.loads(socket.recv(timeout=5)) == {"type": "auth_success"}
+
+
+def test_the_login_is_told_to_the_user_alone(server: dict[str, str]) -> None:
+    login = server["PREFECT_API_AUTH_STRING"]
+    [file] = get_current_settings().home.glob("login-*")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text() == f"{login}\n"
+    assert login not in (get_current_settings().home / "server.log").read_text()
+    commands = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
+    assert any("prefect server start" in command for command in commands)
+    assert not any(login in command for command in commands)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_login_is_printed_on_a_terminal_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    printed = io.StringIO()
+    monkeypatch.setattr(printed, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", printed)
+    file = tmp_path / "login"
+    with servers._told(file, "http://127.0.0.1:4200", "kinoflow:secret"):
+        assert file.read_text() == "kinoflow:secret\n"
+    assert ("kinoflow:secret" in printed.getvalue()) == terminal
+    assert (str(file) in printed.getvalue()) != terminal
+    assert not file.exists()
+
+
+def test_a_flow_starts_no_open_server_of_its_own(repo: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", "from flows.retrain import retrain; retrain()"],
+        env=os.environ | {"PREFECT_API_URL": "", "PREFECT_HOME": str(repo)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "No Prefect API URL provided" in ran.stderr.splitlines()[-1]
 
 
 # === The schedule ===
@@ -441,14 +569,14 @@ def test_impossible_schedule_is_the_users_to_mend(cron: str, timezone: str, mess
         deployments.schedule(Retrain(cron=cron, timezone=timezone))
 
 
-def test_server_plans_runs(server: str, client: SyncPrefectClient) -> None:
+def test_server_plans_runs(api: httpx.Client, client: SyncPrefectClient) -> None:
     times = deployments.schedule(Retrain(cron="30 4 * * *", timezone="Europe/Berlin"))
     planned = flow.retrain.to_deployment("planned", schedules=[times])
     assert isinstance(planned, RunnerDeployment)
     deployment = planned.apply()
     assert isinstance(deployment, UUID)
     # what the scheduler of a full server does by itself; with SQLAlchemy 2.1 it cannot
-    answer = httpx.post(f"{server}/deployments/{deployment}/schedule", json={"max_runs": 2})
+    answer = api.post(f"/deployments/{deployment}/schedule", json={"max_runs": 2})
     assert answer.is_success
     runs = client.read_flow_runs(
         deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
