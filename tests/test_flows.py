@@ -43,7 +43,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from flows import deployments, dvc
+from flows import deployments, dvc, reach_this_machine_directly
 from flows import retrain as flow
 from flows import server as servers
 from kinoflow import files
@@ -70,6 +70,8 @@ stages:
 """
 TRAINS = "open('trained_lrcn', 'w').close()"
 WAITS = "import time; print('training', flush=True); time.sleep(120)"
+# a port that nothing listens at
+DEAD_PROXY = "http://127.0.0.1:9"
 REASON = "lrcn has the best validation accuracy, 0.900"
 
 
@@ -83,9 +85,11 @@ def interruptible() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What lets a client reach a Prefect server with an empty database."""
+    """What lets a client reach a Prefect server with an empty database, past a dead proxy."""
     home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.setenv(name, DEAD_PROXY)
         patch.setenv("PREFECT_HOME", str(home))
         with temporary_settings({PREFECT_HOME: home}), servers.running() as access:
             settings = {
@@ -145,11 +149,12 @@ def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 def start(repo: Path, server: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `python -m <module>` in the repository; whatever is left of it ends with the test."""
     started = []
+    inherited = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
 
     def start(module: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=os.environ | server | environment,
+            env=inherited | server | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -547,6 +552,15 @@ def test_a_flow_starts_no_open_server_of_its_own(repo: Path) -> None:
         check=False,
     )
     assert "No Prefect API URL provided" in ran.stderr.splitlines()[-1]
+
+
+def test_what_reaches_others_without_a_proxy_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", DEAD_PROXY)
+    monkeypatch.setenv("NO_PROXY", "one.example, localhost")
+    monkeypatch.setenv("no_proxy", ".two.example")
+    reach_this_machine_directly()
+    for name in ("NO_PROXY", "no_proxy"):
+        assert os.environ[name] == ".two.example,one.example,localhost,127.0.0.1,::1"
 
 
 # === The schedule ===
