@@ -15,7 +15,8 @@ _PAGE = string.Template("""\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none';
+ form-action 'none'">
 <title>$title</title>
 <style>
 :root { color-scheme: light; }

@@ -1,7 +1,5 @@
 """Great Expectations over catalog, split and clips: what would spoil training stops here."""
 
-import os
-import re
 import sys
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,6 +16,8 @@ from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.sampling import unpadded
 from kinoflow.video import ClipSpec
+from stages import validate_page
+from stages.validate_page import Check
 
 if TYPE_CHECKING:
     from great_expectations.data_context.data_context.ephemeral_data_context import (
@@ -31,9 +31,6 @@ _SHOWN = 3  # videos named on the terminal
 
 # all that NumPy raises on a header with flipped or missing bytes
 _DAMAGED = (ValueError, TypeError, OverflowError, SyntaxError, TokenError)
-
-_LOGO = re.compile(r"https://great-expectations-web-assets[^\"')]*")
-_ICONS = '<style>.fa-times::before{content:"✘"}.fa-check-circle::before{content:"✔"}</style>'
 
 
 @dataclass(frozen=True)
@@ -69,45 +66,39 @@ def validate(
     """Hold a catalog, its split and its clips against what training relies on.
 
     `made` is the table of the clips in the folder `store`; `random` says that the split was asked
-    to ignore groups. Returns what is not as expected, and writes the Data Docs, with every
-    expectation and the values met, to `site`/index.html.
+    to ignore groups. Returns what is not as expected, and writes a page with every expectation
+    and the values that do not meet it to `site`/index.html.
     """
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    context.delete_data_docs_site("local_site")
-    context.add_data_docs_site(
-        "kinoflow",
-        {
-            "class_name": "SiteBuilder",
-            "show_how_to_buttons": False,
-            "store_backend": {
-                "class_name": "TupleFilesystemStoreBackend",
-                "base_directory": str(site.absolute()),
-            },
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        },
-    )
     videos = videos.mask(videos == "")  # what is not there has to be null to be found
     tables = {
         "catalog": catalog_features(videos, split),
         "split": split_features(split, videos),
         "clips": clip_features(made, videos, store),
     }
-    findings = {
+    results = {
         name: _check(context, name, tables[name], suite)
         for name, suite in suites(spec, random).items()
     }
-    _make_local(site, findings)
-    return [finding for found in findings.values() for finding in found]
+    findings = [
+        _finding(name, result)
+        for name, found in results.items()
+        for result in found
+        if not result.success
+    ]
+    checks = {name: [_on_page(result) for result in found] for name, found in results.items()}
+    files.write_text(site / "index.html", validate_page.render(checks))
+    return findings
 
 
 def catalog_features(videos: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     """The catalog, with what its suite asks of classes and files."""
     table = videos.copy()
-    # null means readable, as a row condition can ask; the Data Docs show why the others are not
+    # null means readable, as a row condition can ask; the page shows why the others are not
     table["problem"] = table["problem"].fillna("unreadable").mask(table["readable"])
     sizes = table.groupby("label")["readable"].transform("sum")
     table["share_of_largest"] = sizes / sizes.max()
@@ -167,8 +158,7 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
     readable = {"row_condition": Column("problem").is_null()}
 
     def expect(severity: str, kind: Any, column: str, meaning: str, **how: Any) -> "Expectation":
-        # Data Docs show the description, and nothing else says which failures block
-        return kind(column=column, severity=severity, description=f"{severity}: {meaning}", **how)
+        return kind(column=column, severity=severity, description=meaning, **how)
 
     block, warn = partial(expect, "critical"), partial(expect, "warning")
     leak = warn if random else block
@@ -219,10 +209,9 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
 
 def _check(
     context: "EphemeralDataContext", name: str, table: pd.DataFrame, suite: "list[Expectation]"
-) -> list[Finding]:
-    """Run one suite, add its page to the Data Docs, and return what failed."""
+) -> list[Any]:
+    """Run one suite, and return Great Expectations' result of each expectation."""
     import great_expectations as gx
-    from great_expectations.checkpoint.actions import UpdateDataDocsAction
 
     asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
     definition = gx.ValidationDefinition(
@@ -230,22 +219,16 @@ def _check(
         data=asset.add_batch_definition_whole_dataframe("all"),
         suite=context.suites.add(gx.ExpectationSuite(name=name, expectations=suite)),
     )
-    # one for each table, since a checkpoint hands one dataframe to all of its definitions
-    checkpoint = gx.Checkpoint(
-        name=name,
-        validation_definitions=[context.validation_definitions.add(definition)],
-        actions=[UpdateDataDocsAction(name="docs")],
+    outcome = context.validation_definitions.add(definition).run(
+        batch_parameters={"dataframe": table},
         result_format={
             "result_format": "COMPLETE",
             "unexpected_index_column_names": ["video"],
             "return_unexpected_index_query": False,
         },
     )
-    outcome = context.checkpoints.add(checkpoint).run(
-        batch_parameters={"dataframe": table}, run_id=gx.RunIdentifier(run_name="kinoflow")
-    )
-    (results,) = outcome.run_results.values()
-    return [_finding(name, result) for result in results.results if not result.success]
+    results: list[Any] = outcome.results
+    return results
 
 
 def _finding(table: str, result: Any) -> Finding:
@@ -259,9 +242,29 @@ def _finding(table: str, result: Any) -> Finding:
         expectation=config.type,
         column=config.kwargs["column"],
         severity=config.severity.value,
-        meaning=config.description.partition(": ")[2],
+        meaning=config.description,
         videos=tuple(videos[:_LISTED]),
         count=len(videos),
+    )
+
+
+def _on_page(result: Any) -> Check:
+    config = result.expectation_config
+    column = config.kwargs["column"]
+    terms = [
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in config.kwargs.items()
+        if name not in ("column", "batch_id", "row_condition")
+    ]
+    rows = result.result.get("unexpected_index_list") or []
+    return Check(
+        column=column,
+        expectation=" ".join([config.type, ", ".join(terms)]).strip(),
+        meaning=config.description,
+        blocks=config.severity.value == "critical",
+        met=result.success,
+        rows=result.result.get("element_count"),
+        failing=validate_page.values((row["video"], row[column]) for row in rows),
     )
 
 
@@ -291,25 +294,6 @@ def _held(path: Path) -> tuple[str, str | None, float | None]:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _make_local(site: Path, findings: dict[str, list[Finding]]) -> None:
-    """Let the pages be read without a network, and without telling anyone that they are.
-
-    Their logo is fetched from its makers, although the site holds a copy; icons and the lists of
-    the front page come from the network too, so there are others beside them.
-    """
-    links = []
-    for table, found in findings.items():
-        (page,) = (site / "validations" / table).rglob("*.html")
-        severities = {finding.severity for finding in found}
-        verdict = "failed" if "critical" in severities else "warned" if severities else "passed"
-        links.append(f'{table}: <a href="{page.relative_to(site).as_posix()}">{verdict}</a>')
-    for page in site.rglob("*.html"):
-        logo = Path(os.path.relpath(site / "static/images/logo-long.png", page.parent)).as_posix()
-        text = _LOGO.sub(logo, page.read_text(encoding="utf-8"))
-        front = f"<p>{', '.join(links)}</p>" if page.parent == site else ""
-        files.write_text(page, text.replace("<body>", f"<body>{_ICONS}{front}", 1))
 
 
 def main() -> None:

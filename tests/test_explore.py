@@ -10,6 +10,7 @@ from kinoflow.params import Explore, Params
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, runs, sample
 from stages import catalog as cataloging
 from stages import explore
+from tests import pages
 from tests.media import moving_square, write_video
 
 SETTINGS = Explore(videos_per_class=3, pairs_per_video=3)
@@ -106,13 +107,10 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(
     made: tuple[pd.DataFrame, Path],
 ) -> None:
     text = (made[1] / "index.html").read_text()
-    assert "<script" not in text
-    assert "&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt; &amp; $\\frac{1$" in text
+    assert pages.faults(text) == []
+    assert HOSTILE in pages.shown(text)
     pictures = re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,[\w/+=]+">', text)
     assert len(pictures) == text.count("<img") >= 4 + 3
-    for picture in pictures:
-        text = text.replace(picture, "")
-    assert not re.search("src=|//|url", text)
     assert "Fast/broken.avi" in text
     assert "it is no video" in text
 

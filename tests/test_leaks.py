@@ -7,6 +7,7 @@ import pytest
 from kinoflow.console import UserError
 from kinoflow.params import Params
 from stages import leaks
+from tests import pages
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def table() -> pd.DataFrame:
 
 def pairs(*rows: tuple[str, str, float]) -> pd.DataFrame:
     found = pd.DataFrame(rows, columns=["video", "other", "similarity"])
-    return found.assign(group="<i>g</i>", other_group="h", mirrored=False)
+    return found.assign(group="g", other_group="h", mirrored=False)
 
 
 def test_leaks_come_first_and_each_pair_has_its_verdict(table: pd.DataFrame) -> None:
@@ -95,10 +96,13 @@ def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataF
     assert "0.457" in page
     assert "0.908" in page
     assert "45.1 percentage points higher" in " ".join(page.split())
-    assert "&lt;i&gt;g&lt;/i&gt;" in page
-    assert "<i>" not in page
     assert page.count("<img") == 1
     assert "1 more" in page
+    assert pages.faults(page) == []
+    hostile = found.assign(video=pages.HOSTILE[0], group=pages.HOSTILE[1], other=pages.HOSTILE[2])
+    page = leaks.report(hostile, numbers, [b"one", b"two"])
+    assert pages.faults(page) == []
+    assert all(name in pages.shown(page) for name in pages.HOSTILE[:3])
     page = leaks.report(found, {**numbers, "random": 0.4}, [])
     assert "5.7 percentage points lower: knowing the recordings is worth nothing" in page
 
