@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from kinoflow import rwlock
 from kinoflow.console import UserError
 from kinoflow.leash import leashed
 
@@ -26,7 +27,7 @@ def repro(say: Callable[[str], None], folder: Path = Path(), targets: Sequence[s
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
-    _drop_broken_lock(folder)
+    rwlock.mend(folder)
     _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, folder)
 
 
@@ -68,14 +69,6 @@ def _run(name: str, command: list[str], say: Callable[[str], None], folder: Path
         code = process.wait()
     if code:
         raise StageFailed(_reason(name, lines, code))
-
-
-def _drop_broken_lock(folder: Path) -> None:
-    # DVC rewrites this file in place. Killed at that moment, it leaves an empty one, and no DVC
-    # would ever get past that again.
-    lock = folder / ".dvc/tmp/rwlock"
-    if lock.exists() and lock.stat().st_size == 0:
-        lock.unlink()
 
 
 def _environment(folder: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kinoflow import files, paths
+from kinoflow import files, paths, rwlock
 from kinoflow import params as parameters
 from kinoflow.console import UserError, progress, run
 from kinoflow.params import Params
@@ -161,6 +161,8 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     params = parameters.load()
+    # every run of the pipeline begins here
+    rwlock.mend()
     wanted = items(params)
     changed = sync(
         wanted,

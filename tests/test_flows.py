@@ -296,7 +296,7 @@ def test_reason(output: str, reason: str) -> None:
     assert dvc._reason("name", lines, 255) == reason
 
 
-def test_a_lock_that_dvc_left_broken_does_not_stop_it_for_ever(repo: Path) -> None:
+def test_locks_that_dvc_left_cut_off_do_not_stop_it_for_ever(repo: Path) -> None:
     (repo / ".dvc" / "tmp").mkdir(exist_ok=True)
     (repo / ".dvc" / "tmp" / "rwlock").touch()
     dvc.repro(lambda line: None)
