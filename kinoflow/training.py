@@ -1,5 +1,6 @@
 """Fitting a model to clips, with early stopping and checkpoints that survive a kill."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -299,9 +300,16 @@ def _class_weights(
 
 def _live(folder: Path) -> Any:
     from dvclive.live import Live
+    from scmrepo.exceptions import SCMError
+
+    class Curves(Live):
+        def _init_dvc(self) -> None:
+            # it means to go on in a repository without a commit, yet asks for the commit first
+            with contextlib.suppress(SCMError):
+                super()._init_dvc()
 
     # kinoflow makes its own pages and experiments
-    return Live(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
+    return Curves(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
 
 
 def _identity(name: str, params: Params, data: str, versions: dict[str, str]) -> str:

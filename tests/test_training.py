@@ -95,6 +95,18 @@ def test_the_same_seed_gives_the_same_bundle_and_another_does_not(
     assert one == two != other
 
 
+def test_a_repository_without_a_commit_will_do(
+    defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").touch()
+    monkeypatch.chdir(tmp_path)
+    fit(settings(defaults, epochs=1), tmp_path)
+    (curve,) = (tmp_path / "c").rglob("val_loss.tsv")
+    assert len(curve.read_text().splitlines()) == 1 + 1
+
+
 RESUME = """
 import os, signal, sys
 from pathlib import Path
