@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import json
 import logging
 import os
@@ -43,36 +42,19 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from flows import deployments, dvc, reach_this_machine_directly
+from flows import deployments
 from flows import retrain as flow
 from flows import server as servers
 from kinoflow import files
-from kinoflow.console import UserError
 from kinoflow.params import Retrain
 from tests.conftest import ROOT
 
-DVC_YAML = """
-stages:
-  prepare:
-    cmd: python -c "open('prepared', 'w').close()"
-    outs:
-    - prepared
-  train:
-    foreach:
-    - lrcn
-    do:
-      cmd: python train.py ${item}
-      deps:
-      - train.py
-      - prepared
-      outs:
-      - trained_${item}
-"""
-TRAINS = "open('trained_lrcn', 'w').close()"
-WAITS = "import time; print('training', flush=True); time.sleep(120)"
+pytest_plugins = ["tests.flows_fixtures"]
+
+
 # a port that nothing listens at
 DEAD_PROXY = "http://127.0.0.1:9"
-REASON = "lrcn has the best validation accuracy, 0.900"
+WAITS = "import time; print('training', flush=True); time.sleep(120)"
 
 
 @pytest.fixture(autouse=True)
@@ -113,36 +95,6 @@ def api(server: dict[str, str]) -> Iterator[httpx.Client]:
     user, _, password = server["PREFECT_API_AUTH_STRING"].partition(":")
     with httpx.Client(base_url=server["PREFECT_API_URL"], auth=(user, password)) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with a pipeline of two stages, and the reports that a real one would write."""
-    root = tmp_path_factory.mktemp("template")
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
-    (root / "dvc.yaml").write_text(DVC_YAML)
-    (root / "train.py").write_text(TRAINS)
-    (root / "stages").mkdir()
-    (root / "stages" / "__init__.py").touch()
-    (root / "stages" / "download.py").write_text("print('download: nothing new')")
-    for name, accuracy in (("lrcn", 0.9), ("convlstm", 0.8)):
-        report = root / "reports" / name
-        scores = {"accuracy": accuracy, "f1": accuracy}
-        metrics = {"val": scores, "test": scores, "parameters": 12345, "size_mb": 1.5}
-        files.write_json(report / "metrics.json", metrics)
-        files.write_json(report / "timing.json", {"latency_ms": 3.25, "train_seconds": 60})
-    files.write_json(root / "reports" / "winner.json", {"winner": "lrcn", "reason": REASON})
-    return root
-
-
-@pytest.fixture
-def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, as the working folder."""
-    root = tmp_path / "repo"
-    subprocess.run(["cp", "-r", template, root], check=True)
-    monkeypatch.chdir(root)
-    return root
 
 
 @pytest.fixture
@@ -220,89 +172,6 @@ def retrain() -> State[Any]:
     return flow.retrain(return_state=True)
 
 
-# === What a failure says ===
-
-
-@pytest.mark.parametrize(
-    ("train", "message"),
-    [
-        ("raise ValueError('three\\nlines\\nlong')", "ValueError: three"),
-        ("pass", "output 'trained_lrcn' does not exist"),
-    ],
-)
-def test_failure_is_the_stages_own_message(repo: Path, train: str, message: str) -> None:
-    (repo / "train.py").write_text(train)
-    with pytest.raises(dvc.StageFailed) as failure:
-        dvc.repro(lambda line: None)
-    assert str(failure.value) == f"train@lrcn: {message}"
-
-
-@pytest.mark.parametrize(
-    ("output", "reason"),
-    [
-        pytest.param(
-            """
-            Running stage 'catalog':
-            error: this one went on all the same
-            Running stage 'train@lrcn':
-            ERROR: failed to reproduce 'train@lrcn': failed to run: python, exited with -9
-            """,
-            "train@lrcn: failed to run: python, exited with -9",
-            id="another stage's message",
-        ),
-        pytest.param(
-            """
-            Running stage 'catalog':
-            error: this one went on all the same
-            ERROR: failed to reproduce 'split': dependency 'params.yaml' does not exist
-            """,
-            "split: dependency 'params.yaml' does not exist",
-            id="a stage that did not begin",
-        ),
-        pytest.param(
-            """
-            Traceback (most recent call last):
-              File "a.py", line 1
-            KeyError: 'a'
-            During handling of the above exception, another exception occurred:
-            Traceback (most recent call last):
-              File "b.py", line 1
-            OSError: b
-            """,
-            "name: OSError: b",
-            id="two tracebacks",
-        ),
-        pytest.param(
-            """
-            ERROR: failed to reproduce 'a': '/a.txt' is busy, it is being blocked by:
-              (PID 9142): dvc repro
-            """,
-            "a: '/a.txt' is busy, it is being blocked by: (PID 9142): dvc repro",
-            id="DVC in several lines",
-        ),
-        pytest.param(
-            """
-            './dvc.yaml' is invalid.
-            Did not find expected ','
-            """,
-            "name: exited with 255, having said: './dvc.yaml' is invalid. "
-            "Did not find expected ','",
-            id="nothing that stands out",
-        ),
-    ],
-)
-def test_reason(output: str, reason: str) -> None:
-    lines = dedent(output).strip().splitlines()
-    assert dvc._reason("name", lines, 255) == reason
-
-
-def test_locks_that_dvc_left_cut_off_do_not_stop_it_for_ever(repo: Path) -> None:
-    (repo / ".dvc" / "tmp").mkdir(exist_ok=True)
-    (repo / ".dvc" / "tmp" / "rwlock").touch()
-    dvc.repro(lambda line: None)
-    assert (repo / "trained_lrcn").exists()
-
-
 # === The flow ===
 
 
@@ -343,7 +212,8 @@ def test_success_streams_its_lines_and_publishes_artifacts(
     assert rows[0]["latency_ms"] == 3.25
     about = artifact(client, "retrain-winner")
     assert about.flow_run_id == run
-    assert about.data.startswith(f"# lrcn\n\n{REASON}\n")
+    reason = files.read_json(repo / "reports" / "winner.json")["reason"]
+    assert about.data.startswith(f"# lrcn\n\n{reason}\n")
     assert "| parameters | 12,345 |" in about.data
 
     expected = [
@@ -352,12 +222,12 @@ def test_success_streams_its_lines_and_publishes_artifacts(
         "Running stage 'train@lrcn':",
         "epoch 1",
         "epoch 2",
-        REASON,
+        reason,
     ]
     filter = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run]))
     for _ in range(40):  # the last ones are on their way to the server
         messages = [log.message for log in client.read_logs(filter)]
-        if REASON in messages:
+        if reason in messages:
             break
         time.sleep(0.25)
     assert [message for message in messages if message in expected] == expected
@@ -449,7 +319,9 @@ def test_killed_run_leaves_nothing_behind_not_even_its_server(
     assert any("train.py" in command for command in commands)
     assert any("prefect server" in command for command in commands)
     [login] = (repo / "home").glob("login-*")
-    assert login.read_text().strip() != server["PREFECT_API_AUTH_STRING"]
+    drawn = login.read_text().strip()
+    assert drawn != server["PREFECT_API_AUTH_STRING"]
+    assert not any(drawn in command for command in commands)
     process.kill()
     assert survivors(processes, 30) == []
 
@@ -482,6 +354,7 @@ def test_server_answers_nobody_without_its_login(server: dict[str, str], api: ht
         refused = page.options("/flows/filter", headers=asked)
         assert refused.status_code == 400
         assert "access-control-allow-origin" not in refused.headers
+    assert api.get("/admin/version").is_success  # what the page asks to try a login
     known = api.post("/flows/filter", json={}, headers=foreign)
     assert known.is_success
     assert "access-control-allow-origin" not in known.headers
@@ -527,60 +400,7 @@ def test_the_login_is_told_to_the_user_alone(server: dict[str, str]) -> None:
     assert not any(login in command for command in commands)
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_login_is_printed_on_a_terminal_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
-) -> None:
-    printed = io.StringIO()
-    monkeypatch.setattr(printed, "isatty", lambda: terminal)
-    monkeypatch.setattr(sys, "stderr", printed)
-    file = tmp_path / "login"
-    with servers._told(file, "http://127.0.0.1:4200", "kinoflow:secret"):
-        assert file.read_text() == "kinoflow:secret\n"
-    assert ("kinoflow:secret" in printed.getvalue()) == terminal
-    assert (str(file) in printed.getvalue()) != terminal
-    assert not file.exists()
-
-
-def test_a_flow_starts_no_open_server_of_its_own(repo: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", "from flows.retrain import retrain; retrain()"],
-        env=os.environ | {"PREFECT_API_URL": "", "PREFECT_HOME": str(repo)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert "No Prefect API URL provided" in ran.stderr.splitlines()[-1]
-
-
-def test_what_reaches_others_without_a_proxy_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", DEAD_PROXY)
-    monkeypatch.setenv("NO_PROXY", "one.example, localhost")
-    monkeypatch.setenv("no_proxy", ".two.example")
-    reach_this_machine_directly()
-    for name in ("NO_PROXY", "no_proxy"):
-        assert os.environ[name] == ".two.example,one.example,localhost,127.0.0.1,::1"
-
-
 # === The schedule ===
-
-
-def test_schedule_is_that_of_params() -> None:
-    schedule = deployments.schedule(Retrain(cron="30 4 * * mon", timezone="Europe/Berlin"))
-    assert (schedule.cron, schedule.timezone) == ("30 4 * * mon", "Europe/Berlin")
-
-
-@pytest.mark.parametrize(
-    ("cron", "timezone", "message"),
-    [
-        ("99 3 * * *", "UTC", "retrain.cron: Invalid cron string"),
-        ("0 3 * * *", "Mars/Olympus", "retrain.timezone: Invalid timezone"),
-    ],
-)
-def test_impossible_schedule_is_the_users_to_mend(cron: str, timezone: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        deployments.schedule(Retrain(cron=cron, timezone=timezone))
 
 
 def test_server_plans_runs(api: httpx.Client, client: SyncPrefectClient) -> None:
