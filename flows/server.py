@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 from prefect.settings import get_current_settings
 
 from kinoflow import files
@@ -79,7 +80,8 @@ def running(port: int = 0) -> Iterator[dict[str, str]]:
         ) as process,
     ):
         deadline = time.monotonic() + _STARTS_WITHIN
-        while not _healthy(origin):
+        # somebody else may have taken the port meanwhile, and would be told what to log in with
+        while not (_listens(process.pid, port) and _healthy(origin)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"the Prefect server does not start: {log} says why")
             time.sleep(0.2)
@@ -124,6 +126,18 @@ def _free_port(preferred: int) -> int:
             probe.bind((_HOST, port))
             return int(probe.getsockname()[1])
     raise UserError(f"no port is free on {_HOST}")
+
+
+def _listens(pid: int, port: int) -> bool:
+    """Whether the process, or one below it, is who listens at the port."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return any(
+            socket.status == psutil.CONN_LISTEN and socket.laddr.port == port
+            for relative in [process, *process.children(recursive=True)]
+            for socket in relative.net_connections("tcp")
+        )
+    return False
 
 
 def _healthy(origin: str) -> bool:

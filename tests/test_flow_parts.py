@@ -4,10 +4,13 @@ import io
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from prefect.settings import PREFECT_HOME, temporary_settings
 
 from flows import deployments, dvc, reach_this_machine_directly
 from flows import server as servers
@@ -116,6 +119,31 @@ def test_the_login_is_printed_on_a_terminal_alone(
     assert ("kinoflow:secret" in printed.getvalue()) == terminal
     assert (str(file) in printed.getvalue()) != terminal
     assert not file.exists()
+
+
+def test_who_takes_the_port_meanwhile_is_told_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Impostor(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Impostor) as impostor:
+        threading.Thread(target=impostor.serve_forever, daemon=True).start()
+        monkeypatch.setattr(servers, "_free_port", lambda _: impostor.server_port)
+        monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+        with (
+            temporary_settings({PREFECT_HOME: tmp_path}),
+            pytest.raises(UserError, match="does not start"),
+            servers.running(),
+        ):
+            pass
+        impostor.shutdown()
+    assert "already in use" in (tmp_path / "server.log").read_text()
 
 
 def test_a_flow_starts_no_open_server_of_its_own(repo: Path) -> None:
