@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro test benchmarks lint serve retrain schedule recipe lock clean
+.PHONY: help install repro test soak benchmarks lint serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ repro: $(READY)  ## the main job: bring the data, run what is out of date, show 
 
 test: $(READY) lint  ## check style, types and structure, then run all tests
 	@python -m pytest
+
+soak: $(READY)  ## the attacks of tests/attack at their full length, with their figures (about an hour)
+	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack
 
 benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
 	@python -m benchmarks

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 _LONG = [
     f"test_{name}.py"
     for name in (
-        *("pipeline", "models", "training", "recipes", "flows", "serving", "package"),
+        *("pipeline", "models", "training", "recipes", "flows", "service", "serving", "package"),
         *("extract", "parts", "console"),
     )
 ]
