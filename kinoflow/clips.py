@@ -56,12 +56,15 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 def decode(video: Path, spec: ClipSpec, target: Path) -> None:
     """Sample a video and store the clip, whole or not at all.
 
+    It is on the disk for certain after `files.flush`, which is to come before the table: a wait
+    for each clip would take minutes over twenty thousand.
+
     Raises UnreadableVideo for a file that gives no frame.
     """
     content = io.BytesIO()
     np.save(content, sample(video, spec), allow_pickle=False)
     # not np.save to the file: on a full disk its error does not say so
-    with files.replacing(target) as partial:
+    with files.replacing(target, durable=False) as partial:
         partial.write_bytes(content.getvalue())
 
 

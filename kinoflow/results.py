@@ -4,22 +4,30 @@ from pathlib import Path
 from typing import Any
 
 from kinoflow import files, paths
+from kinoflow import params as parameters
 
 Row = dict[str, Any]
 
 
 def rows(root: Path = Path()) -> list[Row]:
-    """One row per evaluated candidate, the best on validation first.
+    """One row per evaluated candidate of params.yaml, the best on validation first.
+
+    A report that a kill left half-written is none, and neither is that of a candidate which
+    params.yaml no longer has: it may be of other data.
 
     Keys: candidate, val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro,
     test), parameters, size_mb, latency_ms (a clip), train_seconds, winner (bool).
+
+    Raises UserError for a params.yaml that is missing or not valid.
     """
     winner = _selection(root).get("winner")
     found = []
-    for path in sorted((root / paths.REPORTS).glob("*/metrics.json")):
-        name = path.parent.name
-        metrics = files.read_json(path)
-        timing = files.read_json(path.with_name("timing.json"))
+    for name in parameters.load(root / paths.PARAMS).candidates:
+        report = root / paths.report(name)
+        if not ((report / "metrics.json").exists() and (report / "timing.json").exists()):
+            continue
+        metrics = files.read_json(report / "metrics.json")
+        timing = files.read_json(report / "timing.json")
         found.append(
             {
                 "candidate": name,

@@ -138,6 +138,7 @@ class Progress(keras.callbacks.Callback):
 
     def resume(self, model: keras.Model) -> int:
         """Take up what an earlier run with the same identity left; return its epochs."""
+        files.settle(self.folder / "last")
         record = self.folder / "last" / "record.json"
         state = files.read_json(record) if record.exists() else {}
         if state.get("identity") != self.identity:

@@ -71,6 +71,8 @@ def sync(
         known.pop(name, None)
     _remove_empty_folders(folder)
     changed = sorted(extra) + _fetch_all([by_name[name] for name in stale], folder, workers)
+    if changed:
+        files.flush(folder)
     files.write_json(
         manifest, {name: _entry(item, folder / name) for name, item in sorted(by_name.items())}
     )
@@ -121,7 +123,7 @@ def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
 
 
 def _fetch(item: Item, target: Path) -> bool:
-    with files.replacing(target) as partial:
+    with files.replacing(target, durable=False) as partial:
         item.fetch(partial)
         new = not target.exists() or files.md5(target) != files.md5(partial)
         if new and target.exists():

@@ -72,6 +72,8 @@ def extract(
     def write() -> None:
         new = todo.set_index("video").loc[fresh, ["md5"]].reset_index()
         new["spec"] = clips.describe(spec)
+        if fresh:
+            files.flush(store)
         clips.write_table(pd.concat([keep, new]).sort_values("video"), record)
 
     recorded = time.monotonic()
