@@ -24,7 +24,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flows.recipe import overlaid
-from kinoflow import bundle, catalog, clips, console, files, metrics
+from kinoflow import bundle, catalog, clips, console, files, metrics, tables
 from kinoflow.clips import ClipSet
 from kinoflow.params import Params, checked
 from stages.evaluate import predict
@@ -99,7 +99,7 @@ def score(
         minutes = (time.monotonic() - started) / 60
         model = bundle.load(folder / "m")
         chosen = sets[side]
-        history = pd.read_csv(folder / "m" / bundle.HISTORY)
+        history = tables.read(folder / "m" / bundle.HISTORY, tables.HISTORY)
         same = {
             "groups": table.loc[table["split"] == side, "group"].tolist(),
             "labels": chosen.labels.tolist(),

@@ -1,30 +1,15 @@
 """The table of videos, and the labels.csv that users may write."""
 
 import re
-import warnings
 from pathlib import Path
 from typing import IO
 
 import pandas as pd
 
-from kinoflow import files
+from kinoflow import tables
 from kinoflow.console import UserError
 
-COLUMNS = {
-    "video": "str",  # path below data/
-    "label": "str",
-    "group": "str",  # the recording it was cut from
-    "frames": "Int64",  # counted by decoding; this and what follows is empty if not readable
-    "fps": "Float64",  # frames per second
-    "seconds": "Float64",
-    "width": "Int64",  # pixels
-    "height": "Int64",  # pixels
-    "codec": "str",
-    "bytes": "int64",
-    "md5": "str",
-    "readable": "bool",
-    "problem": "str",  # why not readable
-}
+COLUMNS = tables.CATALOG.columns
 
 # v_PushUps_g05_c02: class, group, clip
 _UCF_NAME = re.compile(r"(.+_g\d+)_c\d+")
@@ -35,12 +20,12 @@ _HMDB_NAME = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo
 
 def read(path: Path) -> pd.DataFrame:
     """The catalog, one row per video in the order of `video`."""
-    return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=_empty_numbers())
+    return tables.read(path, tables.CATALOG)
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
     """Write the catalog, whole or not at all."""
-    files.write_text(path, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
+    tables.write(table, path, tables.CATALOG)
 
 
 def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
@@ -50,18 +35,7 @@ def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFr
 
     Raises UserError for a file that is no such table, a video listed twice or one without label.
     """
-    try:
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            # else, in lines longer than the first, what comes first would be left out
-            table = pd.read_csv(
-                content or path, dtype="str", keep_default_na=False, index_col=False
-            )
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8: save it as that") from None
-    except pd.errors.ParserWarning:
-        raise UserError(f"{path}, line 2: more fields than the first line has") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path} cannot be read as a table: {error}") from None
+    table = tables.read_foreign(path, content)
     missing = {"video", "label"} - set(table.columns)
     if missing:
         hint = ": separate columns by commas" if ";" in table.columns[0] else ""
@@ -86,7 +60,3 @@ def group_of(video: str) -> str:
     stem = Path(video).stem
     match = _UCF_NAME.fullmatch(stem) or _HMDB_NAME.fullmatch(stem)
     return match.group(1) if match else video
-
-
-def _empty_numbers() -> dict[str, list[str]]:
-    return {name: [""] for name, dtype in COLUMNS.items() if dtype in ("Int64", "Float64")}

@@ -10,14 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import catalog, files, paths
+from kinoflow import catalog, files, paths, tables
 from kinoflow.video import ClipSpec, Frames, decoder_version, sample
-
-COLUMNS = {
-    "video": "str",
-    "md5": "str",  # of the video that was decoded
-    "spec": "str",  # what it was decoded to, and by what
-}
 
 _HEADER = re.compile(
     rb"\x93NUMPY.{4}\{'descr': '\|u1', 'fortran_order': False, "
@@ -43,14 +37,12 @@ def clip_path(folder: Path, video: str) -> Path:
 
 def read_table(path: Path) -> pd.DataFrame:
     """Which clips the store holds; empty where there is none yet."""
-    if not path.exists():
-        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
-    return pd.read_csv(path, dtype=COLUMNS, keep_default_na=False)
+    return tables.read(path, tables.CLIPS) if path.exists() else tables.empty(tables.CLIPS)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
     """Write the table, whole or not at all."""
-    files.write_text(path, table[list(COLUMNS)].to_csv(index=False, lineterminator="\n"))
+    tables.write(table, path, tables.CLIPS)
 
 
 def decode(video: Path, spec: ClipSpec, target: Path) -> None:
@@ -102,7 +94,7 @@ def _read(path: Path) -> Frames:
 def split_table() -> pd.DataFrame:
     """The videos in use, with their `split`, `group`, `label` and `md5`, in the split's order."""
     columns = ["video", "label", "md5"]
-    return pd.read_csv(paths.SPLIT, dtype="str").merge(
+    return tables.read(paths.SPLIT, tables.SPLIT).merge(
         catalog.read(paths.CATALOG)[columns], on="video", validate="one_to_one"
     )
 
@@ -110,7 +102,7 @@ def split_table() -> pd.DataFrame:
 def fingerprint() -> str:
     """One MD5 over all that training takes from the data: the clips, their labels and sides."""
     made = read_table(paths.CLIPS_TABLE).drop(columns="md5")
-    text = split_table().merge(made, on="video", validate="one_to_one").to_csv(index=False)
+    text = tables.text(split_table().merge(made, on="video", validate="one_to_one"), tables.TRAINED)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -54,8 +54,11 @@ def bootstrap_interval(
 
     Clips of one recording succeed or fail together; resampling single clips would take them for
     independent and give too narrow an interval. Field and Welsh, "Bootstrapping clustered data"
-    (JRSS B, 2007).
+    (JRSS B, 2007). Raises ValueError for a clip without a group.
     """
+    if pd.isna(groups).any():
+        # it would silently count for nothing
+        raise ValueError(f"{pd.isna(groups).sum()} of {len(groups)} clips have no group")
     table = pd.DataFrame({"hits": hits, "group": groups}).groupby("group")["hits"]
     right, size = table.sum().to_numpy(), table.size().to_numpy()
     drawn = np.random.default_rng(seed).integers(0, len(size), (resamples, len(size)))

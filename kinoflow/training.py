@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import bundle, files
+from kinoflow import bundle, files, tables
 from kinoflow.batches import Batches, Feed
 from kinoflow.clips import ClipSet
 from kinoflow.console import UserError
@@ -104,7 +104,7 @@ def train(
         versions=versions,
         metrics={"epoch": progress.best_epoch + 1, **progress.best},
     )
-    bundle.save(folder, model, description, history.to_csv(index=False, lineterminator="\n"))
+    bundle.save(folder, model, description, tables.text(history, tables.HISTORY))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return progress.seconds
 

@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import catalog, clips, files, paths
+from kinoflow import catalog, clips, paths, tables
 from kinoflow import params as parameters
 from kinoflow.console import progress, run
 from kinoflow.params import Duplicates
 from kinoflow.sampling import unpadded
 from kinoflow.video import Frames
-
-COLUMNS = ["video", "group", "other", "other_group", "similarity", "mirrored"]
 
 _FLAT = 4.0  # grey levels of contrast below which a frame shows nothing to compare
 _FRAMES = 16  # of a clip, at most
@@ -52,7 +50,7 @@ def find(table: pd.DataFrame, store: Path, params: Duplicates) -> pd.DataFrame:
     videos, groups = rows.loc[usable, "video"].to_numpy(), rows.loc[usable, "group"].to_numpy()
     looks = [one for one in seen if one is not None]
     if not looks:
-        return pd.DataFrame(columns=COLUMNS)
+        return tables.empty(tables.DUPLICATES)
     everything = Look(*(np.stack(part) for part in zip(*looks, strict=True)))
     # one after the other in memory are the clips, over which what follows is fastest
     plain, mirror = (np.ascontiguousarray(hashes.T) for hashes in everything[:2])
@@ -71,7 +69,7 @@ def find(table: pd.DataFrame, store: Path, params: Duplicates) -> pd.DataFrame:
                 if similarity >= params.similarity:
                     who = (videos[first], groups[first], videos[other], groups[other])
                     pairs.append((*who, round(similarity, 3), mirrored))
-    found = pd.DataFrame(pairs, columns=COLUMNS)
+    found = pd.DataFrame(pairs, columns=list(tables.DUPLICATES.columns))
     best = found.sort_values("similarity", ascending=False, kind="stable")
     return best.drop_duplicates(["video", "other"]).sort_values(["video", "other"])
 
@@ -141,7 +139,7 @@ def _standard(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 def main() -> None:
     params = parameters.load()
     found = find(catalog.read(paths.CATALOG), paths.CLIPS, params.duplicates)
-    files.write_text(paths.DUPLICATES, found.to_csv(index=False, lineterminator="\n"))
+    tables.write(found, paths.DUPLICATES, tables.DUPLICATES)
     print(f"duplicates: {len(found)} pairs of videos of different groups show the same")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import bundle, clips, figures, files, metrics, paths
+from kinoflow import bundle, clips, figures, files, metrics, paths, tables
 from kinoflow import params as parameters
 from kinoflow.bundle import Bundle
 from kinoflow.clips import ClipSet
@@ -34,7 +34,7 @@ def evaluate(
     timing.json is the same whenever the bundle and the clips are.
     """
     answers = {side: predict(model, clipset, side) for side, clipset in sets.items()}
-    history = pd.read_csv(model.folder / bundle.HISTORY)
+    history = tables.read(model.folder / bundle.HISTORY, tables.HISTORY)
     report: dict[str, Any] = {
         side: metrics.scores(
             clipset.labels,
@@ -50,10 +50,13 @@ def evaluate(
     predicted = answers["test"].argmax(axis=1)
     matrix = metrics.confusion(test.labels, predicted, len(labels))
 
-    _write_table(folder / "predictions.csv", predictions(test, answers["test"], labels))
-    _write_table(folder / "per_class.csv", metrics.per_class(test.labels, predicted, labels))
-    _write_table(folder / "most_confused.csv", metrics.most_confused(matrix, labels))
-    _write_table(folder / "confusion.csv", _pairs(test.labels, predicted, labels))
+    for name, table, schema in (
+        ("predictions", predictions(test, answers["test"], labels), tables.PREDICTIONS),
+        ("per_class", metrics.per_class(test.labels, predicted, labels), tables.PER_CLASS),
+        ("most_confused", metrics.most_confused(matrix, labels), tables.MOST_CONFUSED),
+        ("confusion", _pairs(test.labels, predicted, labels), tables.CONFUSION),
+    ):
+        tables.write(table, folder / f"{name}.csv", schema)
     figures.confusion(matrix, labels).savefig(folder / "confusion.png")
     figures.curves(history).savefig(folder / "curves.png")
     report["parameters"] = model.model.count_params()
@@ -105,11 +108,6 @@ def _pairs(
 ) -> pd.DataFrame:
     names = np.array(labels)
     return pd.DataFrame({"actual": names[truth], "predicted": names[predicted]})
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    # nine digits bring back every float32
-    table.to_csv(path, index=False, lineterminator="\n", float_format="%.9g")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import catalog, clips, files, paths
+from kinoflow import catalog, clips, files, paths, tables
 from kinoflow import params as parameters
 from kinoflow.compute import spread
 from kinoflow.console import UserError, run
@@ -162,7 +162,7 @@ def explore(
     motions = {motion.video: motion for motion in measured}
     colours = histograms(chosen, store)
     summary = per_class(table, motions.values(), colours)
-    summary.to_csv(folder / "per_class.csv", index=False, lineterminator="\n", float_format="%.3f")
+    tables.write(summary, folder / "per_class.csv", tables.EXPLORED)
     frames: dict[str, list[tuple[Frames, ...]]] = {}
     for label, video in zip(chosen["label"], chosen["video"], strict=True):
         if motions[video].frames:

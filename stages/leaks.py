@@ -16,17 +16,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kinoflow import clips, figures, files, page, paths
+from kinoflow import clips, figures, files, page, paths, tables
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.params import Split
 from kinoflow.sampling import unpadded
 from kinoflow.video import Frames
-
-COLUMNS = [
-    *("video", "split", "group", "other", "other_split", "other_group"),
-    *("similarity", "mirrored", "verdict"),
-]
 
 _PICTURES = 40  # pairs shown, the leaking and the most alike first
 _FRAMES = 8  # of each clip in a picture
@@ -47,7 +42,9 @@ def judge(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     together = np.where(one.map(group) == other.map(group), "merged", "one side")
     found["verdict"] = np.where(found["split"] == found["other_split"], together, "leaks")
     order = found.assign(kept=found["verdict"] != "leaks")
-    return order.sort_values(["kept", "similarity"], ascending=[True, False])[COLUMNS]
+    return order.sort_values(["kept", "similarity"], ascending=[True, False])[
+        [*tables.LEAKS.columns]
+    ]
 
 
 def probe(
@@ -195,7 +192,7 @@ def check(found: pd.DataFrame, params: Split) -> str:
 def main() -> None:
     params = parameters.load()
     table = clips.split_table()
-    found = judge(pd.read_csv(paths.DUPLICATES), table)
+    found = judge(tables.read(paths.DUPLICATES, tables.DUPLICATES), table)
     seen = np.stack(
         [features(np.load(clips.clip_path(paths.CLIPS, video))) for video in table["video"]]
     )
@@ -204,7 +201,7 @@ def main() -> None:
     )
     pictures = [picture(pair, paths.CLIPS) for _, pair in found.head(_PICTURES).iterrows()]
     files.write_text(paths.LEAKS_PAGE, report(found, numbers, pictures))
-    files.write_text(paths.LEAKS, found.to_csv(index=False, lineterminator="\n"))
+    tables.write(found, paths.LEAKS, tables.LEAKS)
     leaking = int((found["verdict"] == "leaks").sum())
     files.write_json(paths.LEAKS_NUMBERS, {"pairs": len(found), "leaking": leaking, **numbers})
     if warning := check(found, params.split):

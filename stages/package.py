@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import kinoflow
-from kinoflow import files, paths
+from kinoflow import files, paths, tables
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.leash import leashed
@@ -266,7 +266,7 @@ def _tail(text: str) -> str:
 def main() -> None:
     params = parameters.load()
     winner: str = files.read_json(paths.WINNER)["winner"]
-    answers = pd.read_csv(paths.report(winner) / "predictions.csv")
+    answers = tables.read(paths.report(winner) / "predictions.csv", tables.PREDICTIONS)
     # if the check fails, an older Bento must not stand here as if it were the winner's
     files.sweep(paths.DIST)
     for old in paths.DIST.glob("*.bento"):

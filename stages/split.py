@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from kinoflow import catalog, files, paths
+from kinoflow import catalog, paths, tables
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.params import Split
@@ -271,9 +271,9 @@ def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
 def main() -> None:
     params = parameters.load()
     table = catalog.read(paths.CATALOG)
-    pairs = pd.read_csv(paths.DUPLICATES)
+    pairs = tables.read(paths.DUPLICATES, tables.DUPLICATES)
     split = divide(table, params.split, params.seed, paths.DATA, pairs)
-    files.write_text(paths.SPLIT, split.to_csv(index=False, lineterminator="\n"))
+    tables.write(split, paths.SPLIT, tables.SPLIT)
     left_out = int(table["readable"].sum()) - len(split)
     print(
         f"split ({params.split.method}): "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kinoflow import catalog, clips, files, paths
+from kinoflow import catalog, clips, files, paths, tables
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.sampling import unpadded
@@ -303,7 +303,7 @@ def main() -> None:
     with files.replacing_folder(paths.VALIDATION_SITE) as site:
         findings = validate(
             catalog.read(paths.CATALOG),
-            pd.read_csv(paths.SPLIT, dtype="str", keep_default_na=False),
+            tables.read(paths.SPLIT, tables.SPLIT),
             clips.read_table(paths.CLIPS_TABLE),
             paths.CLIPS,
             params.clip,

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from kinoflow import catalog
+from kinoflow import catalog, tables
 from kinoflow.console import UserError
 from kinoflow.params import Dataset
 from stages.sources import Item
@@ -42,7 +42,7 @@ def choose(items: list[Item], dataset: Dataset) -> list[Item]:
     chosen = [by_name[video] for video in table["video"]]
     chosen += [item for item in items if item.name.startswith(".")]
     if labels:
-        text = table.to_csv(index=False, lineterminator="\n")
+        text = tables.text(table, tables.LABELS)
         chosen.append(Item(LABELS, text, partial(_write, text)))
     return chosen
 
