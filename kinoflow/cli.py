@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kinoflow import bundle, files, paths, results
 from kinoflow.bundle import Bundle, Probabilities
-from kinoflow.console import UserError, run
+from kinoflow.console import UserError, printable, run
 from kinoflow.video import UnreadableVideo, stream
 
 
@@ -16,10 +16,12 @@ def predict(arguments: argparse.Namespace) -> None:
     failed = 0
     for video in arguments.videos:
         try:
-            print(f"{video}: {_top(model, model.predict_video(video), arguments.top)}")
+            print(
+                f"{printable(str(video))}: {_top(model, model.predict_video(video), arguments.top)}"
+            )
         except UnreadableVideo as problem:
             failed += 1
-            print(f"error: {video}: {problem}", file=sys.stderr)
+            print(f"error: {printable(f'{video}: {problem}')}", file=sys.stderr)
     if failed:
         raise UserError(f"{failed} of {len(arguments.videos)} videos could not be read")
 

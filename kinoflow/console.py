@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -70,8 +71,18 @@ def _no_space(error: OSError) -> bool:
 
 def fail(message: str) -> NoReturn:
     """Print `error: message` as a single line on stderr and exit with 2."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + printable(" ".join(message.split())), file=sys.stderr)
     sys.exit(2)
+
+
+def printable(text: str) -> str:
+    """A text for one line of a terminal: control characters, and what is no UTF-8, as escapes."""
+    return "".join(
+        ascii(character)[1:-1]
+        if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+        else character
+        for character in text
+    )
 
 
 def quiet() -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from kinoflow import catalog, files, paths
+from kinoflow import catalog, files, names, paths
 from kinoflow import params as parameters
 from kinoflow.compute import spread
-from kinoflow.console import UserError, run
+from kinoflow.console import UserError, printable, run
 from kinoflow.params import Compute
 from kinoflow.video import UnreadableVideo, probe
 
@@ -21,33 +21,35 @@ def labelled(data: Path) -> pd.DataFrame:
     """The videos below `data` with their `label` and `group`.
 
     From data/labels.csv where there is one, else from the class folders. Raises UserError if
-    there is no video, one lies in no class folder, or all are of one class.
+    there is no video, one is missing or lies in no class folder, or all are of one class, and for
+    names as `names.check` does: nobody but this stage has seen what was pulled or put there.
     """
-    if (data / "labels.csv").exists():
-        table = catalog.read_labels(data / "labels.csv")
+    labels = data / "labels.csv"
+    if labels.is_file():
+        table = catalog.read_labels(labels)
+        missing = [video for video in table["video"] if not (data / video).is_file()]
+        if missing:
+            raise UserError(
+                f"{labels} lists {len(missing)} videos that {data}/ does not hold, the first "
+                f"{names.shown(missing[0])}: run `python -m stages.download`"
+            )
         if "group" not in table:
             table["group"] = ""
         alone = table["group"] == ""
         table.loc[alone, "group"] = table.loc[alone, "video"].map(catalog.group_of)
     else:
-        names = sorted(
-            path.relative_to(data).as_posix()
-            for path in data.rglob("*")
-            if path.is_file() and not any(part.startswith(".") for part in path.parts)
-        )
-        loose = [name for name in names if "/" not in name]
-        if loose:
-            raise UserError(
-                f"{data}/{loose[0]} lies in no class folder: put it in one, or write a "
-                "labels.csv with the columns video and label"
-            )
-        table = pd.DataFrame(
-            [(name, name.partition("/")[0], catalog.group_of(name)) for name in names],
-            columns=["video", "label", "group"],
-            dtype="str",
-        )
+        files_there = sorted(path.relative_to(data) for path in data.rglob("*") if path.is_file())
+        videos = [
+            path.as_posix()
+            for path in files_there
+            if not any(part.startswith(".") for part in path.parts)
+        ]
+        names.check_videos(videos, f"{data}/")
+        table = catalog.from_folders(videos, str(data))
+        table["group"] = table["video"].map(catalog.group_of)
     if table.empty:
         raise UserError(f"{data}/ holds no videos: run `python -m stages.download`")
+    names.check(table, str(labels) if labels.is_file() else f"{data}/")
     if table["label"].nunique() == 1:
         raise UserError(
             f"all {len(table)} videos are labelled {table['label'].iloc[0]}: "
@@ -107,7 +109,7 @@ def _examine_one(task: tuple[str, Path]) -> tuple[str, dict[str, object]]:
 
 def _unreadable(task: tuple[str, Path], problem: str) -> tuple[str, dict[str, object]]:
     empty = dict.fromkeys(("frames", "fps", "seconds", "width", "height"), pd.NA)
-    return task[0], {**empty, "codec": "", "readable": False, "problem": problem}
+    return task[0], {**empty, "codec": "", "readable": False, "problem": printable(problem)}
 
 
 def main() -> None:

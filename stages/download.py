@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kinoflow import files, paths, rwlock
+from kinoflow import files, names, paths, rwlock
 from kinoflow import params as parameters
 from kinoflow.console import UserError, progress, run
 from kinoflow.params import Params
@@ -30,12 +30,20 @@ _MODULES = dict.fromkeys(("ucf101", "ucf50", "hmdb51"), "published")
 def items(params: Params) -> list[Item]:
     """Everything that data/ should hold.
 
-    Raises UserError as the source does, and for split lists that are not there.
+    Raises UserError as the source does, for split lists that are not there, and for names that
+    cannot be kept: whatever the source, none comes past here.
     """
     name = params.dataset.source
     source = import_module(f"stages.sources.{_MODULES.get(name, name)}")
     found = source.items(params.dataset, params.seed)
-    return choose([*found, *_lists(params.dataset.lists)], params.dataset)
+    chosen = choose([*found, *_lists(params.dataset.lists)], params.dataset)
+    where = str(name)
+    if params.dataset.path:
+        from stages.sources.transfer import shown
+
+        where = shown(params.dataset.path)
+    names.check_videos((item.name.removeprefix(f"{paths.LISTS.name}/") for item in chosen), where)
+    return chosen
 
 
 def sync(

@@ -158,11 +158,12 @@ def published_column(labels: Path) -> pd.Series:
 
     Raises UserError if there is no such column, or it holds anything but train, val and test.
     """
-    table = catalog.read_labels(labels) if labels.exists() else pd.DataFrame()
+    table = catalog.read_labels(labels) if labels.is_file() else pd.DataFrame()
     if "split" not in table:
         raise UserError(
-            "split.method official needs published lists: set dataset.lists to their folder, or "
-            "give labels.csv a split column; for UCF-50, which has none, use leave_one_group_out"
+            "split.method official needs published lists: set dataset.lists to their folder, "
+            "give labels.csv a split column, or put the class folders into train/, val/ and "
+            "test/; for UCF-50, which has no lists, use leave_one_group_out"
         )
     sides = table.set_index("video")["split"]
     unknown = sides[~sides.isin(SIDES)]
@@ -172,6 +173,17 @@ def published_column(labels: Path) -> pd.Series:
             f"which is none of {', '.join(SIDES)}"
         )
     return sides
+
+
+def published_folders(videos: pd.Series, data: Path) -> pd.Series:
+    """Which side each video is on by the folder of `data` it lies in; empty without such folders.
+
+    A labels.csv stands above folders.
+    """
+    if (data / paths.LABELS.name).is_file():
+        return pd.Series(dtype="str")
+    sides = catalog.from_folders(videos, str(data)).set_index("video")["split"]
+    return sides[sides != ""]
 
 
 def check(table: pd.DataFrame, sides: pd.Series) -> None:
@@ -222,17 +234,23 @@ def divide(
 
     Raises UserError as `stratified_group`, `official` and `check` do.
     """
+    by_folder = published_folders(table["video"], data)
+    if len(by_folder) and params.method != "official":
+        raise UserError(
+            f"{data}/ is divided already, into {', '.join(sorted(by_folder.unique()))}, and "
+            f"split.method {params.method} would ignore that: set it to official, or write a "
+            "labels.csv with the columns video and label to divide anew"
+        )
     table = table[table["readable"]].reset_index(drop=True)
     stated = table
     if params.near_duplicates == "merge" and pairs is not None:
         table = table.assign(group=merged(table, pairs))
     if params.method == "official":
         lists = data / paths.LISTS.name
-        published = (
-            published_lists(lists, params.fold, table["video"])
-            if lists.exists()
-            else published_column(data / paths.LABELS.name)
-        )
+        if lists.exists():
+            published = published_lists(lists, params.fold, table["video"])
+        else:
+            published = by_folder if len(by_folder) else published_column(data / paths.LABELS.name)
         sides = official(table, published, params, seed)
         check(stated, sides)
     elif params.method == "leave_one_group_out":

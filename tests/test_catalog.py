@@ -29,7 +29,8 @@ def test_a_video_of_another_name_is_its_own_group(tmp_path: Path) -> None:
 
 
 def test_labels_csv_overrules_folders(tmp_path: Path, data: Path) -> None:
-    (tmp_path / "x").mkdir()
+    for name in ("1.avi", "2.avi"):
+        write_video(tmp_path / "x" / name, moving_square(3))
     (tmp_path / "labels.csv").write_text("video,label,group\nx/1.avi,run,r1\nx/2.avi,walk,\n")
     table = stage.labelled(tmp_path)
     assert list(table["label"]) == ["run", "walk"]
@@ -42,6 +43,7 @@ def test_labels_csv_overrules_folders(tmp_path: Path, data: Path) -> None:
         ("file,label\na.avi,run\n", "no column video"),
         ("video,label\na.avi,\n", "line 2: no label"),
         ("video,label\na.avi,run\na.avi,walk\n", "lists a.avi twice"),
+        ("video,label\nlabels.csv,run\n", "lists itself as a video"),
         ("", "cannot be read as a table"),
         ("video;label\na.avi;run\n", "no column label, video .*: separate columns by commas"),
         ("video,label\na.avi,run,\n", "line 2: more fields than the first"),
@@ -74,6 +76,39 @@ def test_no_video_one_class_and_loose_files_are_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "2.avi", moving_square(3))
     with pytest.raises(UserError, match=r"2\.avi lies in no class folder"):
         stage.labelled(tmp_path)
+
+
+def labels_of(folder: Path, *videos: str) -> dict:
+    for video in videos:
+        (folder / video).parent.mkdir(parents=True, exist_ok=True)
+        (folder / video).touch()
+    return stage.labelled(folder).set_index("video")["label"].to_dict()
+
+
+@pytest.mark.parametrize(
+    "sides", [("train", "val", "test"), ("Training", "validation"), ("train", "valid", "testing")]
+)
+def test_folders_of_published_sides_are_no_classes(tmp_path: Path, sides: tuple[str, ...]) -> None:
+    videos = [f"{side}/{label}/x.avi" for side in sides for label in ("run", "test")]
+    videos.append(f"{sides[0]}/run/deep/y.avi")
+    assert labels_of(tmp_path, *videos) == {video: video.split("/")[1] for video in videos}
+
+
+def test_a_class_may_be_called_like_a_side(tmp_path: Path) -> None:
+    for name, others in {"beside": "walk/x.avi", "deep": "walk/deep/x.avi"}.items():
+        labels = labels_of(tmp_path / name, "test/1.avi", "test/deep/2.avi", others)
+        assert set(labels.values()) == {"test", "walk"}
+    assert "labels.csv" in labels_of(tmp_path / "odd", "labels.csv/1.avi", "test/2.avi").values()
+    assert set(labels_of(tmp_path / "flat", "test/1.avi", "train/2.avi").values()) == {
+        "test",
+        "train",
+    }
+
+
+def test_a_video_beside_the_classes_of_a_side_is_refused(tmp_path: Path) -> None:
+    says = r"test/1\.avi lies in no class folder: put it in one, as in test/"
+    with pytest.raises(UserError, match=says):
+        labels_of(tmp_path, "train/A/1.avi", "train/B/1.avi", "test/1.avi")
 
 
 def test_catalog_tells_what_files_hold_and_sets_bad_ones_aside(

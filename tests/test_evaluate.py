@@ -103,6 +103,10 @@ def test_predict_answers_for_videos_and_names_bad_ones(
     captured = capsys.readouterr()
     assert "bad.avi: it is no video" in captured.err
     assert "good.avi" in captured.out
+    odd = good.rename(tmp_path / "\udcff\x1b[31m.avi")
+    assert call(monkeypatch, "predict", *with_model, str(odd)) == 0
+    said = capsys.readouterr().out
+    assert rf"\udcff\x1b[31m.avi: {LABELS[best]} 0." in said
 
 
 def test_live_answers_again_and_again(

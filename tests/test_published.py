@@ -175,7 +175,7 @@ def test_ucf50_holds_out_a_group_of_every_class(mirror: str, defaults: Params) -
         divide(table, params, 7, paths.DATA)
     with pytest.raises(UserError, match="has none"):
         divide(table.assign(group="kitchen"), params, 7, paths.DATA)
-    with pytest.raises(UserError, match="for UCF-50, which has none, use leave_one_group_out"):
+    with pytest.raises(UserError, match="for UCF-50, which has no lists, use leave_one_group_out"):
         divide(table, params.model_copy(update={"method": "official"}), 7, paths.DATA)
 
 

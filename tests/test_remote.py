@@ -10,15 +10,18 @@ import pytest
 import tenacity
 
 from kinoflow.console import UserError
-from kinoflow.params import Dataset
+from kinoflow.params import Dataset, load
 from stages import download
-from stages.sources import Item, folder, remote
+from stages.sources import Item, remote
+from tests.conftest import ROOT
 
 LABELS = "video,label\nA/1.avi,x\nB/2 ü#%20.avi,y\n"
 
 
 def items(url: str) -> list[Item]:
-    return folder.items(Dataset(source="folder", path=url), 0)
+    params = load(ROOT / "params.yaml")
+    dataset = Dataset(source="folder", path=url)
+    return download.items(params.model_copy(update={"dataset": dataset}))
 
 
 def sync(url: str, tmp_path: Path) -> list[str]:
@@ -96,17 +99,23 @@ def test_labels_csv_in_a_bucket_names_what_is_taken(put: Callable) -> None:
         "labels.csv",
     ]
     put("team/labels.csv", b"video,label\n../1.avi,x\n")
-    with pytest.raises(UserError, match=r"lists 1 videos that s3://films/team does not.*\.\./1"):
+    with pytest.raises(
+        UserError, match=r"labels.csv: the video \.\./1.avi is no path below a fold"
+    ):
+        items("s3://films/team")
+    put("team/labels.csv", b"video,label\n1.avi,x\n")
+    with pytest.raises(UserError, match=r"lists 1 videos that s3://films/team does not.* 1.avi"):
         items("s3://films/team")
     put("team/labels.csv", b"video\n1.avi\n")
     with pytest.raises(UserError, match="^s3://films/team/labels.csv has no column label"):
         items("s3://films/team")
 
 
-@pytest.mark.parametrize("key", ["A/../../x.avi", "/x.avi", "A\\x.avi"])
-def test_a_key_that_would_leave_the_folder_is_refused(put: Callable, key: str) -> None:
+@pytest.mark.parametrize("key", ["A/../../x.avi", "/x.avi", "A\\x.avi", f"A/{'x' * 248}.avi"])
+def test_a_key_that_is_no_name_for_a_file_is_refused(put: Callable, key: str) -> None:
     put(f"team/{key}", b"film")
-    with pytest.raises(UserError, match="no path below a folder"):
+    says = "^s3://films/team: the video .* (is no path below a folder|has a name of 252 bytes)"
+    with pytest.raises(UserError, match=says):
         items("s3://films/team")
 
 
@@ -285,9 +294,9 @@ def test_what_a_server_refuses_is_named(web: Web, tmp_path: Path) -> None:
         items("http://me:secret@127.0.0.1:9?key=secret")
 
 
-@pytest.mark.parametrize("name", ["../1.avi", "/etc/1.avi", "A\\1.avi", "A/\01.avi"])
+@pytest.mark.parametrize("name", ["../1.avi", "/etc/1.avi", "A\\1.avi", "A/\01.avi", "x" * 252])
 def test_a_name_that_would_leave_the_folder_is_not_asked_for(web: Web, name: str) -> None:
     web.files["/films/labels.csv"] = f"video,label\n{name},x\n".encode()
-    with pytest.raises(UserError, match="no path below a folder"):
+    with pytest.raises(UserError, match="no path below a folder|holds a control|of 252 bytes"):
         items(web.url)
     assert web.asked == ["GET /films/labels.csv"]

@@ -154,6 +154,43 @@ def test_official_takes_the_split_column_of_labels_csv(defaults: Params, tmp_pat
         split.divide(catalog, official(defaults), 7, tmp_path)
 
 
+def by_sides(sides: dict[str, str]) -> pd.DataFrame:
+    """The catalog of a folder such as train/A/1.avi; `sides` maps folders to what they mean."""
+    videos = [f"{side}/{c}/{n}.avi" for side in sides for c in "AB" for n in range(4)]
+    catalog = pd.DataFrame({"video": videos, "group": videos, "readable": True})
+    return catalog.assign(label=catalog["video"].str.split("/").str[1])
+
+
+def test_official_takes_folders_of_published_sides(defaults: Params, tmp_path: Path) -> None:
+    sides = {"training": "train", "Val": "val", "test": "test"}
+    catalog = by_sides(sides)
+    catalog.loc[0, "readable"] = False
+    result = split.divide(catalog, official(defaults), 7, tmp_path)
+    assert len(result) == len(catalog) - 1
+    assert (result["video"].str.partition("/")[0].map(sides) == result["split"]).all()
+
+    # without val some of train becomes it, as with published lists
+    result = split.divide(by_sides({"train": "", "test": ""}), official(defaults), 7, tmp_path)
+    tops = result["video"].str.partition("/")[0]
+    assert set(result["split"][tops == "test"]) == {"test"}
+    assert set(result["split"][tops == "train"]) == {"train", "val"}
+
+
+@pytest.mark.parametrize("method", ["stratified_group", "random", "leave_one_group_out"])
+def test_folders_of_published_sides_are_not_ignored(
+    defaults: Params, tmp_path: Path, method: str
+) -> None:
+    params = defaults.split.model_copy(update={"method": method})
+    catalog = by_sides({"train": "", "test": ""})
+    says = f"is divided already, into test, train, and split.method {method} would ignore that"
+    with pytest.raises(UserError, match=says):
+        split.divide(catalog, params, 7, tmp_path)
+    # what says itself what the labels are may be divided anew
+    (tmp_path / "labels.csv").write_text(catalog[["video", "label"]].to_csv(index=False))
+    if method != "leave_one_group_out":
+        assert len(split.divide(catalog, params, 7, tmp_path)) == len(catalog)
+
+
 def test_real_official_lists(real_data: Path, defaults: Params, tmp_path: Path) -> None:
     (tmp_path / ".lists").symlink_to(real_data / "ucfTrainTestlist")
     videos = [

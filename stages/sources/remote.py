@@ -10,7 +10,7 @@ import io
 import sys
 import textwrap
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -43,8 +43,8 @@ class _CutShort(Exception):
 def items(url: str) -> list[Item]:
     """The videos below a URL, chosen as in a folder; on a web server, those that labels.csv lists.
 
-    Raises UserError for a place that is missing, cannot be read or holds no video, for a package
-    that is not installed, and for a name that would leave data/.
+    Raises UserError for a place that is missing, cannot be read or holds no video, and for a
+    package that is not installed.
     """
     web = urlsplit(url).scheme.lower() in {"http", "https"}
     return _on_server(url) if web else _in_store(url)
@@ -64,7 +64,6 @@ def _in_store(url: str) -> list[Item]:
         with _explained(_below(url, LABELS)):
             labels = _read_labels(store.cat_file(root + LABELS), url)
     names = choose(found, labels, shown(url))
-    _check_names(names, url)
     return [
         Item(
             name,
@@ -138,7 +137,6 @@ def _on_server(url: str) -> list[Item]:
         response = _ask("GET", _below(url, LABELS))
     labels = _read_labels(response.content, url)
     names = [LABELS, *labels["video"]]
-    _check_names(names, url)
     # made before the threads, which may share it
     _client()
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
@@ -265,16 +263,6 @@ def _fingerprint(size: int | None, info: Mapping[str, Any]) -> str:
     identity = next((info[key] for key in (*_IDENTITIES, *_TIMES) if info.get(key)), None)
     # a size alone does not tell a changed file: take it for new
     return f"{size}-{identity}" if identity else f"unknown-{uuid.uuid4()}"
-
-
-def _check_names(names: Iterable[str], url: str) -> None:
-    """Refuse names that would lie outside of data/, or nowhere."""
-    for name in names:
-        odd = "\\" in name or any(ord(character) < 32 for character in name)
-        if odd or {"", ".", ".."} & {*name.split("/")}:
-            raise UserError(
-                f"{shown(url)} has a file {name!r}: that is no path below a folder, rename it"
-            )
 
 
 def _check_size(path: Path, size: int) -> None:

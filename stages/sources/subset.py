@@ -25,7 +25,8 @@ def choose(items: list[Item], dataset: Dataset) -> list[Item]:
         return items
     by_name = {item.name: item for item in items if not item.name.startswith(".")}
     labels = by_name.pop(LABELS, None)
-    table = _read(labels) if labels else _from_names(list(by_name))
+    where = dataset.path or dataset.source
+    table = _read(labels) if labels else catalog.from_folders(sorted(by_name), where)
     if dataset.classes is not None:
         _check(dataset.classes, set(table["label"]))
         table = table[table["label"].isin(dataset.classes)]
@@ -52,11 +53,6 @@ def _read(labels: Item) -> pd.DataFrame:
         path = Path(folder) / LABELS
         labels.fetch(path)
         return catalog.read_labels(path)
-
-
-def _from_names(names: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame({"video": sorted(names)}, dtype="str")
-    return table.assign(label=table["video"].str.partition("/")[0])
 
 
 def _check(wanted: tuple[str, ...], known: set[str]) -> None:
