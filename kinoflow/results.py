@@ -10,7 +10,7 @@ Row = dict[str, Any]
 
 
 def rows(root: Path = Path()) -> list[Row]:
-    """One row per evaluated candidate of params.yaml, the best on validation first.
+    """One row per evaluated candidate of params.yaml, the best on validation first; or none.
 
     A report that a kill left half-written is none, and neither is that of a candidate which
     params.yaml no longer has: it may be of other data.
@@ -18,14 +18,19 @@ def rows(root: Path = Path()) -> list[Row]:
     Keys: candidate, val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro,
     test), parameters, size_mb, latency_ms (a clip), train_seconds, winner (bool).
 
-    Raises UserError for a params.yaml that is missing or not valid.
+    Raises UserError for reports whose params.yaml is missing or not valid.
     """
+    reports = {
+        path.parent.name: path.parent
+        for path in (root / paths.REPORTS).glob("*/metrics.json")
+        if path.with_name("timing.json").exists()
+    }
+    # what has no reports need not have params either
+    candidates = parameters.load(root / paths.PARAMS).candidates if reports else {}
     winner = _selection(root).get("winner")
     found = []
-    for name in parameters.load(root / paths.PARAMS).candidates:
-        report = root / paths.report(name)
-        if not ((report / "metrics.json").exists() and (report / "timing.json").exists()):
-            continue
+    for name in sorted(reports.keys() & candidates.keys()):
+        report = reports[name]
         metrics = files.read_json(report / "metrics.json")
         timing = files.read_json(report / "timing.json")
         found.append(

@@ -44,3 +44,4 @@ def test_only_whole_reports_of_candidates_are_listed(root: Path) -> None:
             files.write_json(root / paths.REPORTS / name / file, files.read_json(whole / file))
     assert results.table(root) == expected
     assert [row["candidate"] for row in results.rows(root)] == ["lrcn"]
+    assert results.rows(root / "nowhere") == []
