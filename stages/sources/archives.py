@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 import tarfile
 import zipfile
 import zlib
@@ -20,18 +21,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, cast
+from typing import IO
 
 import rarfile
 
 from kinoflow import files
 from kinoflow.console import UserError
-from stages.sources import Item
+from stages.sources import Item, tars, zips
 
 _CHUNK = 1 << 18
 _RATIO = 100  # unpacked to packed; videos hardly shrink at all
 _FREE = 10_000_000  # bytes that any archive may unfold to
-_MOST_FILES = 1_000_000
+_MOST_FILES = 1_000_000  # and folders, with those of archives within
+_ROOM_OF_A_FILE = 512  # bytes that an empty file or a folder counts for
+_DEEPEST = 64  # folders within each other
+_TOOL_MEMORY = 1 << 32  # bytes; RAR 5 asks for up to a quarter
 _LONGEST_NAME = 255  # bytes of a part of a path, as file systems have it
 _LONGEST_PATH = 1024  # bytes; systems take 1024 to 4096 with the folder that it is put into
 
@@ -51,10 +55,11 @@ _RAR_5 = b"Rar!\x1a\x07\x01\x00"
 
 @dataclass
 class Budget:
-    """How many bytes may still be written."""
+    """How many bytes may still be written, and in how many files and folders."""
 
     left: int
     limit: str  # what they are the rest of, in words
+    files_left: int
 
     def spend(self, count: int, archive: Path) -> None:
         """Raises UserError when there is nothing left."""
@@ -62,10 +67,17 @@ class Budget:
         if self.left < 0:
             raise _refused(archive, f"it unfolds to more than {self.limit}")
 
+    def spend_files(self, count: int, archive: Path) -> None:
+        """Raises UserError when there are too many."""
+        self.files_left -= count
+        if self.files_left < 0:
+            raise _refused(archive, f"it holds more than {_MOST_FILES:,} files and folders")
+        self.spend(count * _ROOM_OF_A_FILE, archive)
+
 
 @dataclass(frozen=True)
 class _Member:
-    """A plain file in an archive, to be read; without a name what comes after the last."""
+    """A plain file in an archive, to be read, which spends the budget."""
 
     name: PurePosixPath
     content: Iterator[bytes]
@@ -85,19 +97,21 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
     """
     total = int(max_gb * 1e9)
     allowed = archive.stat().st_size * _RATIO + _FREE
-    budget = (
-        Budget(total, f"dataset.max_unpacked_gb allows ({max_gb:g} GB)")
-        if total < allowed
-        else Budget(allowed, f"{_RATIO} times its size")
-    )
+    if total < allowed:
+        limit = f"dataset.max_unpacked_gb allows ({max_gb:g} GB)"
+    else:
+        limit = f"{_RATIO} times its size"
+    budget = Budget(min(total, allowed), limit, _MOST_FILES)
     folder.parent.mkdir(parents=True, exist_ok=True)
     files.sweep(folder.parent)
     with files.replacing_folder(folder) as partial:
+        taken: set[str] = set()
         with _damage_named(archive):
-            _unpack_into(archive, partial, budget)
+            _unpack_into(archive, partial, PurePosixPath(), budget, taken)
         for inner in sorted(partial.rglob("*.rar")) if nested else []:
             with _damage_named(inner):
-                _unpack_into(inner, inner.parent, budget)
+                below = PurePosixPath(inner.parent.relative_to(partial).as_posix())
+                _unpack_into(inner, partial, below, budget, taken)
             inner.unlink()
 
 
@@ -113,26 +127,29 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _unpack_into(archive: Path, folder: Path, budget: Budget) -> None:
-    taken: set[str] = {path.relative_to(folder).as_posix().casefold() for path in folder.rglob("*")}
-    for count, member in enumerate(_members(archive), start=1):
-        if member.name == PurePosixPath() or _is_a_macs(member.name):
-            for chunk in member.content:
-                budget.spend(len(chunk), archive)
+def _unpack_into(
+    archive: Path, folder: Path, below: PurePosixPath, budget: Budget, taken: set[str]
+) -> None:
+    """Unpack an archive to `below` in `folder`; `taken` are all names there, and grows."""
+    for member in _members(archive, budget):
+        if _is_a_macs(member.name):
+            for _ in member.content:
+                pass
             continue
-        clash = member.name.as_posix().casefold()
+        name = below / member.name
+        if len(name.parts) > _DEEPEST:
+            raise _refused(archive, f"it holds more than {_DEEPEST} folders within each other")
+        clash = name.as_posix().casefold()
         if clash in taken:
             raise _refused(archive, f"it holds {member.name} twice, or names that differ in case")
-        if count > _MOST_FILES:
-            raise _refused(archive, f"it holds more than {_MOST_FILES:,} files")
+        target = folder / name
+        new = [parent for parent in name.parents if not (folder / parent).exists()]
+        budget.spend_files(1 + len(new), archive)
         taken.add(clash)
-        target = folder / member.name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as file:
-                for chunk in member.content:
-                    budget.spend(len(chunk), archive)
-                    file.write(chunk)
+                file.writelines(member.content)
         except (FileExistsError, NotADirectoryError):
             raise _refused(archive, f"{member.name} is a file and a folder") from None
 
@@ -142,14 +159,14 @@ def _is_a_macs(name: PurePosixPath) -> bool:
     return name.parts[0] == "__MACOSX" or name.name == ".DS_Store" or name.name.startswith("._")
 
 
-def _members(archive: Path) -> Iterator[_Member]:
+def _members(archive: Path, budget: Budget) -> Iterator[_Member]:
     """The plain files of an archive, each to be read before the next one."""
     if zipfile.is_zipfile(archive):
-        return _zip_members(archive)
+        return _zip_members(archive, budget)
     if rarfile.is_rarfile(archive):
-        return _rar_members(archive)
-    if tarfile.is_tarfile(archive):
-        return _tar_members(archive)
+        return _rar_members(archive, budget)
+    if tars.is_tar(archive):
+        return _tar_members(archive, budget)
     raise _refused(archive, "it is no zip, tar or rar archive, or is damaged")
 
 
@@ -158,21 +175,30 @@ def _damage_named(archive: Path) -> Iterator[None]:
     damage = (zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError)
     try:
         yield
-    # the last two are what a name of no length, and a place beyond the end, come to
-    except (*damage, EOFError, gzip.BadGzipFile, IndexError, ValueError) as error:
+    # the last three are what a name of no length, a place beyond the end, and headers in a long
+    # chain come to
+    except (
+        *damage,
+        EOFError,
+        gzip.BadGzipFile,
+        IndexError,
+        ValueError,
+        RecursionError,
+    ) as error:
         raise _refused(archive, f"it is damaged: {error}") from None
     except OSError as error:
         # bzip2 gives no number, and a place before the start is an invalid argument
         if error.errno not in (None, errno.EINVAL):
             raise
         raise _refused(archive, f"it is damaged: {error}") from None
+    except MemoryError:
+        raise _refused(archive, "to read it takes more memory than there is") from None
     except NotImplementedError as error:
         raise _refused(archive, str(error)) from None
 
 
-def _zip_members(archive: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(archive) as opened:
-        infos = opened.infolist()
+def _zip_members(archive: Path, budget: Budget) -> Iterator[_Member]:
+    with zips.opened(archive, _MOST_FILES) as (opened, infos):
         for info in infos:
             mode = info.external_attr >> 16
             if info.is_dir():
@@ -185,28 +211,29 @@ def _zip_members(archive: Path) -> Iterator[_Member]:
             _safe(archive, info.filename)
         for info in infos:
             if not info.is_dir():
-                with opened.open(info) as content:
-                    yield _Member(_safe(archive, info.filename), _chunks(content))
+                content = zips.content(opened, info)
+                yield _Member(_safe(archive, info.filename), _counted(archive, content, budget))
 
 
-def _tar_members(archive: Path) -> Iterator[_Member]:
-    with tarfile.open(archive) as opened:
-        for info in opened:
-            if info.isdir():
-                continue
-            name = _safe(archive, info.name)
-            if not info.isreg() or info.issparse():
-                raise _refused(archive, f"{info.name} is no plain file")
-            content = opened.extractfile(info)
-            assert content is not None
-            yield _Member(name, _chunks(content))
-        # the checksum of what it is compressed to stands at the very end
-        assert opened.fileobj is not None
-        yield _Member(PurePosixPath(), _chunks(cast(IO[bytes], opened.fileobj)))
+def _tar_members(archive: Path, budget: Budget) -> Iterator[_Member]:
+    for info, content in tars.members(archive, partial(budget.spend, archive=archive)):
+        if info.isdir():
+            continue
+        name = _safe(archive, info.name)
+        if not info.isreg() or info.issparse():
+            raise _refused(archive, f"{info.name} is no plain file")
+        yield _Member(name, content)
 
 
-def _rar_members(archive: Path) -> Iterator[_Member]:
-    with rarfile.RarFile(str(archive)) as opened:
+def _rar_members(archive: Path, budget: Budget) -> Iterator[_Member]:
+    counted = iter(range(_MOST_FILES))
+
+    def count(_: rarfile.RarInfo) -> None:
+        if next(counted, None) is None:
+            raise rarfile.BadRarFile(f"it holds more than {_MOST_FILES:,} files")
+
+    # strict: else a damaged header were taken for the end
+    with rarfile.RarFile(str(archive), info_callback=count, errors="strict") as opened:
         infos = [info for info in opened.infolist() if not info.is_dir()]
         if opened.needs_password():
             raise _refused(archive, "it is encrypted")
@@ -220,13 +247,13 @@ def _rar_members(archive: Path) -> Iterator[_Member]:
         if all(info.compress_type == rarfile.RAR_M0 for info in infos):
             for name, info in zip(names, infos, strict=True):
                 with opened.open(info) as content:
-                    yield _Member(name, _chunks(content))
+                    yield _Member(name, _counted(archive, _chunks(content), budget))
         else:
-            yield from _rar_members_by_tool(archive, names, infos)
+            yield from _rar_members_by_tool(archive, names, infos, budget)
 
 
 def _rar_members_by_tool(
-    archive: Path, names: list[PurePosixPath], infos: list[rarfile.RarInfo]
+    archive: Path, names: list[PurePosixPath], infos: list[rarfile.RarInfo], budget: Budget
 ) -> Iterator[_Member]:
     """Let an outside program print everything, and cut that by the sizes listed.
 
@@ -247,10 +274,15 @@ def _rar_members_by_tool(
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    if sys.platform == "linux":
+        import resource
+
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (_TOOL_MEMORY, _TOOL_MEMORY))
     assert process.stdout is not None
     try:
         for name, info in zip(names, infos, strict=True):
-            yield _Member(name, _exactly(archive, process.stdout, info, tool))
+            content = _exactly(archive, process.stdout, info, tool)
+            yield _Member(name, _counted(archive, content, budget))
         if process.stdout.read(1) or process.wait():
             raise _refused(archive, _DOUBT.format(tool=tool, name="its end"))
     finally:
@@ -287,7 +319,12 @@ def _exactly(archive: Path, stream: IO[bytes], info: rarfile.RarInfo, tool: str)
 
 
 def _chunks(content: IO[bytes]) -> Iterator[bytes]:
-    while chunk := content.read(_CHUNK):
+    return iter(partial(content.read, _CHUNK), b"")
+
+
+def _counted(archive: Path, chunks: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
+    for chunk in chunks:
+        budget.spend(len(chunk), archive)
         yield chunk
 
 

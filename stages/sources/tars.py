@@ -1,0 +1,209 @@
+"""Tar archives, read once from front to back, with a bound on all that they may cost.
+
+Python's tarfile reads a header whole, however long it claims to be, remembers every member, and
+takes a damaged header for the end. It is given a stream here that counts what unfolds, lets no
+header grow, and tells whether the end is one.
+"""
+
+import bz2
+import gzip
+import io
+import lzma
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, cast
+
+LARGEST_HEADER = 1 << 20  # bytes of all that stands before a member: names, records, holes
+MOST_MEMBERS = 1_000_000  # folders and all
+_LARGEST_DICTIONARY = 1 << 28  # bytes that xz may ask for; `xz -9` asks for a quarter
+
+_CHUNK = 1 << 18
+_MOST_GLOBALS = 1000  # records that hold for all members after them
+_PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
+_KIND = slice(156, 157)  # of a header's first block
+_LENGTH = re.compile(rb"(\d{1,7}) ")
+# in a header, up to Python 3.11.9 and 3.12.5, tarfile takes time by the square of their number
+_MANY_DIGITS = re.compile(rb"\d{100}")
+
+
+def is_tar(archive: Path) -> bool:
+    """Whether a file begins as a tar does, compressed or not."""
+    try:
+        with _unfolded(archive) as content:
+            tarfile.TarInfo.frombuf(content.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+    except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+        return True  # it holds nothing
+    except (tarfile.TarError, EOFError, OSError, ValueError):
+        return False
+    return True
+
+
+def members(
+    archive: Path, spend: Callable[[int], None]
+) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
+    """The members of a tar with their contents, each to be read before the next one.
+
+    `spend` is told of all bytes that unfold, headers and fillings too, and may raise.
+
+    Raises tarfile.TarError, and what the decompressors do, for what is damaged, cut short or goes
+    on after its end, for a header above LARGEST_HEADER, and for more than MOST_MEMBERS.
+    """
+    with _unfolded(archive) as content:
+        stream = _Stream(content, spend)
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as opened:
+            count = 0
+            while (info := _next(opened, stream)) is not None:
+                count += 1
+                if count > MOST_MEMBERS:
+                    raise tarfile.ReadError(f"it holds more than {MOST_MEMBERS:,} members")
+                plain = info.isreg() and not info.issparse()
+                chunks = _chunks(opened, info) if plain else iter(())
+                yield info, chunks
+                for _ in chunks:
+                    pass
+        stream.finish()
+
+
+def _next(opened: tarfile.TarFile, stream: "_Stream") -> tarfile.TarInfo | None:
+    stream.begin_header()
+    info = opened.next()
+    stream.end_header()
+    opened.members = []  # type: ignore[attr-defined]  # else it remembers them all
+    if len(opened.pax_headers) > _MOST_GLOBALS:
+        raise tarfile.ReadError(f"more than {_MOST_GLOBALS} records hold for all members")
+    return info
+
+
+def _chunks(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
+    content = opened.extractfile(info)
+    assert content is not None
+    while chunk := content.read(_CHUNK):
+        yield chunk
+
+
+class _Stream:
+    """What a tar unfolds to, as a file for tarfile, which reads it forwards alone."""
+
+    def __init__(self, content: IO[bytes], spend: Callable[[int], None]) -> None:
+        self._content = content
+        self._spend = spend
+        self._position = 0
+        self._last = b""  # what was read last of a header
+        # tarfile.open reads the first header
+        self._header_left: int | None = LARGEST_HEADER
+
+    def begin_header(self) -> None:
+        self._header_left = LARGEST_HEADER if self._header_left is None else self._header_left
+
+    def end_header(self) -> None:
+        self._header_left = None
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        if position < self._position:
+            raise tarfile.ReadError("a member begins before the one before it ends")
+        while self._position < position and self.read(min(_CHUNK, position - self._position)):
+            pass
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if self._header_left is not None:
+            self._header_left -= size
+        # no content is read in pieces of that size
+        if size > LARGEST_HEADER or (self._header_left is not None and self._header_left < 0):
+            raise tarfile.ReadError(f"it has a header of more than {LARGEST_HEADER:,} bytes")
+        content = self._content.read(size)
+        self._position += len(content)
+        self._spend(len(content))
+        if self._header_left is not None:
+            if self._last[_KIND] in _PAX:
+                _check_records(content)
+                self._last = b""
+            else:
+                self._last = content
+        return content
+
+    def finish(self) -> None:
+        """Read what comes after the last member; raise tarfile.TarError if that is not the end.
+
+        A checksum of what was compressed stands at the very end.
+        """
+        if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
+            raise tarfile.ReadError("a header is spoilt, or the end is missing")
+        while chunk := self._content.read(_CHUNK):
+            self._spend(len(chunk))
+            if any(chunk):
+                raise tarfile.ReadError("it goes on after its end")
+
+
+def _check_records(content: bytes) -> None:
+    """Raise tarfile.TarError for PAX records that are not as they should be."""
+    if _MANY_DIGITS.search(content):
+        raise tarfile.ReadError("a header holds a number without end")
+    position = 0
+    while position < len(content) and content[position]:
+        length = _LENGTH.match(content, position)
+        end = position + int(length[1]) if length else position
+        record = content[position:end]
+        if not length or b"=" not in record[len(length[0]) :] or not record.endswith(b"\n"):
+            raise tarfile.ReadError("a header holds a record that is none")
+        position = end
+
+
+def _unfolded(archive: Path) -> IO[bytes]:
+    """The file behind an archive, decompressed as its first bytes say."""
+    with archive.open("rb") as file:
+        first = file.read(6)
+    if first.startswith(b"\x1f\x8b"):
+        return cast(IO[bytes], gzip.open(archive))
+    if first.startswith(b"BZh"):
+        return cast(IO[bytes], bz2.open(archive))
+    if first.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
+        return cast(IO[bytes], io.BufferedReader(_Xz(archive), _CHUNK))
+    return archive.open("rb")
+
+
+class _Xz(io.RawIOBase):
+    """An xz or lzma file, decompressed. Python's own asks for all the memory that a file names."""
+
+    def __init__(self, archive: Path) -> None:
+        self._file = archive.open("rb")
+        self._unfold = self._decompressor()
+
+    def _decompressor(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(memlimit=_LARGEST_DICTIONARY)
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
+        while True:
+            packed = b""
+            if self._unfold.eof:
+                packed = self._after_padding()
+                if not packed:
+                    return 0
+                self._unfold = self._decompressor()
+            elif self._unfold.needs_input:
+                packed = self._file.read(_CHUNK)
+                if not packed:
+                    raise EOFError("it is cut short")
+            content = self._unfold.decompress(packed, max_length=len(buffer))
+            if content:
+                buffer[: len(content)] = content
+                return len(content)
+
+    def _after_padding(self) -> bytes:
+        """What follows a stream: nothing, or another one."""
+        packed = self._unfold.unused_data.lstrip(b"\0")
+        while not packed and (more := self._file.read(_CHUNK)):
+            packed = more.lstrip(b"\0")
+        return packed
