@@ -132,7 +132,10 @@ def _aside(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a killed process left half-written below `folder`."""
+    """Delete what a killed process left half-written below `folder`.
+
+    The caller holds the lock of `folder`, so that no living process writes there.
+    """
     for leftover in folder.rglob(f"{TEMPORARY}*"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

@@ -11,6 +11,9 @@ DOWNLOADS = Path(".downloads")  # archives on their way, and what they unpacked 
 LABELS = DATA / "labels.csv"
 LISTS = DATA / ".lists"  # published split lists; hidden, so that it is no class
 
+# held by the run that brings or makes something; see kinoflow.locks
+LOCKS = Path(".locks")
+
 # tables and clips on their way to training
 WORK = Path("work")
 DOWNLOADED = WORK / "downloaded.json"

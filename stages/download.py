@@ -10,13 +10,14 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kinoflow import files, names, paths, rwlock
+from kinoflow import files, locks, names, paths, rwlock
 from kinoflow import params as parameters
 from kinoflow.console import UserError, progress, run
 from kinoflow.params import Params
@@ -120,7 +121,9 @@ def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
     if not items:
         return []
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(items)), mp_context=context) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(items)), mp_context=context, initializer=_end_with_parent
+    ) as pool:
         done = pool.map(_fetch, items, targets, chunksize=4)
         try:
             news = list(progress(done, "download", total=len(items)))
@@ -128,6 +131,18 @@ def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
             pool.shutdown(cancel_futures=True)
             raise
     return [item.name for item, new in zip(items, news, strict=True) if new]
+
+
+def _end_with_parent() -> None:
+    """Let this process end when its parent does, however that ends: it holds the lock."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _fetch(item: Item, target: Path) -> bool:
@@ -173,17 +188,18 @@ def main() -> None:
     params = parameters.load()
     # every run of the pipeline begins here
     rwlock.mend()
-    wanted = items(params)
-    changed = sync(
-        wanted,
-        paths.DATA,
-        paths.DOWNLOADED,
-        workers=params.compute.workers or os.cpu_count() or 1,
-        prune=arguments.prune,
-    )
-    if changed or not paths.DATA_DVC.exists():
-        pin(paths.DATA)
-        share(wanted, paths.DATA)
+    with locks.held(paths.LOCKS / "data", "bringing the data"):
+        wanted = items(params)
+        changed = sync(
+            wanted,
+            paths.DATA,
+            paths.DOWNLOADED,
+            workers=params.compute.workers or os.cpu_count() or 1,
+            prune=arguments.prune,
+        )
+        if changed or not paths.DATA_DVC.exists():
+            pin(paths.DATA)
+            share(wanted, paths.DATA)
     what = f"{len(changed)} files new or removed" if changed else "nothing new"
     print(f"download: {what}, {len(wanted)} in {paths.DATA}/ ({params.dataset.source})")
 

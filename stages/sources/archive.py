@@ -1,15 +1,14 @@
 """The user's own videos in an archive: a zip, tar or rar file, here or behind a URL."""
 
-import hashlib
 from pathlib import Path
 
-from kinoflow import paths
 from kinoflow.console import UserError
 from kinoflow.params import Dataset
 from stages.sources import Item
-from stages.sources.archives import unpack, unpacked_item
+from stages.sources.archives import unpacked_item
 from stages.sources.folder import below
-from stages.sources.transfer import Remote, fetch, shown
+from stages.sources.transfer import Remote, shown
+from stages.sources.unpacked import from_address, from_file
 
 
 def items(dataset: Dataset, seed: int) -> list[Item]:
@@ -20,13 +19,7 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
     """
     assert dataset.path is not None
     if dataset.path.startswith(("http://", "https://")):
-        remote = Remote(dataset.path)
-        folder = _folder(remote.name, remote.url)
-        if not folder.exists():
-            archive = paths.DOWNLOADS / remote.name
-            fetch(remote, archive)
-            unpack(archive, folder, dataset.max_unpacked_gb)
-            archive.unlink()
+        folder = from_address(Remote(dataset.path), dataset.max_unpacked_gb)
     elif "://" in dataset.path:
         raise UserError(
             f"dataset.path {shown(dataset.path)}: an archive is taken from a path or from "
@@ -36,18 +29,9 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
         archive = Path(dataset.path).expanduser()
         if not archive.is_file():
             raise UserError(f"dataset.path {archive} is no file")
-        stat = archive.stat()
-        folder = _folder(archive.name, f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}")
-        if not folder.exists():
-            unpack(archive, folder, dataset.max_unpacked_gb)
+        folder = from_file(archive, dataset.max_unpacked_gb)
     root = folder
     while [path.is_dir() for path in root.iterdir()] == [True]:
         (root,) = root.iterdir()
     found = below(root, shown(dataset.path))
     return [unpacked_item(path, name, folder.name) for name, path in found.items()]
-
-
-def _folder(name: str, identity: str) -> Path:
-    """Where an archive is unpacked to: another one of the same name goes elsewhere."""
-    mark = hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()[:8]
-    return paths.DOWNLOADS / f"{Path(name).stem}-{mark}"

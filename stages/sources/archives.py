@@ -25,7 +25,7 @@ from typing import IO
 
 import rarfile
 
-from kinoflow import files
+from kinoflow import files, locks
 from kinoflow.console import UserError
 from stages.sources import Item, tars, zips
 
@@ -102,9 +102,7 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
     else:
         limit = f"{_RATIO} times its size"
     budget = Budget(min(total, allowed), limit, _MOST_FILES)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    files.sweep(folder.parent)
-    with files.replacing_folder(folder) as partial:
+    with locks.new_folder(folder) as partial:
         taken: set[str] = set()
         with _damage_named(archive):
             _unpack_into(archive, partial, PurePosixPath(), budget, taken)

@@ -7,9 +7,10 @@ from kinoflow import paths
 from kinoflow.console import UserError
 from kinoflow.params import Dataset
 from stages.sources import Item
-from stages.sources.archives import unpack, unpacked_item
+from stages.sources.archives import unpacked_item
 from stages.sources.folder import EXTENSIONS
-from stages.sources.transfer import Remote, difference, fetch
+from stages.sources.transfer import Remote, difference
+from stages.sources.unpacked import from_address, from_file
 
 
 @dataclass(frozen=True)
@@ -66,21 +67,13 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
 
 def _unpacked(remote: Remote, dataset: Dataset, *, nested: bool = False) -> Path:
     """The folder with what an archive holds, unpacked at most once."""
-    folder = paths.DOWNLOADS / Path(remote.name).stem
-    if folder.exists():
-        return folder
     if dataset.path is not None:
         archive = Path(dataset.path).expanduser() / remote.name
         if not archive.is_file():
             raise UserError(f"dataset.path {dataset.path} does not hold {remote.name}")
         if problem := difference(remote, archive):
             raise UserError(f"{archive} {problem}: fetch it again")
-        unpack(archive, folder, dataset.max_unpacked_gb, nested=nested)
-        return folder
-    archive = paths.DOWNLOADS / remote.name
+        return from_file(archive, dataset.max_unpacked_gb, nested=nested)
     if dataset.mirror is not None:
         remote = replace(remote, url=f"{dataset.mirror.rstrip('/')}/{remote.name}")
-    fetch(remote, archive)
-    unpack(archive, folder, dataset.max_unpacked_gb, nested=nested)
-    archive.unlink()
-    return folder
+    return from_address(remote, dataset.max_unpacked_gb, nested=nested)

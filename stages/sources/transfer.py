@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import tenacity
 
-from kinoflow import files
+from kinoflow import files, locks
 from kinoflow.console import UserError, transfer
 
 _TIMEOUT = httpx.Timeout(30.0)
@@ -59,7 +59,7 @@ class _Passing(Exception):
 
 
 def fetch(remote: Remote, path: Path) -> None:
-    """Bring a file to `path`, if it is not there already.
+    """Bring a file to `path`, if it is not there already, or is another one on the server now.
 
     What came before a broken connection, or a kill, is kept beside it and gone on from, where
     the server can send the rest and says that the file is still the same. The file takes its
@@ -67,9 +67,17 @@ def fetch(remote: Remote, path: Path) -> None:
 
     Raises UserError for an address that does not answer or refuses, and for wrong content.
     """
-    if path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with locks.held(path.with_name(f"{path.name}.lock"), f"downloading {remote.name}"):
+        _fetch(remote, path)
+
+
+def discard(path: Path) -> None:
+    """Delete what `fetch` brought to `path`."""
+    path.unlink(missing_ok=True)
+    _note(path).unlink(missing_ok=True)
+
+
+def _fetch(remote: Remote, path: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     patience = _Patience(part)
     attempts = tenacity.Retrying(
@@ -81,17 +89,33 @@ def fetch(remote: Remote, path: Path) -> None:
     )
     try:
         with httpx.Client(timeout=_TIMEOUT, follow_redirects=True) as client:
+            if path.exists() and not _changed(client, remote, path):
+                return
             attempts(_attempt, client, remote, part)
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
         raise UserError(f"{remote.place} cannot be read: {reason}; {_BY_HAND}") from None
     except _Passing as error:
         raise UserError(f"{remote.place} cannot be read: {error}; {_BY_HAND}") from None
-    _note(part).unlink(missing_ok=True)
     if problem := difference(remote, part):
-        part.unlink()
+        discard(part)
         raise UserError(f"what {remote.place} sends {problem}: try again later, or {_BY_HAND}")
     part.replace(path)
+    _note(part).replace(_note(path))
+
+
+def _changed(client: httpx.Client, remote: Remote, path: Path) -> bool:
+    """Whether the server says that it has another file now than what came from it."""
+    try:
+        answer = client.head(remote.url, headers={"Accept-Encoding": "identity"})
+    except httpx.HTTPError:
+        return False
+    if not answer.is_success:
+        return False
+    was = _note(path).read_text(encoding="utf-8") if _note(path).exists() else ""
+    length = answer.headers.get("Content-Length", "")
+    other_length = length.isdecimal() and int(length) != path.stat().st_size
+    return other_length or ("" not in (was, _version(answer)) and was != _version(answer))
 
 
 def difference(remote: Remote, path: Path) -> str:
@@ -158,10 +182,7 @@ def _attempt(client: httpx.Client, remote: Remote, part: Path) -> None:
             raise UserError(
                 f"{remote.place} has {total:,} bytes and should have {remote.size:,}; {_BY_HAND}"
             )
-        # a weak validator does not promise the same bytes
-        strong = response.headers.get("ETag", "").removeprefix("W/") == response.headers.get("ETag")
-        note = response.headers["ETag"] if strong else response.headers.get("Last-Modified", "")
-        files.write_text(_note(part), note)
+        files.write_text(_note(part), _version(response))
         with part.open("ab" if resumes else "wb") as file:
             _receive(response, file, start, total, remote.name)
 
@@ -209,12 +230,20 @@ def _receive(
             advance(len(chunk))
 
 
+def _version(response: httpx.Response) -> str:
+    """What tells one version of a file from another; "" where the server does not say."""
+    # a weak one does not promise the same bytes
+    strong = response.headers.get("ETag", "").removeprefix("W/") == response.headers.get("ETag")
+    found: str = response.headers["ETag"] if strong else response.headers.get("Last-Modified", "")
+    return found
+
+
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
 def _note(part: Path) -> Path:
-    """Beside a partial file: which version of it the server sent."""
+    """Beside a file or a part of one: which version of it the server sent."""
     return part.with_name(f"{part.name}.version")
 
 

@@ -1,0 +1,196 @@
+"""Several runs at once: each waits for what another one writes, and none for the dead."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from kinoflow import files, locks
+from stages.sources.archives import unpack
+from tests.archives import write_zip
+from tests.conftest import ROOT
+from tests.server import Site, serving
+
+FILES = {f"{number % 3}/{number:04d}.avi": b"%d" % number for number in range(1500)}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A server, and an empty folder to work in."""
+    (tmp_path / "tree").mkdir()
+    monkeypatch.chdir(tmp_path / "tree")
+    with serving() as site:
+        yield site
+
+
+def started(code: str, *arguments: object) -> "subprocess.Popen[str]":
+    """A Python program here that has kinoflow."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import sys\nfrom pathlib import Path\n{code}"]
+        + [str(argument) for argument in arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    """What a program said on stderr; it must have ended well."""
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    return said
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def killed(process: "subprocess.Popen[str]") -> None:
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+HOLD = """
+import time
+from kinoflow import locks
+with locks.held(Path(sys.argv[1]), "testing"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def test_who_waits_says_so_and_goes_on_when_the_other_ends_or_dies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "locks" / "x"
+    for kill in (False, True):
+        other = started(HOLD, lock, 600 if kill else 0.5)
+        assert other.stdout is not None
+        other.stdout.readline()
+        assert locks.is_held(lock)
+        third = started(HOLD, lock, 0)
+        assert third.stderr is not None
+        line = third.stderr.readline()
+        assert line == f"waiting for another run that is testing (process {other.pid})\n"
+        if kill:
+            killed(other)
+        with locks.held(lock, "testing"):
+            pass
+        ended(third)
+        if not kill:
+            ended(other)
+    assert not locks.is_held(lock)
+    assert list(lock.parent.iterdir()) == []
+
+
+COUNT = """
+from kinoflow import locks
+for _ in range(100):
+    with locks.held(Path(sys.argv[1] + ".lock"), "counting"):
+        number = int(Path(sys.argv[1]).read_text())
+        Path(sys.argv[1]).write_text(str(number + 1))
+"""
+
+
+def test_no_two_hold_a_lock_at_once(tmp_path: Path) -> None:
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    for process in [started(COUNT, counter) for _ in range(3)]:
+        ended(process)
+    assert counter.read_text() == "300"
+
+
+UNPACK = """
+from stages.sources.archives import unpack
+unpack(Path(sys.argv[1]), Path(sys.argv[2]), 1)
+"""
+
+
+def test_unpackings_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", FILES)
+    out = tmp_path / "out"
+    running = [started(UNPACK, archive, out / name) for name in ("one", "two", "two")]
+    wait_for(lambda: len([p for p in out.glob(".partial-*") if p.is_dir()]) > 1)
+    for number in range(3):
+        unpack(write_zip(tmp_path / "small.zip", {"x.avi": b"x"}), out / str(number), 1)
+    for process in running:
+        assert ended(process) == ""
+    assert contents(out / "one") == contents(out / "two") == FILES
+    assert sorted(path.name for path in out.iterdir()) == ["0", "1", "2", "one", "two"]
+
+
+def test_what_a_killed_unpacking_left_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    archive = write_zip(tmp_path / "a.zip", FILES)
+    out = tmp_path / "out"
+    victim = started(UNPACK, archive, out / "one")
+    wait_for(lambda: len(list(out.glob(".partial-*/0/*"))) > 20)
+    killed(victim)
+    (leftover,) = [path for path in out.glob(".partial-*") if path.is_dir()]
+    with locks.new_folder(out / "two") as living:
+        (living / "x.avi").write_bytes(b"x")
+        unpack(archive, out / "one", 1)
+        assert living.exists()
+    assert not leftover.exists()
+    assert contents(out) == {f"one/{name}": FILES[name] for name in FILES} | {"two/x.avi": b"x"}
+
+
+FETCH = """
+from stages.sources.transfer import Remote, fetch
+fetch(Remote(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_downloads_at_once_bring_a_file_once(site: Site, tmp_path: Path) -> None:
+    content = os.urandom(400_000)
+    site.files["/data.zip"], site.pause = content, 0.02
+    path = tmp_path / "data.zip"
+    victim = started(FETCH, f"{site.url}/data.zip", path)
+    wait_for((tmp_path / "data.zip.part").exists)
+    running = [started(FETCH, f"{site.url}/data.zip", path) for _ in range(2)]
+    assert running[0].stderr is not None
+    assert "waiting for another run that is downloading data.zip" in running[0].stderr.readline()
+    killed(victim)
+    for process in running:
+        ended(process)
+    assert path.read_bytes() == content
+    assert len([asked for asked in site.asked if asked.startswith("GET")]) == 2
+    assert "bytes=" in site.asked[1], "the second goes on where the killed one was"
+
+
+def test_download_at_once_and_killed_brings_all_videos_in_the_end(
+    site: Site, tmp_path: Path
+) -> None:
+    for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
+        subprocess.run(command, check=True)
+    text = (ROOT / "params.yaml").read_text().replace("source: synthetic ", "source: archive ")
+    Path("params.yaml").write_text(text.replace("path: null", f"path: {site.url}/a.zip"))
+    archive = write_zip(tmp_path / "a.zip", FILES)
+    site.files["/a.zip"], site.pause = archive.read_bytes(), 0.02
+    download = "from kinoflow.console import run\nfrom stages.download import main\nrun(main)"
+    victim = started(download)
+    wait_for(lambda: list(Path(".downloads").glob(".partial-*/0/*")))
+    running = [started(download) for _ in range(2)]
+    killed(victim)
+    said = [ended(process) for process in running]
+    assert sum("waiting for another run that is bringing the data" in text for text in said) >= 1
+    assert contents(Path("data")) == FILES
+    assert len(site.asked) == 2, "one whole file, and whether it is still the same"
+    assert not [*Path(".downloads").glob("*.zip*"), *Path(".downloads").glob(".partial-*")]
+    assert len(files.read_json(Path("work/downloaded.json"))) == len(FILES)
