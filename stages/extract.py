@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from kinoflow import catalog, clips, files, paths
+from kinoflow import catalog, clips, files, locks, paths
 from kinoflow import params as parameters
 from kinoflow.compute import spread
 from kinoflow.console import UserError, run
@@ -118,15 +118,16 @@ def _delete_others(store: Path, keep: set[Path]) -> None:
 
 def main() -> None:
     params = parameters.load()
-    table = catalog.read(paths.CATALOG)
-    decoded = extract(
-        table,
-        paths.DATA,
-        paths.CLIPS,
-        paths.CLIPS_TABLE,
-        params.clip,
-        params.compute,
-    )
+    with locks.held(paths.LOCKS / "clips", "extracting clips"):
+        table = catalog.read(paths.CATALOG)
+        decoded = extract(
+            table,
+            paths.DATA,
+            paths.CLIPS,
+            paths.CLIPS_TABLE,
+            params.clip,
+            params.compute,
+        )
     total, spec = int(table["readable"].sum()), params.clip
     print(
         f"extract: {decoded} videos decoded, "

@@ -20,11 +20,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import kinoflow
-from kinoflow import files, paths, tables
+from kinoflow import files, locks, paths, tables
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run
 from kinoflow.leash import leashed
-from kinoflow.params import Serving
+from kinoflow.params import Params, Serving
 
 # what the service imports: a change elsewhere in the library makes no other Bento
 _LIBRARY = (
@@ -265,6 +265,11 @@ def _tail(text: str) -> str:
 
 def main() -> None:
     params = parameters.load()
+    with locks.held(paths.LOCKS / "dist", "packaging"):
+        _package(params)
+
+
+def _package(params: Params) -> None:
     winner: str = files.read_json(paths.WINNER)["winner"]
     answers = tables.read(paths.report(winner) / "predictions.csv", tables.PREDICTIONS)
     # if the check fails, an older Bento must not stand here as if it were the winner's

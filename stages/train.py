@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from kinoflow import clips, files, paths
+from kinoflow import clips, files, locks, paths
 from kinoflow import params as parameters
 from kinoflow.console import UserError, run, silenced_stderr
 
@@ -33,17 +33,18 @@ def main() -> None:
 
     labels, sets = clips.load_sets(("train", "val"))
     curves = paths.training(name)
-    seconds = train(
-        name,
-        params,
-        labels,
-        sets,
-        clips.fingerprint(),
-        paths.bundle(name),
-        curves,
-        paths.CHECKPOINTS / name,
-    )
-    files.write_json(curves / "timing.json", {"train_seconds": round(seconds, 1)})
+    with locks.held(paths.LOCKS / f"train-{name}", f"training {name}"):
+        seconds = train(
+            name,
+            params,
+            labels,
+            sets,
+            clips.fingerprint(),
+            paths.bundle(name),
+            curves,
+            paths.CHECKPOINTS / name,
+        )
+        files.write_json(curves / "timing.json", {"train_seconds": round(seconds, 1)})
     print(f"train: {name} in {paths.bundle(name)}, {seconds:.0f} s of training")
 
 
