@@ -92,3 +92,10 @@ def test_more_files_and_folders_than_allowed_are_refused(
     with pytest.raises(UserError, match="more than 64 folders within each other"):
         unpack(write_zip(tmp_path / "c.zip", deepest), tmp_path / "out", 1)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_zip_whose_end_is_overwritten_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "a.zip", {"1.avi": b"one"}).read_bytes()
+    (tmp_path / "b.zip").write_bytes(whole[:-18] + bytes(18))
+    with pytest.raises(UserError, match="it lists no files"):
+        unpack(tmp_path / "b.zip", tmp_path / "out", 1)

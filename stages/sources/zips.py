@@ -27,10 +27,14 @@ _LARGEST_LIST = 1 << 27  # bytes of the list of files
 def opened(archive: Path, most: int) -> Iterator[tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]]:
     """A zip and the list of its files and folders.
 
-    Raises zipfile.BadZipFile for what is damaged, and for a list of more than `most`.
+    Raises zipfile.BadZipFile for what is damaged, and for a list of none or of more than `most`.
     """
     with _Bytes(archive, most) as file, zipfile.ZipFile(file) as found:
-        yield found, found.infolist()
+        infos = found.infolist()
+        if not infos:
+            # as one is whose end was overwritten with zeros
+            raise zipfile.BadZipFile("it lists no files")
+        yield found, infos
 
 
 def content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
