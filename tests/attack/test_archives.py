@@ -36,7 +36,7 @@ def test_bombs_of_every_kind_are_refused_for_little_memory(tmp_path: Path, count
 
 
 def spoilt(luck: random.Random) -> tuple[str, bytes, bool]:
-    """What was spoilt how, the archive, and whether a checksum was set right afterwards."""
+    """What was spoilt how, the archive, and whether nothing in it can show that it was."""
     kind, content = luck.choice(list(WHOLE.items()))
     change = luck.choice([*mutations.DAMAGE, mutations.edit])
     body = bytearray(content)
@@ -44,8 +44,12 @@ def spoilt(luck: random.Random) -> tuple[str, bytes, bool]:
     if pack is not bytes and change is not mutations.edit and luck.random() < 0.5:
         body = bytearray(pack(content))
         pack = bytes
+    # a tar without the block that is an empty file is another tar, if it was not compressed before
+    hidden = change is mutations.edit or (
+        change is mutations.drop and body[257:262] == b"ustar" and "tar" in kind
+    )
     change(luck, body)
-    return f"{kind}, {change.__name__}", pack(bytes(body)), change is mutations.edit
+    return f"{kind}, {change.__name__}", pack(bytes(body)), hidden
 
 
 WHOLE = mutations.whole()
@@ -65,7 +69,7 @@ def test_a_spoilt_archive_is_unpacked_wholly_or_refused(tmp_path: Path, count: C
     said: list[str] = []
     before, started = peak(), time.monotonic()
     for number in range(count(300, 30_000)):
-        what, content, meant = spoilt(luck)
+        what, content, hidden = spoilt(luck)
         archive.write_bytes(content)
         try:
             unpack(archive, out, 1, nested=True)
@@ -74,12 +78,11 @@ def test_a_spoilt_archive_is_unpacked_wholly_or_refused(tmp_path: Path, count: C
             assert not out.exists(), (number, what)
             continue
         found = [path for path in out.rglob("*") if path.is_file()]
-        # one who sets checksums right may well pack something else
-        assert meant or len(found) == len(mutations.FILES), (number, what)
+        assert hidden or len(found) == len(mutations.FILES), (number, what)
         assert sum(path.stat().st_size for path in found) < 10_000_000 + 100 * len(content)
         assert not [path for path in out.rglob("*") if path.is_symlink()], (number, what)
         shutil.rmtree(out)
-        outcomes["edited and unpacked" if meant else "unpacked wholly"] += 1
+        outcomes["unpacked as another one" if hidden else "unpacked wholly"] += 1
         assert list(tmp_path.iterdir()) == [archive], (number, what)
     outcomes["refused"] = len(said)
     print(dict(outcomes), f"{peak() - before:.1f} MB, {time.monotonic() - started:.0f} s")
