@@ -94,8 +94,16 @@ def test_more_files_and_folders_than_allowed_are_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_zip_whose_end_is_overwritten_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
-    whole = write_zip(tmp_path / "a.zip", {"1.avi": b"one"}).read_bytes()
-    (tmp_path / "b.zip").write_bytes(whole[:-18] + bytes(18))
-    with pytest.raises(UserError, match="it lists no files"):
-        unpack(tmp_path / "b.zip", tmp_path / "out", 1)
+def test_a_zip_that_hides_some_of_its_files_is_refused(tmp_path: Path) -> None:
+    whole = write_zip(tmp_path / "a.zip", {"1.avi": b"one", "2.avi": b"two"}).read_bytes()
+    entry = 46 + len("2.avi")
+    swallowed = bytearray(whole)
+    # the first entry's comment is as long as the second entry is
+    swallowed[whole.index(b"PK\1\2") + 32] = entry
+    for spoilt, says in (
+        (whole[:-18] + bytes(18), "it lists no files"),
+        (bytes(swallowed), "it does not list all of its files"),
+    ):
+        (tmp_path / "b.zip").write_bytes(spoilt)
+        with pytest.raises(UserError, match=says):
+            unpack(tmp_path / "b.zip", tmp_path / "out", 1)

@@ -20,6 +20,7 @@ from typing import IO
 _LARGEST_DICTIONARY = 1 << 28  # bytes that LZMA may ask for
 
 _CHUNK = 1 << 18
+_LONGEST_END = 22 + 0xFFFF  # bytes of a zip's last record, with a comment
 _LARGEST_LIST = 1 << 27  # bytes of the list of files
 
 
@@ -34,7 +35,18 @@ def opened(archive: Path, most: int) -> Iterator[tuple[zipfile.ZipFile, list[zip
         if not infos:
             # as one is whose end was overwritten with zeros
             raise zipfile.BadZipFile("it lists no files")
+        # a length that is spoilt may hide an entry in the one before it
+        if _stated(file) not in (len(infos) & 0xFFFF, 0xFFFF):
+            raise zipfile.BadZipFile("it does not list all of its files")
         yield found, infos
+
+
+def _stated(file: IO[bytes]) -> int:
+    """How many files the end of a zip says that there are, in 16 bits; all set: more."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - _LONGEST_END))
+    tail = file.read(_LONGEST_END)
+    stated: int = struct.unpack_from("<H", tail, tail.rindex(b"PK\5\6") + 10)[0]
+    return stated
 
 
 def content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
