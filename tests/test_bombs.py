@@ -43,11 +43,16 @@ def test_a_tar_whose_end_is_not_one_is_refused(tmp_path: Path, suffix: str) -> N
         assert not (tmp_path / "other").exists()
 
 
-def test_a_rar_with_a_damaged_header_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
+def test_a_rar_with_a_damaged_header_or_no_end_is_not_taken_for_a_shorter_one(
+    tmp_path: Path,
+) -> None:
     path = write_rar(tmp_path / "a.rar", {"1.avi": b"one", "2.avi": b"two"})
-    path.write_bytes(path.read_bytes().replace(b"2.avi", b"3.avi"))
-    with pytest.raises(UserError, match="is damaged"):
-        unpack(path, tmp_path / "out", 1)
+    whole = path.read_bytes()
+    # one without its last record ends where a file does
+    for spoilt in (whole.replace(b"2.avi", b"3.avi"), whole[:-7]):
+        path.write_bytes(spoilt)
+        with pytest.raises(UserError, match="is damaged"):
+            unpack(path, tmp_path / "out", 1)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

@@ -5,6 +5,7 @@ there. Names, kinds and sizes are checked before anything is read, and bytes are
 they are.
 """
 
+import collections
 import contextlib
 import errno
 import gzip
@@ -224,10 +225,11 @@ def _tar_members(archive: Path, budget: Budget) -> Iterator[_Member]:
 
 
 def _rar_members(archive: Path, budget: Budget) -> Iterator[_Member]:
-    counted = iter(range(_MOST_FILES))
+    kinds: collections.Counter[int] = collections.Counter()
 
-    def count(_: rarfile.RarInfo) -> None:
-        if next(counted, None) is None:
+    def count(info: rarfile.RarInfo) -> None:
+        kinds[info.type] += 1
+        if kinds.total() > _MOST_FILES:
             raise rarfile.BadRarFile(f"it holds more than {_MOST_FILES:,} files")
 
     # strict: else a damaged header were taken for the end
@@ -235,6 +237,9 @@ def _rar_members(archive: Path, budget: Budget) -> Iterator[_Member]:
         infos = [info for info in opened.infolist() if not info.is_dir()]
         if opened.needs_password():
             raise _refused(archive, "it is encrypted")
+        # since RAR 3, of 2002, each has one
+        if not kinds[rarfile.RAR_BLOCK_ENDARC]:
+            raise _refused(archive, "it is damaged: the end is missing")
         if len(opened.volumelist()) > 1:
             raise _refused(archive, "it is one of several volumes")
         names = [_safe(archive, info.filename) for info in infos]

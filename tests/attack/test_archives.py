@@ -21,7 +21,7 @@ _MEMORY = 24  # megabytes: the bounds in the code, and what decompressors take
 
 
 def test_bombs_of_every_kind_are_refused_for_little_memory(tmp_path: Path, count: Count) -> None:
-    size = count(24, 2000)
+    size = count(24, 500)
     made = bombs.write_all(tmp_path / "in", size)
     outcomes = dict(zip(made, bombs.costs([*made.values()], tmp_path / "out"), strict=True))
     for name, cost in outcomes.items():
