@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, cast, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import av
 import cv2
@@ -29,6 +29,21 @@ Sampling = Literal["uniform", "segment", "motion"]
 Padding = Literal["repeat", "mask"]
 
 _SMALL = 64  # pixels: the side of the pictures that are compared to see where it moves
+
+# Of FFmpeg's demuxers, those of files that hold a film, and nothing that reads other files as
+# well (playlists, sequences of pictures, descriptions of sessions) or makes a film out of a text.
+_FORMATS = (
+    # what cameras, phones and editors write
+    *("mov", "matroska", "avi", "mpeg", "mpegts", "flv", "asf", "asf_o", "ogg", "mxf", "gxf", "dv"),
+    *("rm", "wtv", "nut", "nsv", "nuv", "swf", "dhav", "gif", "apng", "jpegxl_anim"),
+    # streams without a container; jpeg_pipe is what a raw stream of JPEGs is taken for
+    *("ivf", "obu", "av1", "h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1"),
+    *("vc1test", "dirac", "dnxhd", "cavsvideo", "mjpeg", "jpeg_pipe", "yuv4mpegpipe"),
+)
+# whatever a file says, it is all that is read: no other protocol, so no network
+_OF_FILES = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
+
+_UNSPECIFIED = 2  # the matrix of a frame that does not say which one it is of (ISO/IEC 23091-2)
 
 
 class UnreadableVideo(Exception):
@@ -78,14 +93,16 @@ def probe(path: Path | str) -> VideoInfo:
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
     """
-    frames, size = 0, (0, 0)
+    frames, size, kind = 0, (0, 0), None
     with _opened(path) as video:
         for frame in _decoded(video):
-            if not frames:
-                # takes most of the memory that sampling will, and has to be found out here
-                _pixels(frame, VideoReformatter())
-                width, height = frame.width, frame.height
-                size = (height, width) if frame.rotation % 180 else (width, height)
+            before, kind = kind, (frame.width, frame.height, frame.format.name, frame.colorspace)
+            if kind != before:
+                # takes most of the memory that sampling will, and may be what cannot be done:
+                # both have to be found out here
+                pixels = _pixels(frame, VideoReformatter())
+                size = size if frames else (pixels.shape[1], pixels.shape[0])
+                del pixels
             frames += 1
         fps = float(video.average_rate or 0)
         return VideoInfo(
@@ -128,9 +145,11 @@ def sample(path: Path | str, spec: ClipSpec) -> Frames:
 def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Iterator[Frames]:
     """Yield the clip of the latest frames, every `every` frames, while a source goes on.
 
-    `source` is a file, the URL of a stream or the number of a camera. Each clip is uint8 RGB
-    (T, H, W, 3) and holds the last T frames; the first comes once T frames have been seen. They
-    follow each other whatever `spec.sampling` says, since what is to come is not known.
+    `source` is a file, the URL of a stream or the number of a camera; a URL may be of any
+    protocol and format that FFmpeg knows, playlists too, so it should not be a stranger's.
+    Each clip is uint8 RGB (T, H, W, 3) and holds the last T frames; the first comes once T frames
+    have been seen. They follow each other whatever `spec.sampling` says, since what is to come is
+    not known.
 
     Raises UnreadableVideo for a source that does not open or gives no frame.
     """
@@ -189,9 +208,9 @@ def _intensity(path: Path | str) -> NDArray[np.float32]:
 def _differences(video: av.VideoStream) -> Iterator[float]:
     converter, before = VideoReformatter(), None
     for frame in _decoded(video):
-        small = converter.reformat(
-            frame, _SMALL, _SMALL, "gray", interpolation="AREA", threads=1
-        ).to_ndarray()
+        small = _converted(
+            frame, converter, width=_SMALL, height=_SMALL, format="gray", interpolation="AREA"
+        )
         yield 0.0 if before is None else float(cv2.absdiff(small, before).mean())
         before = small
 
@@ -220,21 +239,21 @@ def _decode(
 
 
 @contextmanager
-def _opened(source: Path | str) -> Iterator[av.VideoStream]:
-    """The first video stream of a file or URL."""
-    if isinstance(source, Path):
-        if not source.is_file():
+def _opened(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoStream]:
+    """The first video stream of a file, or of a URL, in any format, where those are welcome."""
+    options: dict[str, str] = {}
+    if not urls or isinstance(source, Path) or ("://" not in source and Path(source).is_file()):
+        path = Path(source)
+        if not path.is_file():
             raise UnreadableVideo("there is no such file")
-        if source.stat().st_size == 0:
+        if path.stat().st_size == 0:
             raise UnreadableVideo("the file is empty")
         # from the root, since FFmpeg takes what comes before a colon for a protocol
-        source = str(source.absolute())
+        source, options = str(path.absolute()), _OF_FILES
     # what it logs repeats, less clearly, what the reasons given here say
     av.logging.set_level(av.logging.PANIC)
-    try:
-        container = av.open(source, metadata_errors="replace")
-    except av.FFmpegError:
-        raise UnreadableVideo("it is no video, or one in a format that cannot be opened") from None
+    with _blamed("it is no video, or one in a format that cannot be opened"):
+        container = av.open(source, metadata_errors="replace", options=options)
     with container:
         if not container.streams.video:
             raise UnreadableVideo("it has no picture, only sound")
@@ -248,6 +267,29 @@ def _opened(source: Path | str) -> Iterator[av.VideoStream]:
         yield video
 
 
+@contextmanager
+def _blamed(reason: str) -> Iterator[None]:
+    """Make UnreadableVideo, with `reason`, of whatever is raised inside, and MemoryError of that.
+
+    It goes around calls of PyAV and OpenCV, and of nothing else: they are given a file, so what
+    they raise, of whichever class, is the file's doing. A mistake of ours must not pass for one.
+    """
+    try:
+        yield
+    except (MemoryError, UnreadableVideo):
+        raise
+    except av.FFmpegError as error:
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from None
+        raise UnreadableVideo(reason) from None
+    except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError from None
+        raise UnreadableVideo(reason) from None
+    except Exception:  # noqa: BLE001 see above
+        raise UnreadableVideo(reason) from None
+
+
 def _decoded(video: av.VideoStream) -> Iterator[av.VideoFrame]:
     """Decode to the end, passing over what is damaged.
 
@@ -256,14 +298,15 @@ def _decoded(video: av.VideoStream) -> Iterator[av.VideoFrame]:
     none = True
     packets = cast(InputContainer, video.container).demux(video)
     while True:
+        frames: list[av.VideoFrame] = []
         try:
-            frames = next(packets).decode()
-        except StopIteration:
-            break
-        except av.FFmpegError as error:
-            if error.errno == errno.ENOMEM:
-                raise MemoryError from None
+            with _blamed("this spot is damaged"):
+                packet = next(packets, None)
+                frames = [] if packet is None else packet.decode()
+        except UnreadableVideo:
             continue
+        if packet is None:
+            break
         for frame in frames:
             none = False
             yield frame
@@ -275,7 +318,7 @@ def _decoded(video: av.VideoStream) -> Iterator[av.VideoFrame]:
 def _pictures(source: Path | str | int) -> Iterator[Frames]:
     """Every frame of a file, a URL or a camera, uint8 RGB (H, W, 3)."""
     if not isinstance(source, int):
-        with _opened(source) as video:
+        with _opened(source, urls=True) as video:
             converter = VideoReformatter()
             for frame in _decoded(video):
                 yield _pixels(frame, converter)
@@ -294,17 +337,34 @@ def _pictures(source: Path | str | int) -> Iterator[Frames]:
 
 
 def _pixels(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
-    """A decoded frame as uint8 RGB (H, W, 3), the way up that its rotation asks for.
+    """A decoded frame as uint8 RGB (H, W, 3), the way up that its rotation asks for."""
+    pixels = _converted(frame, converter, format="rgb24")
+    with _blamed("it is turned by no angle"):
+        quarters = frame.rotation // 90
+    return np.ascontiguousarray(np.rot90(pixels, quarters), dtype=np.uint8)
 
-    One converter for all frames of a video saves most of the time that converting takes.
+
+def _converted(frame: av.VideoFrame, converter: VideoReformatter, **target: Any) -> NDArray[Any]:
+    """A decoded frame as an array, in the format and size of `target`.
+
+    A matrix of colours that cannot be converted from is taken as unspecified. One converter for
+    all frames of a video saves most of the time that converting takes.
     """
-    pixels = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90), dtype=np.uint8)
+    with _blamed("its pictures cannot be converted"):
+        try:
+            converted = converter.reformat(frame, threads=1, **target)
+        except av.FFmpegError as error:
+            if error.errno == errno.ENOMEM or frame.colorspace == _UNSPECIFIED:
+                raise
+            frame.colorspace = _UNSPECIFIED
+            converted = converter.reformat(frame, threads=1, **target)
+        return converted.to_ndarray()
 
 
 def _resized(frame: Frames, spec: ClipSpec) -> Frames:
     # area interpolation leaves a frame of the right size as it is
-    small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
+    with _blamed("its pictures cannot be scaled"):
+        small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
     # zero throughout is what padding is told by
     if spec.padding == "mask" and not small.any():
         return np.ones(small.shape, np.uint8)

@@ -2,16 +2,21 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import av
 import imageio_ffmpeg
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from kinoflow.bounded import Bounds, OutOfBoundsError, bounded, close
-from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, sample
+from kinoflow.params import Params
+from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
+from stages import catalog, extract
+from tests.media import footage
 
 BOUNDS = Bounds(seconds=20, memory_mb=512)
 
@@ -121,6 +126,107 @@ def test_a_codec_that_nobody_knows_is_a_reason(tmp_path: Path) -> None:
     for read in (probe, lambda path: sample(path, ClipSpec(2, 8, 8))):
         with pytest.raises(UnreadableVideo, match="codec is unknown"):
             read(tmp_path / "a.avi")
+
+
+def unconvertible(path: Path) -> Path:
+    """A valid video in a format of pixels (4 bits each) from which nothing can be converted."""
+    with av.open(str(path), "w", format="nut") as container:
+        video = container.add_stream("rawvideo", rate=10, width=64, height=48, pix_fmt="rgb4")
+        for number in range(3):
+            frame = av.VideoFrame(64, 48, "rgb4")
+            frame.pts = number
+            container.mux(video.encode(frame))
+    return path
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plain") / "a.mp4"
+    ffmpeg(*SOURCE, "-frames:v", "6", *H264, path)
+    return path
+
+
+def described(plain: Path, path: Path, says: str) -> Path:
+    """The same pictures, of which the file says something else about their colours."""
+    ffmpeg("-i", plain, "-c", "copy", "-bsf:v", f"h264_metadata={says}", path)
+    return path
+
+
+def test_every_matrix_of_colours_is_read(plain: Path, tmp_path: Path) -> None:
+    spec = ClipSpec(3, 32, 48)
+    clips = {}
+    for matrix in range(19):
+        path = described(plain, tmp_path / "a.mp4", f"matrix_coefficients={matrix}")
+        assert probe(path).frames == 6
+        clips[matrix] = sample(path, spec)
+        assert sample(path, replace(spec, sampling="motion")).shape == spec.shape
+    # those that cannot be converted from are taken as unspecified, and the others are not
+    for matrix in (8, *range(10, 18)):
+        np.testing.assert_array_equal(clips[matrix], clips[2])
+    assert not np.array_equal(clips[1], clips[2])
+    assert not np.array_equal(clips[9], clips[2])
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        *(f"colour_primaries={value}" for value in (0, 3, 22, 255)),
+        *(f"transfer_characteristics={value}" for value in (0, 3, 18, 255)),
+        "matrix_coefficients=255",
+        "video_full_range_flag=1",
+        "matrix_coefficients=14:transfer_characteristics=16:colour_primaries=9",
+    ],
+)
+def test_what_a_file_says_of_its_colours_stops_nothing(
+    plain: Path, tmp_path: Path, says: str
+) -> None:
+    path = described(plain, tmp_path / "a.mp4", says)
+    assert probe(path).frames == 6
+    assert sample(path, ClipSpec(3, 32, 48)).std() > 10
+
+
+def test_pictures_that_cannot_be_converted_are_a_reason(tmp_path: Path) -> None:
+    path = unconvertible(tmp_path / "a.nut")
+    for way in ("uniform", "motion"):
+        with pytest.raises(UnreadableVideo, match="cannot be converted"):
+            sample(path, ClipSpec(2, 8, 8, sampling=way))
+    for read in (probe, lambda path: next(runs(path, [0], ClipSpec(1, 8, 8)))):
+        with pytest.raises(UnreadableVideo, match="cannot be converted"):
+            read(path)
+
+
+def test_one_such_file_does_not_end_the_catalog(
+    plain: Path, tmp_path: Path, defaults: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = footage(tmp_path / "data")
+    described(plain, data / "A" / "ycgco.mp4", "matrix_coefficients=8")
+    unconvertible(data / "B" / "strange.nut")
+    table = catalog.examine(catalog.labelled(data), data, None, defaults.compute)
+    bad = table[~table["readable"]]
+    assert list(bad["video"]) == ["B/strange.nut"]
+    assert len(table) == 2 * 4 * 2 + 2
+    capsys.readouterr()
+    catalog.check_readable(table, 0.1)
+    assert capsys.readouterr().err == (
+        "warning: B/strange.nut is set aside: its pictures cannot be converted\n"
+    )
+    # what is set aside is not extracted, and the rest is
+    done = extract.extract(
+        table, data, tmp_path / "clips", tmp_path / "clips.csv", ClipSpec(2, 8, 8), defaults.compute
+    )
+    assert done == len(table) - 1
+
+
+def test_a_video_may_change_its_size(tmp_path: Path) -> None:
+    streams = []
+    for size in ("96x64", "64x96", "32x32"):
+        source = ("-f", "lavfi", "-i", f"testsrc2=size={size}:rate=10:duration=1")
+        ffmpeg(*source, *H264, tmp_path / "a.h264")
+        streams.append((tmp_path / "a.h264").read_bytes())
+    (tmp_path / "a.h264").write_bytes(b"".join(streams))
+    info = probe(tmp_path / "a.h264")
+    assert (info.frames, info.width, info.height) == (30, 96, 64)
+    assert sample(tmp_path / "a.h264", ClipSpec(6, 32, 32)).std(axis=(1, 2, 3)).min() > 10
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the system sets no such bound")
