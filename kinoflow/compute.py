@@ -1,6 +1,5 @@
 """Spread decoding over processes: on this machine, or on a Dask cluster that is already running."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -25,9 +24,11 @@ def spread(
 ) -> Iterator[Result]:
     """Yield `function(task)` for every task, in the order in which they finish.
 
-    Each runs in a process of its own within the bounds of `compute`. One that exceeds them, or
-    kills its process, gives `failed(task, reason)`, or OutOfBoundsError where there is no
-    `failed`. Progress is shown under the name `what`.
+    Each runs in a process of its own within the bounds of `compute`; no more at once, in each
+    Dask worker, than `compute.workers`, or than that machine has cores and memory for. One that
+    exceeds its bounds, or kills its process, gives `failed(task, reason)`, or OutOfBoundsError
+    where there is no `failed`. Anything else that `function` raises is a mistake of ours, which
+    must not pass for a broken video: it ends the run. Progress is shown under the name `what`.
 
     Raises UserError if the scheduler at `compute.dask_address` does not answer, and what
     `function` raises.
@@ -50,7 +51,9 @@ def spread(
         # threads suffice, since every task has a process of its own
         cluster = LocalCluster(
             n_workers=1,
-            threads_per_worker=min(compute.workers or os.cpu_count() or 1, len(tasks)),
+            threads_per_worker=min(
+                compute.workers or bounded.fitting(compute.memory_mb), len(tasks)
+            ),
             processes=False,
             # its own pages listen, if they must, on this machine alone
             dashboard_address="127.0.0.1:0",
@@ -62,7 +65,7 @@ def spread(
         tasks[start : start + compute.videos_per_task]
         for start in range(0, len(tasks), compute.videos_per_task)
     ]
-    bounds = Bounds(compute.timeout_s, compute.memory_mb)
+    bounds = Bounds(compute.timeout_s, compute.memory_mb, compute.workers)
 
     def results() -> Iterator[Result]:
         for future in as_completed(

@@ -177,6 +177,7 @@ class Serving(_Section):
     timeout_s: Annotated[float, Field(gt=0)]
     max_concurrency: Count
     memory_mb: Annotated[int, Field(ge=64)]
+    decoders: Annotated[int, Field(ge=0)]
     gpu: bool
     check_videos: Count
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from kinoflow import bundle, console
-from kinoflow.bounded import Bounds, OutOfBoundsError, bounded
+from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded
 from kinoflow.video import UnreadableVideo, sample
 from serving import hosts
 from serving.hosts import KnownHosts
@@ -21,6 +21,7 @@ from serving.settings import ROOT, SETTINGS
 from serving.uploads import Received, Upload, on_disk
 from serving.visits import Refusal, Visits
 
+_DECODING = Bounds(SETTINGS.timeout_s, SETTINGS.memory_mb, SETTINGS.decoders)
 _BUSY = {429, 503, 507}  # of HTTP: the same request may be answered later
 
 
@@ -102,13 +103,22 @@ class Kinoflow:
     def _answer(self, path: Path, deadline: float) -> Answer:
         started = time.monotonic()
         # elsewhere, since an upload that crashes the decoder must not take the service along
-        left = Bounds(max(0.001, deadline - started), SETTINGS.memory_mb)
-        clip = bounded(partial(sample, spec=self.bundle.clip), path, left)
+        sampled = partial(sample, spec=self.bundle.clip)
+        try:
+            clip = bounded(sampled, path, _DECODING, deadline=deadline)
+        except LateError as late:
+            if late.begun:
+                raise Refusal(504, f"the upload was not decoded in time: {late}") from None
+            raise Refusal(503, f"the service is busy, try again later: {late}") from None
         decoded = time.monotonic()
-        with self.turn:
+        if not self.turn.acquire(timeout=max(0, deadline - decoded)):
+            raise Refusal(503, "the service is busy, try again later: the model was never free")
+        try:
             begun = time.monotonic()
             probabilities = self.bundle.predict(clip[None])[0]
             answered = time.monotonic()
+        finally:
+            self.turn.release()
 
         order = np.argsort(-probabilities, kind="stable")[: SETTINGS.top_k]
         top = [

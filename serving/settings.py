@@ -18,6 +18,7 @@ class Settings:
     timeout_s: float = 60
     max_concurrency: int = 8
     memory_mb: int = 2048
+    decoders: int = 0  # 0: as many as there are cores and memory for
 
 
 def load(path: Path = ROOT / "serving.json") -> Settings:

@@ -28,7 +28,7 @@ from kinoflow.params import Params, Serving
 
 # what the service imports: a change elsewhere in the library makes no other Bento
 _LIBRARY = (
-    *("__init__", "bounded", "bundle", "console", "files", "models"),
+    *("__init__", "bounded", "bounded_child", "bundle", "console", "files", "models"),
     *("params", "paths", "sampling", "video"),
 )
 _ENTRYPOINT = """\
@@ -44,7 +44,9 @@ esac
 cd "$BENTO_PATH/src"
 exec python -m serving.server --host 0.0.0.0 --port "${PORT:-3000}" "$@"
 """
-_SETTINGS = {"top_k", "max_upload_mb", "timeout_s", "max_concurrency", "memory_mb"}
+_SETTINGS = {
+    *("top_k", "max_upload_mb", "timeout_s", "max_concurrency", "memory_mb", "decoders"),
+}
 
 # the answers are float32, and evaluation computed them in larger batches
 _TOLERANCE = 1e-5

@@ -1,10 +1,16 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
@@ -14,28 +20,11 @@ from kinoflow import bounded as module
 from kinoflow.bounded import Bounds, OutOfBoundsError, bounded
 from kinoflow.compute import spread
 from kinoflow.params import Params
+from kinoflow.video import ClipSpec, sample
+from tests.calls import allocate, fragile, kept, kill_first_time, kill_self, raise_odd, slow_pid
+from tests.media import moving_square, write_video
 
 BOUNDS = Bounds(seconds=20, memory_mb=300)
-
-
-def kill_self(number: int) -> None:
-    os.kill(os.getpid(), number)
-
-
-def kill_first_time(flag: Path) -> str:
-    if not flag.exists():
-        flag.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return "done"
-
-
-def slow_pid(seconds: float) -> int:
-    time.sleep(seconds)
-    return os.getpid()
-
-
-def allocate(megabytes: int) -> int:
-    return len(np.ones(megabytes * 2**20, np.uint8))
 
 
 def test_a_call_gives_what_the_function_gives() -> None:
@@ -102,11 +91,107 @@ def test_idle_processes_are_used_again_and_end_when_told() -> None:
     assert not psutil.pid_exists(first)
 
 
+def pid_after(function: Callable[[Any], object], argument: Any) -> int:
+    """The process that would be used next, after a call of `function`."""
+    with contextlib.suppress(OutOfBoundsError):
+        bounded(function, argument, BOUNDS)
+    return bounded(lambda _: os.getpid(), None, BOUNDS)
+
+
+def test_a_process_that_has_grown_is_not_used_again(tmp_path: Path) -> None:
+    module.close()
+    first = pid_after(kept, 1)
+    # what a call frees, and what it needs to import, is no growth
+    assert pid_after(allocate, 200) == first
+    video = write_video(tmp_path / "a.avi", moving_square(20, height=480, width=640))
+    assert pid_after(partial(sample, spec=ClipSpec(8, 64, 64)), video) == first
+    assert pid_after(kept, 100) != first
+    assert not psutil.pid_exists(first)
+    # nor one that has hit its bound, whatever is left in it
+    second = bounded(lambda _: os.getpid(), None, BOUNDS)
+    assert pid_after(allocate, 1000) != second
+    # so that what calls leave behind never adds up
+    for _ in range(5):
+        bounded(kept, 30, BOUNDS)
+    assert sum(child.memory_info().rss for child in psutil.Process().children()) < 250 * 2**20
+
+
+def test_its_own_libraries_start_no_threads(tmp_path: Path) -> None:
+    def threads(path: Path) -> int:
+        sample(path, ClipSpec(8, 64, 64))
+        np.ones((200, 200)) @ np.ones((200, 200))
+        return psutil.Process().num_threads()
+
+    video = write_video(tmp_path / "a.avi", moving_square(20, height=480, width=640))
+    assert bounded(threads, video, BOUNDS) == 1
+
+
+def test_a_function_finds_nothing_to_read() -> None:
+    assert bounded(lambda _: sys.stdin.read(), None, BOUNDS) == ""
+    assert bounded(len, "abc", BOUNDS) == 3
+
+
+def test_an_exception_that_cannot_travel_is_described() -> None:
+    with pytest.raises(RuntimeError, match="OddError: what went wrong"):
+        bounded(raise_odd, "what went wrong", BOUNDS)
+
+
+def test_processes_killed_while_idle_cost_no_answer() -> None:
+    module.close()
+    three = replace(BOUNDS, at_once=3)
+    for round_ in range(4):
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(partial(bounded, time.sleep, bounds=three), [0.1] * 3))
+        idle = psutil.Process().children()
+        assert len(idle) == 3
+        for child in idle:
+            child.kill()
+        if round_ % 2:
+            time.sleep(0.1)  # now they are known to be dead, and before that they are not
+        with ThreadPoolExecutor(3) as pool:
+            calls = pool.map(partial(bounded, len, bounds=three), ["abc"] * 6)
+            assert list(calls) == [3] * 6
+
+
+def test_one_killed_while_idle_is_not_its_first_chance(tmp_path: Path) -> None:
+    os.kill(bounded(lambda _: os.getpid(), None, BOUNDS), signal.SIGKILL)
+    assert bounded(kill_first_time, tmp_path / "flag", BOUNDS) == "done"
+
+
+def test_an_interrupted_call_leaves_no_answer_to_the_next() -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            bounded(slow_pid, 1, BOUNDS)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert bounded(len, "abc", BOUNDS) == 3
+
+
+def test_whoever_ends_takes_along_what_still_runs() -> None:
+    code = (
+        "import threading, time, psutil\n"
+        "from kinoflow.bounded import Bounds, bounded\n"
+        "call = (time.sleep, 60, Bounds(60, 300))\n"
+        "threading.Thread(target=bounded, args=call, daemon=True).start()\n"
+        "time.sleep(1)\n"
+        "print(*(child.pid for child in psutil.Process().children()), flush=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert not psutil.pid_exists(int(done.stdout))
+
+
 def test_threads_have_processes_of_their_own() -> None:
     seen: list[int] = []
 
     def call() -> None:
-        seen.append(bounded(slow_pid, 0.5, BOUNDS))
+        seen.append(bounded(slow_pid, 0.5, replace(BOUNDS, at_once=3)))
 
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
@@ -114,14 +199,6 @@ def test_threads_have_processes_of_their_own() -> None:
     for thread in threads:
         thread.join()
     assert len(set(seen)) == 3
-
-
-def fragile(number: int) -> str:
-    if number == 2:
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if number == 4:
-        time.sleep(60)
-    return f"{number} is fine"
 
 
 def test_one_bad_task_of_many_costs_only_itself(defaults: Params) -> None:

@@ -1,0 +1,135 @@
+"""How many bounded calls run at once, and until when."""
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from kinoflow import bounded as module
+from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
+from kinoflow.video import ClipSpec
+from tests.attack.bombs import burning_gif
+from tests.calls import busy
+
+TWO = Bounds(seconds=20, memory_mb=300, at_once=2)
+
+
+def most_at_once(spans: list[tuple[float, float]]) -> int:
+    changes = sorted([(begun, 1) for begun, _ in spans] + [(ended, -1) for _, ended in spans])
+    running = [sum(change for _, change in changes[: index + 1]) for index in range(len(changes))]
+    return max(running)
+
+
+def nothing_runs() -> bool:
+    """Whether no process of ours uses the processor."""
+    children = psutil.Process().children()
+    before = [sum(child.cpu_times()[:2]) for child in children]
+    time.sleep(0.3)
+    return [sum(child.cpu_times()[:2]) for child in children] == before
+
+
+def test_no_more_than_that_run_at_once() -> None:
+    with ThreadPoolExecutor(12) as pool:
+        spans = list(pool.map(partial(bounded, busy, bounds=TWO), [0.1] * 12))
+    assert most_at_once(spans) == 2
+    assert len(psutil.Process().children()) <= 2
+
+
+def test_who_comes_first_goes_first() -> None:
+    order: list[int] = []
+    one = Bounds(20, 300, at_once=1)
+
+    def call(number: int) -> None:
+        bounded(busy, 0.05, one)
+        order.append(number)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert order == sorted(order)
+
+
+def test_waiting_and_computing_end_with_the_deadline() -> None:
+    bounded(busy, 0, TWO)
+    outcomes: list[LateError] = []
+    begun = time.monotonic()
+
+    def call() -> None:
+        with pytest.raises(LateError) as late:
+            bounded(busy, 60, TWO, deadline=begun + 1)
+        outcomes.append(late.value)
+
+    threads = [threading.Thread(target=call) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - begun < 1.5
+    assert nothing_runs()
+    # two had their turn; for the others it was others who took too long
+    assert sorted(late.begun for late in outcomes) == [False] * 10 + [True] * 2
+    for late in outcomes:
+        if not late.begun:
+            assert late.waited == pytest.approx(1, abs=0.3)
+            assert "s for its turn, until its time was up" in str(late)
+    assert bounded(len, "abc", TWO) == 3
+
+
+def test_a_deadline_that_has_passed_starts_nothing() -> None:
+    module.close()
+    with pytest.raises(LateError) as late:
+        bounded(busy, 0, TWO, deadline=time.monotonic() - 1)
+    assert not late.value.begun
+    assert not psutil.Process().children()
+
+
+def test_a_call_of_its_own_slowness_says_so() -> None:
+    with pytest.raises(OutOfBoundsError, match=r"longer than 0\.2 s") as raised:
+        bounded(busy, 60, Bounds(0.2, 300), deadline=time.monotonic() + 60)
+    assert not isinstance(raised.value, LateError)
+
+
+def test_a_process_that_was_stopped_is_ended_from_outside() -> None:
+    started = time.monotonic()
+    with pytest.raises(OutOfBoundsError, match=r"longer than 0\.2 s"):
+        bounded(lambda _: os.kill(os.getpid(), signal.SIGSTOP), None, Bounds(0.2, 300))
+    assert time.monotonic() - started < 5
+
+
+def test_as_many_fit_as_there_are_cores_and_memory_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert fitting(1) == cores
+    assert fitting(10**9) == 1
+    monkeypatch.setattr(module, "_memory", lambda: 4 * 2**30)
+    assert fitting(3072) == 1
+    assert fitting(1536) == min(2, cores or 1)
+
+
+@pytest.mark.parametrize(("left", "status", "says"), [(0, 503, "busy"), (0.5, 504, "not decoded")])
+def test_a_request_is_told_whose_fault_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, status: int, says: str
+) -> None:
+    from serving import deadline, service
+    from serving.uploads import Refusal
+
+    monkeypatch.setattr(deadline, "left", lambda: left)
+    path = tmp_path / "a.gif"
+    path.write_bytes(burning_gif())
+    waiting: Any = SimpleNamespace(bundle=SimpleNamespace(clip=ClipSpec(4, 16, 16)))
+    begun = time.monotonic()
+    with pytest.raises(Refusal, match=says) as refusal:
+        service.Kinoflow.inner._answer(waiting, path)  # type: ignore[attr-defined]
+    assert refusal.value.status == status
+    assert time.monotonic() - begun < left + 0.5
+    assert nothing_runs()
