@@ -1,0 +1,269 @@
+"""Files that attack the decoder: bombs, lists, many mutations; and kills meanwhile."""
+
+import contextlib
+import itertools
+import os
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from kinoflow import bounded as module
+from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
+from kinoflow.video import ClipSpec, UnreadableVideo, sample
+from tests.attack import bombs
+from tests.media import moving_square, write_video
+from tests.test_odd_videos import H264, ffmpeg
+
+SPEC = ClipSpec(4, 16, 16)
+BOUNDS = Bounds(seconds=10, memory_mb=256, at_once=2)
+# what a process has when it starts to decode, and what it may keep from one call to the next
+IDLE_MB = 128 + BOUNDS.memory_mb // 8
+
+Count = Callable[[int, int], int]
+
+
+class Watch:
+    """The most memory that the children of this process had, in MB: one of them, and all."""
+
+    def __init__(self) -> None:
+        self.one = self.all = 0.0
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Watch":
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        over = False
+        while not over:
+            over = self._over.wait(0.02)
+            sizes = children_mb()
+            self.one = max(self.one, *sizes)
+            self.all = max(self.all, sum(sizes))
+
+
+def children_mb() -> list[float]:
+    sizes = [0.0, 0.0]
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            sizes.append(child.memory_info().rss / 2**20)
+    return sizes
+
+
+def outcome(path: Path, *, seconds: float | None = None) -> str:
+    """In a few words; whatever else is raised is a fault of ours."""
+    deadline = None if seconds is None else time.monotonic() + seconds
+    try:
+        clip = bounded(partial(sample, spec=SPEC), path, BOUNDS, deadline=deadline)
+    except LateError as late:
+        return "late while decoding" if late.begun else "late while waiting"
+    except (UnreadableVideo, OutOfBoundsError) as problem:
+        return re.sub(r" \(codec .*| after \d+.*", "", str(problem))
+    assert clip.shape == SPEC.shape
+    assert clip.dtype == np.uint8
+    return "sampled"
+
+
+BOMBS = {
+    "a list of itself, 11 KB": bombs.playlist(1000),
+    "a gif of 65535x65535": bombs.gif(65535, 65535, 1),
+    "a gif of 14000x14000": bombs.gif(14000, 14000, 1, side=14000),
+    "an mp4 with 4 billion sizes": bombs.table(b"stsz", 2**32 - 1),
+    "an mp4 with 100 million sizes": bombs.table(b"stsz", 10**8),
+    "an mp4 with 200 million times": bombs.table(b"stts", 2 * 10**8),
+    "an mp4 with 200 million chunks": bombs.table(b"stco", 2 * 10**8),
+}
+
+
+def test_bombs_take_no_more_than_they_may(tmp_path: Path, count: Count) -> None:
+    module.close()
+    for number, (name, content) in enumerate(BOMBS.items()):
+        path = tmp_path / str(number) / "video"
+        path.parent.mkdir()
+        path.write_bytes(content)
+        calls = count(4, 100)
+        begun = time.monotonic()
+        with Watch() as watch, ThreadPoolExecutor(4) as pool:
+            outcomes = Counter(pool.map(outcome, [path] * calls))
+        print(
+            f"{name}: {calls} times in {time.monotonic() - begun:.1f} s, "
+            f"at most {watch.all:.0f} MB: {dict(outcomes)}"
+        )
+        assert watch.all < BOUNDS.at_once * (IDLE_MB + BOUNDS.memory_mb)
+        assert "sampled" not in outcomes
+        # and nothing of it stays
+        assert sum(children_mb()) < BOUNDS.at_once * IDLE_MB
+
+
+def test_what_would_burn_a_minute_ends_with_the_deadline(tmp_path: Path, count: Count) -> None:
+    path = tmp_path / "video"
+    path.write_bytes(bombs.burning_gif())
+    assert bounded(len, "abc", BOUNDS) == 3
+    for _ in range(count(1, 20)):
+        begun = time.monotonic()
+        with ThreadPoolExecutor(12) as pool:
+            calls = pool.map(partial(outcome, seconds=1), [path] * 12)
+            running = 0
+            while time.monotonic() < begun + 0.9:
+                running = max(running, len(psutil.Process().children()))
+                time.sleep(0.05)
+            outcomes = Counter(calls)
+        wall = time.monotonic() - begun
+        print(f"{path.stat().st_size / 1000:.0f} KB, 12 at once: {wall:.2f} s, {dict(outcomes)}")
+        assert set(outcomes) <= {"late while decoding", "late while waiting"}
+        assert running <= BOUNDS.at_once
+        assert wall < 2
+        assert not any(child.cpu_percent(0.1) > 5 for child in psutil.Process().children())
+
+
+def mutated(content: bytes, other: bytes, chance: random.Random) -> bytes:
+    """The same with a few mistakes in it, of the kinds that networks, disks and people make."""
+    changed = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 5, 20))):
+        at = chance.randrange(len(changed))
+        # most of what decides is at the start or at the end
+        place = chance.choice((at, at % 200, at % 2000, -1 - at % 2000)) % len(changed)
+        length = min(chance.choice((1, 2, 4, 4, 16, 300)), len(changed) - place)
+        kind = chance.randrange(8)
+        if kind == 0:
+            changed[place] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            changed[place : place + length] = chance.randbytes(length)
+        elif kind == 2:
+            changed[place : place + length] = bytes([chance.choice((0, 1, 127, 128, 255))]) * length
+        elif kind == 3 and len(changed) > 1000:
+            del changed[place : place + length]
+        elif kind == 4:
+            changed[place:place] = changed[at : at + length]
+        elif kind == 5 and len(changed) > 1000:
+            del changed[chance.randrange(1000, len(changed)) :]
+        elif kind == 6:
+            cut = chance.randrange(len(other))
+            changed[place : place + length] = other[cut : cut + length]
+        elif kind == 7:
+            changed[at:] = other[chance.randrange(len(other)) :]
+    return bytes(changed)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """Small videos of many formats and codecs; with KINOFLOW_REAL_DATA real ones as well."""
+    folder = tmp_path_factory.mktemp("originals")
+    kinds: dict[str, tuple[str, ...]] = {
+        "h264.mp4": H264,
+        "hevc.mkv": ("-c:v", "libx265", "-x265-params", "log-level=none"),
+        "vp9.webm": ("-c:v", "libvpx-vp9"),
+        "av1.mp4": ("-c:v", "libsvtav1"),
+        "mpeg4.avi": ("-c:v", "mpeg4", "-bf", "2"),
+        "mjpeg.mov": ("-c:v", "mjpeg"),
+        "ffv1.nut": ("-c:v", "ffv1"),
+        "theora.ogv": ("-c:v", "libtheora"),
+        **{f"a.{suffix}": () for suffix in ("mpg", "ts", "flv", "wmv", "gif", "apng", "mxf")},
+    }
+    source = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=0.4")
+    for name, how in kinds.items():
+        ffmpeg(*source, *how, folder / name)
+    files = sorted(folder.iterdir())
+    if real := os.environ.get("KINOFLOW_REAL_DATA"):
+        every = sorted(path for path in Path(real).rglob("*.*") if path.suffix != ".md")
+        files += [path for path in every if path.stat().st_size < 500_000]
+    return [path.read_bytes() for path in files]
+
+
+def test_mutated_videos_are_sampled_or_set_aside(
+    originals: list[bytes], tmp_path: Path, count: Count
+) -> None:
+    module.close()
+    rounds = count(60, 6000)
+    slowest = 0.0
+
+    def attack(number: int) -> str:
+        nonlocal slowest
+        chance = random.Random(number)
+        content, other = originals[number % len(originals)], chance.choice(originals)
+        path = tmp_path / f"{number}"
+        path.write_bytes(mutated(content, other, chance))
+        begun = time.monotonic()
+        try:
+            return outcome(path)
+        except Exception as error:
+            error.add_note(f"mutation {number} of {len(originals)} originals")
+            raise
+        finally:
+            slowest = max(slowest, time.monotonic() - begun)
+            path.unlink()
+
+    with Watch() as watch, ThreadPoolExecutor(2) as pool:
+        outcomes = Counter(pool.map(attack, range(rounds)))
+    print(
+        f"{rounds} mutations of {len(originals)} videos: slowest {slowest:.1f} s, a process had at "
+        f"most {watch.one:.0f} MB, all together {watch.all:.0f} MB"
+    )
+    for text, times in outcomes.most_common():
+        print(f"{times:6}  {text}")
+    assert outcomes.total() == rounds
+    # an attack that no decoder lets in, or none refuses, would attack little
+    assert outcomes["sampled"] > rounds / 4
+    assert len(outcomes) > 1
+    assert watch.one < IDLE_MB + BOUNDS.memory_mb
+    assert not any(text.startswith("it crashes") for text in outcomes), outcomes
+
+
+@contextlib.contextmanager
+def somebody_kills(every: float) -> Iterator[list[int]]:
+    """Kill a child of this process, idle or not, every so many seconds; those killed so far."""
+    killed: list[int] = []
+    over = threading.Event()
+
+    def kill() -> None:
+        chance = random.Random(0)
+        while not over.wait(every):
+            if children := psutil.Process().children():
+                child = chance.choice(children)
+                child.kill()
+                killed.append(child.pid)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_kills_cost_no_answer(tmp_path: Path, count: Count) -> None:
+    video = write_video(tmp_path / "a.avi", moving_square(20))
+    right = sample(video, SPEC)
+    call = partial(bounded, partial(sample, spec=SPEC), bounds=BOUNDS)
+    wanted = count(3, 100)
+    answers = 0
+    # further apart than a call, with the start of another process, takes
+    with somebody_kills(every=1.5) as killed, ThreadPoolExecutor(3) as pool:
+        for _ in itertools.takewhile(lambda _: len(killed) < wanted, itertools.count()):
+            for clip in pool.map(call, [video, video]):
+                np.testing.assert_array_equal(clip, right)
+                answers += 1
+            time.sleep(0.02)  # so that some are killed while idle
+    print(f"{len(killed)} kills, {answers} answers, all of them right")
+
+
+def test_the_default_bounds_fit_this_machine() -> None:
+    total = psutil.virtual_memory().total
+    for memory_mb in (64, 2048, 100_000):
+        assert fitting(memory_mb) == 1 or fitting(memory_mb) * memory_mb * 2**20 < total
