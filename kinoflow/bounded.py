@@ -233,7 +233,8 @@ class _Child:
             self.connection.send_bytes(call)
             self._receive(START_S, deadline)
             begun = True
-            kind, value, reusable = self._receive(bounds.seconds, deadline)
+            # it has an alarm of its own, which only a process that was stopped does not heed
+            kind, value, reusable = self._receive(bounds.seconds, deadline, grace=_GRACE_S)
         except (OSError, EOFError) as error:
             by = signal.SIGALRM if isinstance(error, TimeoutError) else -self.process.wait()
             raise _DiedError(max(by, 0), begun=begun, while_idle=self.used and not begun) from None
@@ -250,12 +251,11 @@ class _Child:
             raise OutOfBoundsError(f"it takes more than {bounds.memory_mb} MB of memory")
         return value
 
-    def _receive(self, seconds: float, deadline: float | None) -> Any:
+    def _receive(self, seconds: float, deadline: float | None, grace: float = 0) -> Any:
         """The next message; TimeoutError where none comes in time."""
         if deadline is not None:
             seconds = min(seconds, deadline - time.monotonic())
-        # the process has an alarm of its own, which only one that was stopped does not heed
-        if not self.connection.poll(max(0, seconds) + _GRACE_S):
+        if not self.connection.poll(max(0, seconds) + grace):
             raise TimeoutError
         return self.connection.recv()
 

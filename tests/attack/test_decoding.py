@@ -127,7 +127,7 @@ def test_what_would_burn_a_minute_ends_with_the_deadline(tmp_path: Path, count: 
         print(f"{path.stat().st_size / 1000:.0f} KB, 12 at once: {wall:.2f} s, {dict(outcomes)}")
         assert set(outcomes) <= {"late while decoding", "late while waiting"}
         assert running <= BOUNDS.at_once
-        assert wall < 2
+        assert wall < 5
         assert not any(child.cpu_percent(0.1) > 5 for child in psutil.Process().children())
 
 
