@@ -9,6 +9,7 @@ run at once than the machine has cores and memory for, so that all together are 
 
 import atexit
 import contextlib
+import functools
 import os
 import queue
 import signal
@@ -131,6 +132,7 @@ def close() -> None:
             return
 
 
+@functools.cache
 def _memory() -> int:
     """Bytes of memory of this machine, or of the container that this is."""
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]

@@ -276,18 +276,18 @@ def _blamed(reason: str) -> Iterator[None]:
     """
     try:
         yield
-    except (MemoryError, UnreadableVideo):
-        raise
-    except av.FFmpegError as error:
-        if error.errno == errno.ENOMEM:
+    except Exception as error:  # noqa: BLE001 see above
+        if _out_of_memory(error):
             raise MemoryError from None
         raise UnreadableVideo(reason) from None
-    except cv2.error as error:
-        if error.code == cv2.Error.STS_NO_MEM:
-            raise MemoryError from None
-        raise UnreadableVideo(reason) from None
-    except Exception:  # noqa: BLE001 see above
-        raise UnreadableVideo(reason) from None
+
+
+def _out_of_memory(error: Exception) -> bool:
+    if isinstance(error, av.FFmpegError):
+        return bool(error.errno == errno.ENOMEM)
+    if isinstance(error, cv2.error):
+        return bool(error.code == cv2.Error.STS_NO_MEM)
+    return isinstance(error, MemoryError)
 
 
 def _decoded(video: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -298,12 +298,12 @@ def _decoded(video: av.VideoStream) -> Iterator[av.VideoFrame]:
     none = True
     packets = cast(InputContainer, video.container).demux(video)
     while True:
-        frames: list[av.VideoFrame] = []
         try:
-            with _blamed("this spot is damaged"):
-                packet = next(packets, None)
-                frames = [] if packet is None else packet.decode()
-        except UnreadableVideo:
+            packet = next(packets, None)
+            frames = [] if packet is None else packet.decode()
+        except Exception as error:  # noqa: BLE001 as in _blamed, which is slow for each packet
+            if _out_of_memory(error):
+                raise MemoryError from None
             continue
         if packet is None:
             break

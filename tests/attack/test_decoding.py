@@ -1,14 +1,13 @@
 """Files that attack the decoder: bombs, lists, many mutations; and kills meanwhile."""
 
 import contextlib
-import itertools
 import os
 import random
 import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -224,43 +223,36 @@ def test_mutated_videos_are_sampled_or_set_aside(
     assert not any(text.startswith("it crashes") for text in outcomes), outcomes
 
 
-@contextlib.contextmanager
-def somebody_kills(every: float) -> Iterator[list[int]]:
-    """Kill a child of this process, idle or not, every so many seconds; those killed so far."""
-    killed: list[int] = []
-    over = threading.Event()
-
-    def kill() -> None:
-        chance = random.Random(0)
-        while not over.wait(every):
-            if children := psutil.Process().children():
-                child = chance.choice(children)
-                child.kill()
-                killed.append(child.pid)
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        yield killed
-    finally:
-        over.set()
-        thread.join()
-
-
 def test_kills_cost_no_answer(tmp_path: Path, count: Count) -> None:
     video = write_video(tmp_path / "a.avi", moving_square(20))
     right = sample(video, SPEC)
-    call = partial(bounded, partial(sample, spec=SPEC), bounds=BOUNDS)
-    wanted = count(3, 100)
-    answers = 0
-    # further apart than a call, with the start of another process, takes
-    with somebody_kills(every=1.5) as killed, ThreadPoolExecutor(3) as pool:
-        for _ in itertools.takewhile(lambda _: len(killed) < wanted, itertools.count()):
-            for clip in pool.map(call, [video, video]):
-                np.testing.assert_array_equal(clip, right)
-                answers += 1
-            time.sleep(0.02)  # so that some are killed while idle
-    print(f"{len(killed)} kills, {answers} answers, all of them right")
+    wanted, kills = count(6, 500), 0
+    answers, over = [0, 0, 0], threading.Event()
+
+    def ask(number: int) -> None:
+        while not over.is_set():
+            clip = bounded(partial(sample, spec=SPEC), video, BOUNDS)
+            np.testing.assert_array_equal(clip, right)
+            answers[number] += 1
+            time.sleep(0.01)  # so that some are killed while idle
+
+    chance = random.Random(0)
+    with ThreadPoolExecutor(3) as pool:
+        asking = [pool.submit(ask, number) for number in range(3)]
+        last = list(answers)
+        while kills < wanted and not any(one.done() for one in asking):
+            time.sleep(0.01 * chance.random())
+            # a call has a second chance and no third: whichever was hit is to end first
+            if min(now - then for now, then in zip(answers, last, strict=True)) >= 2:
+                last = list(answers)
+                if children := psutil.Process().children():
+                    chance.choice(children).kill()
+                    kills += 1
+        over.set()
+        for one in asking:
+            one.result()
+    print(f"{kills} kills, {sum(answers)} answers, all of them right")
+    assert kills == wanted
 
 
 def test_the_default_bounds_fit_this_machine() -> None:
