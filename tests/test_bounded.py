@@ -22,6 +22,7 @@ from kinoflow.compute import spread
 from kinoflow.params import Params
 from kinoflow.video import ClipSpec, sample
 from tests.calls import allocate, fragile, kept, kill_first_time, kill_self, raise_odd, slow_pid
+from tests.children import decoders
 from tests.media import moving_square, write_video
 
 BOUNDS = Bounds(seconds=20, memory_mb=300)
@@ -113,7 +114,7 @@ def test_a_process_that_has_grown_is_not_used_again(tmp_path: Path) -> None:
     # so that what calls leave behind never adds up
     for _ in range(5):
         bounded(kept, 30, BOUNDS)
-    assert sum(child.memory_info().rss for child in psutil.Process().children()) < 250 * 2**20
+    assert sum(child.memory_info().rss for child in decoders()) < 250 * 2**20
 
 
 def test_its_own_libraries_start_no_threads(tmp_path: Path) -> None:
@@ -142,7 +143,7 @@ def test_processes_killed_while_idle_cost_no_answer() -> None:
     for round_ in range(4):
         with ThreadPoolExecutor(3) as pool:
             list(pool.map(partial(bounded, time.sleep, bounds=three), [0.1] * 3))
-        idle = psutil.Process().children()
+        idle = decoders()
         assert len(idle) == 3
         for child in idle:
             child.kill()

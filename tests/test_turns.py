@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow import bounded as module
@@ -18,6 +17,7 @@ from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitti
 from kinoflow.video import ClipSpec
 from tests.attack.bombs import burning_gif
 from tests.calls import busy
+from tests.children import decoders
 
 TWO = Bounds(seconds=20, memory_mb=300, at_once=2)
 
@@ -30,7 +30,7 @@ def most_at_once(spans: list[tuple[float, float]]) -> int:
 
 def nothing_runs() -> bool:
     """Whether no process of ours uses the processor."""
-    children = psutil.Process().children()
+    children = decoders()
     before = [sum(child.cpu_times()[:2]) for child in children]
     time.sleep(0.3)
     return [sum(child.cpu_times()[:2]) for child in children] == before
@@ -40,7 +40,7 @@ def test_no_more_than_that_run_at_once() -> None:
     with ThreadPoolExecutor(12) as pool:
         spans = list(pool.map(partial(bounded, busy, bounds=TWO), [0.1] * 12))
     assert most_at_once(spans) == 2
-    assert len(psutil.Process().children()) <= 2
+    assert len(decoders()) <= 2
 
 
 def test_who_comes_first_goes_first() -> None:
@@ -93,7 +93,7 @@ def test_a_deadline_that_has_passed_starts_nothing() -> None:
     with pytest.raises(LateError) as late:
         bounded(busy, 0, TWO, deadline=time.monotonic() - 1)
     assert not late.value.begun
-    assert not psutil.Process().children()
+    assert not decoders()
 
 
 def test_a_call_of_its_own_slowness_says_so() -> None:
@@ -120,18 +120,17 @@ def test_as_many_fit_as_there_are_cores_and_memory_for(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize(("left", "status", "says"), [(0, 503, "busy"), (0.5, 504, "not decoded")])
 def test_a_request_is_told_whose_fault_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float, status: int, says: str
+    tmp_path: Path, left: float, status: int, says: str
 ) -> None:
-    from serving import deadline, service
-    from serving.uploads import Refusal
+    from serving import service
+    from serving.visits import Refusal
 
-    monkeypatch.setattr(deadline, "left", lambda: left)
     path = tmp_path / "a.gif"
     path.write_bytes(burning_gif())
     waiting: Any = SimpleNamespace(bundle=SimpleNamespace(clip=ClipSpec(4, 16, 16)))
     begun = time.monotonic()
     with pytest.raises(Refusal, match=says) as refusal:
-        service.Kinoflow.inner._answer(waiting, path)  # type: ignore[attr-defined]
+        service.Kinoflow.inner._answer(waiting, path, begun + left)  # type: ignore[attr-defined]
     assert refusal.value.status == status
     assert time.monotonic() - begun < 5
     assert nothing_runs()

@@ -20,6 +20,7 @@ from kinoflow import bounded as module
 from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
 from kinoflow.video import ClipSpec, UnreadableVideo, sample
 from tests.attack import bombs
+from tests.children import decoders
 from tests.media import moving_square, write_video
 from tests.test_odd_videos import H264, ffmpeg
 
@@ -58,7 +59,7 @@ class Watch:
 
 def children_mb() -> list[float]:
     sizes = [0.0, 0.0]
-    for child in psutil.Process().children():
+    for child in decoders():
         with contextlib.suppress(psutil.NoSuchProcess):
             sizes.append(child.memory_info().rss / 2**20)
     return sizes
@@ -119,7 +120,7 @@ def test_what_would_burn_a_minute_ends_with_the_deadline(tmp_path: Path, count: 
             calls = pool.map(partial(outcome, seconds=1), [path] * 12)
             running = 0
             while time.monotonic() < begun + 0.9:
-                running = max(running, len(psutil.Process().children()))
+                running = max(running, len(decoders()))
                 time.sleep(0.05)
             outcomes = Counter(calls)
         wall = time.monotonic() - begun
@@ -127,7 +128,7 @@ def test_what_would_burn_a_minute_ends_with_the_deadline(tmp_path: Path, count: 
         assert set(outcomes) <= {"late while decoding", "late while waiting"}
         assert running <= BOUNDS.at_once
         assert wall < 5
-        assert not any(child.cpu_percent(0.1) > 5 for child in psutil.Process().children())
+        assert not any(child.cpu_percent(0.1) > 5 for child in decoders())
 
 
 def mutated(content: bytes, other: bytes, chance: random.Random) -> bytes:
@@ -245,7 +246,7 @@ def test_kills_cost_no_answer(tmp_path: Path, count: Count) -> None:
             # a call has a second chance and no third: whichever was hit is to end first
             if min(now - then for now, then in zip(answers, last, strict=True)) >= 2:
                 last = list(answers)
-                if children := psutil.Process().children():
+                if children := decoders():
                     chance.choice(children).kill()
                     kills += 1
         over.set()

@@ -18,6 +18,7 @@ import pytest
 
 from kinoflow import paths
 from tests.bento import SERVING, Server
+from tests.children import decoders
 
 pytest_plugins = ["tests.bento_fixtures"]
 
@@ -358,21 +359,25 @@ def test_more_than_can_be_answered_at_once_are_put_off(server: Server, video: by
     most, sent = SERVING["max_concurrency"], request(video)
     with ThreadPoolExecutor(most) as pool:
         assert {*pool.map(lambda _: status(server, sent), range(most))} == {200}
-        decoders = worker(server).children()
-        for decoder in decoders:
-            decoder.suspend()
         try:
+            suspend(server)
             waiting = [pool.submit(status, server, sent) for _ in range(most)]
             until = time.monotonic() + 10
             while (answer := ask(server, video)).is_success and time.monotonic() < until:
-                pass  # those before it may not have been noticed yet
+                suspend(server)  # those before it may not have been noticed yet
             assert answer.status_code == 429
             assert answer.headers["Retry-After"] == "1"
             assert is_alive(server)
         finally:
-            for decoder in decoders:
+            for decoder in decoders(worker(server).pid):
                 decoder.resume()
         assert {future.result() for future in waiting} == {200}
+
+
+def suspend(server: Server) -> None:
+    for decoder in decoders(worker(server).pid):
+        with suppress(psutil.NoSuchProcess):
+            decoder.suspend()
 
 
 def ask(server: Server, video: bytes) -> httpx.Response:

@@ -1,0 +1,17 @@
+"""The processes that kinoflow.bounded starts, as the system sees them."""
+
+import os
+
+import psutil  # type: ignore[import-untyped]
+
+
+def decoders(pid: int | None = None) -> list[psutil.Process]:
+    """Those of this process, or of another; its other children are none of them."""
+    found = []
+    for child in psutil.Process(pid or os.getpid()).children():
+        try:
+            if "kinoflow.bounded_child" in child.cmdline():
+                found.append(child)
+        except psutil.NoSuchProcess:
+            continue  # it has just ended
+    return found
