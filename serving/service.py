@@ -6,6 +6,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import bentoml
 import numpy as np
 from pydantic import BaseModel
@@ -58,7 +60,6 @@ class Answer(BaseModel):
     # Visits keeps time and counts, since BentoML's own limits count requests that are still
     # being sent and forget those that go on after their time is up
     traffic={"timeout": 2 * SETTINGS.timeout_s},
-    threads=SETTINGS.max_concurrency,
 )
 class Kinoflow:
     """The bundle packed beside this code, behind HTTP."""
@@ -72,6 +73,8 @@ class Kinoflow:
         # Requests are decoded side by side but take turns at the model: it uses every core by
         # itself, and Keras does not promise that two threads may call one model.
         self.turn = threading.Lock()
+        # as many as there are turns: a request that has one finds a thread
+        self.threads = anyio.CapacityLimiter(SETTINGS.max_concurrency)
         self.bundle.predict(np.zeros((1, *self.bundle.clip.shape), np.uint8))
         import keras
 
@@ -82,23 +85,27 @@ class Kinoflow:
         )
 
     @bentoml.api(input_spec=Upload, output_spec=Answer)  # type: ignore[untyped-decorator]
-    def predict(self, video: Received | Refusal) -> Answer | JSONResponse:
+    async def predict(self, video: Received | Refusal) -> Answer | JSONResponse:
         """Say which action a video shows.
 
         Any format that the decoder reads will do, whatever its name and content type say. An
         upload that is no video is answered 400, one too large 413, both with a sentence.
         """
         try:
+            # here and not in a thread, so that a refusal never waits for one
             if isinstance(video, Refusal):
                 raise video
-            with on_disk(video.file) as path:
-                return self._answer(path, video.deadline)
+            return await anyio.to_thread.run_sync(self._look, video, limiter=self.threads)
         except (UnreadableVideo, OutOfBoundsError) as problem:
             refusal = Refusal(400, f"the upload cannot be read as a video: {problem}")
         except Refusal as raised:
             refusal = raised
         later = {"Retry-After": "1"} if refusal.status in _BUSY else None
         return JSONResponse({"error": str(refusal)}, refusal.status, headers=later)
+
+    def _look(self, video: Received) -> Answer:
+        with on_disk(video.file) as path:
+            return self._answer(path, video.deadline)
 
     def _answer(self, path: Path, deadline: float) -> Answer:
         started = time.monotonic()
