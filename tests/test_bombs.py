@@ -43,7 +43,7 @@ def test_a_tar_whose_end_is_not_one_is_refused(tmp_path: Path, suffix: str) -> N
         assert not (tmp_path / "other").exists()
 
 
-def test_a_rar_with_a_damaged_header_or_no_end_is_not_taken_for_a_shorter_one(
+def test_a_rar_that_is_damaged_is_not_taken_for_a_shorter_one(
     tmp_path: Path,
 ) -> None:
     path = write_rar(tmp_path / "a.rar", {"1.avi": b"one", "2.avi": b"two"})
