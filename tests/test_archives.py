@@ -127,6 +127,11 @@ def test_links_in_zip_and_rar_are_refused(tmp_path: Path) -> None:
         archive.writestr(info, "/etc/passwd")
     with pytest.raises(UserError, match=r"link\.avi is no plain file"):
         unpack(tmp_path / "a.zip", tmp_path / "out", 1)
+    with zipfile.ZipFile(tmp_path / "b.zip", "w") as archive:
+        info.filename = "\x1b[2J.avi"
+        archive.writestr(info, "/etc/passwd")
+    with pytest.raises(UserError, match=r"\\x1b\[2J\.avi is no plain file"):
+        unpack(tmp_path / "b.zip", tmp_path / "out", 1)
     rar = write_rar(tmp_path / "a.rar", {"link.avi": b"/etc/passwd"}, mode=0o120777)
     with pytest.raises(UserError, match=r"link\.avi is no plain file"):
         unpack(rar, tmp_path / "out", 1)

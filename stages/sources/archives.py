@@ -352,4 +352,6 @@ def _safe(archive: Path, name: str) -> PurePosixPath:
 
 
 def _refused(archive: Path, problem: str) -> UserError:
-    return UserError(f"{archive.name} is not unpacked: {problem}")
+    # names in it may hold what moves a terminal's cursor
+    said = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem)
+    return UserError(f"{archive.name} is not unpacked: {said}")
