@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow import files, locks
@@ -57,6 +58,12 @@ def wait_for(condition: Callable[[], object]) -> None:
 def killed(process: "subprocess.Popen[str]") -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
+
+
+def slow(path: Path) -> None:
+    """Bring a file so slowly that it never comes."""
+    path.write_bytes(b"half")
+    time.sleep(600)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -194,3 +201,26 @@ def test_download_at_once_and_killed_brings_all_videos_in_the_end(
     assert len(site.asked) == 2, "one whole file, and whether it is still the same"
     assert not [*Path(".downloads").glob("*.zip*"), *Path(".downloads").glob(".partial-*")]
     assert len(files.read_json(Path("work/downloaded.json"))) == len(FILES)
+
+
+SYNC = """
+from stages.download import sync
+from stages.sources import Item
+from tests.test_locks import slow
+if __name__ == "__main__":
+    wanted = [Item(f"A/{n}.avi", "", slow) for n in range(8)]
+    sync(wanted, Path("data"), Path("manifest"), workers=2)
+"""
+
+
+def test_nobody_goes_on_writing_for_a_run_that_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    victim = started(SYNC)
+    wait_for(lambda: len(list(Path("data").rglob("*.avi"))) == 2)
+    workers = psutil.Process(victim.pid).children(recursive=True)
+    assert len(workers) >= 2
+    victim.kill()
+    victim.wait()
+    wait_for(lambda: not psutil.wait_procs(workers, timeout=1)[1])
