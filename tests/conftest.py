@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONG.index(name) if (name := item.path.name) in _LONG else 99)
+
+
+@pytest.fixture
+def within(record_property: Callable[[str, object], None]) -> Callable[[str, float, float], None]:
+    """Asserts that a number is below its bound, and records both for benchmarks/numerics.py."""
+
+    def below(what: str, value: float, bound: float) -> None:
+        record_property(what, (float(value), bound))
+        assert value < bound, what
+
+    return below
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 """What holds for every architecture, on whichever backend Keras runs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from kinoflow.sampling import temporal_views
 from kinoflow.video import ClipSpec, Frames
 
 JAX = keras.backend.backend() == "jax"
-TORCH = keras.backend.backend() == "torch"  # cnn_lstm begins otherwise there, and learns later
 STORED = ClipSpec(8, 40, 40)
 SMALLER = replace(STORED, frames=4, height=32, width=36)
 
@@ -44,6 +43,10 @@ SMALL: dict[str, dict[str, Any]] = {
     "vivit": {"width": 16, "depth": 1, "temporal_depth": 1, "heads": 2, "dropout": 0.0},
     "movinet": {"filters": (8, 8), "expansion": 2, "dropout": 0.0},
 }
+# of Adam where 0.01 is too much: without normalisation between the layers, units go dark for good
+# or the loss leaps, and when it is learned is luck
+RATES = {"lrcn": 0.003, "vgg_lstm": 0.003, "resnet_lstm": 0.003, "i3d": 0.001}
+LEARNED, STEPS = 0.05, 200  # the loss to get below, and within how many steps
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("frame_voting", {"vote": "mode"}),
     ("frame_voting", {"backbone": "SqueezeNet", "trainable": True, "units": (8, 8)}),
@@ -81,10 +84,10 @@ def coloured() -> Frames:
 
 
 def made(
-    name: str, stored: ClipSpec = STORED, seen: ClipSpec | None = None, **extra: Any
+    name: str, stored: ClipSpec = STORED, seen: ClipSpec | None = None, seed: int = 0, **extra: Any
 ) -> keras.Model:
     keras.utils.clear_session()
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(seed)
     seen = seen or stored
     candidate = Candidate(
         model=name,
@@ -129,28 +132,39 @@ def test_a_model_may_see_less_than_the_store_holds(name: str) -> None:
 
 @every
 def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
-    name: str, extra: dict[str, Any]
+    name: str, extra: dict[str, Any], within: Callable[[str, float, float], None]
 ) -> None:
     model = made(name, **extra)
     before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_variables]
-    model.compile(
-        # Adam moves every weight that has a gradient by as much, however small that is
-        keras.optimizers.Adam(0.003, epsilon=1e-12),
-        "sparse_categorical_crossentropy",
-        # two steps take less time than compiling them does, and XLA, which training does not use
-        # either, takes longer than many; but JAX compiles every loop anew where it may not keep it
-        run_eagerly=bool(extra) and not JAX,
-        jit_compile=JAX,
-    )
-    steps = losses(model)
-    for _ in range(2):
-        next(steps)
+    # two steps take less time than compiling them does; but JAX compiles every loop anew where it
+    # may not keep it
+    steps = losses(compiled(model, name, eagerly=bool(extra) and not JAX))
+    first = list(islice(steps, 2))
     for old, weight in zip(before, model.trainable_variables, strict=True):
         new = keras.ops.convert_to_numpy(weight)
         assert np.isfinite(new).all(), weight.path
         assert not np.array_equal(old, new), weight.path
     if not extra:
-        assert any(loss < 0.05 for loss in islice(steps, 400 if TORCH else 200))
+        within("steps", by_heart(chain(first, steps)), STEPS)
+
+
+def compiled(model: keras.Model, name: str, *, eagerly: bool = False) -> keras.Model:
+    """The model, ready to learn at a rate that suits it."""
+    model.compile(
+        # Adam moves every weight that has a gradient by as much, however small that is
+        keras.optimizers.Adam(RATES.get(name, 0.01), epsilon=1e-12),
+        "sparse_categorical_crossentropy",
+        run_eagerly=eagerly,
+        # compiling with XLA, which training does not use either, takes longer than many steps
+        jit_compile=JAX,
+    )
+    return model
+
+
+def by_heart(losses: Iterator[float]) -> int:
+    """How many steps it takes until the loss is small, or one more than there may be."""
+    counted = enumerate(islice(losses, STEPS), start=1)
+    return next((step for step, loss in counted if loss < LEARNED), STEPS + 1)
 
 
 def losses(model: keras.Model) -> Iterator[float]:
@@ -163,12 +177,14 @@ def losses(model: keras.Model) -> Iterator[float]:
 
 
 @pytest.mark.parametrize("name", ["r2plus1d", "movinet"])
-def test_clips_that_stand_still_do_not_upset_training(name: str) -> None:
+def test_clips_that_stand_still_do_not_upset_training(
+    name: str, within: Callable[[str, float, float], None]
+) -> None:
     keras.utils.set_random_seed(0)
     model = build(Candidate(model=name), STORED, 5)
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=not JAX)
     # one of these clips does not move, and at full depth what it lacks is multiplied many times
-    assert all(loss < 10 for loss in islice(losses(model), 4))
+    within("loss", max(islice(losses(model), 4)), 10)
 
 
 def save(

@@ -1,5 +1,7 @@
 """Optical flow and histograms of directions, against films whose motion is known."""
 
+from collections.abc import Callable
+
 import cv2
 import keras
 import numpy as np
@@ -24,10 +26,11 @@ def called(layer: layers.Layer, x: np.ndarray) -> np.ndarray:
 
 
 def texture(height: int, width: int) -> np.ndarray:
-    return cv2.GaussianBlur(RNG.uniform(size=(height, width)), (0, 0), 3) * 5
+    return cv2.GaussianBlur(RNG.uniform(size=(height, width)), (0, 0), 4) * 5
 
 
-@pytest.mark.parametrize("motion", [(0.5, 0.0), (0.0, -0.5), (-0.7, 0.4)])
+# OpenCV moves pictures by whole thirty-seconds of a pixel, and less exactly by anything else
+@pytest.mark.parametrize("motion", [(0.5, 0.0), (0.0, -0.5), (-0.6875, 0.40625)])
 def test_flow_is_the_motion_since_the_frame_before_in_pixels(motion: tuple[float, float]) -> None:
     picture = texture(48, 56)
     u, v = motion
@@ -44,10 +47,12 @@ def test_flow_is_the_motion_since_the_frame_before_in_pixels(motion: tuple[float
     np.testing.assert_allclose(backwards[0, 1:], -flow[0, :0:-1], atol=1e-4)
 
 
-def test_where_there_is_no_texture_there_is_no_flow() -> None:
+def test_where_there_is_no_texture_there_is_no_flow(
+    within: Callable[[str, float, float], None],
+) -> None:
     film = np.full((1, 2, 16, 16, 1), 0.5)
     film[:, 1] += 1e-3 * RNG.normal(size=(16, 16, 1))  # noise of the camera
-    assert abs(called(OpticalFlow(), film)).max() < 0.1
+    within("pixels", abs(called(OpticalFlow(), film)).max(), 0.1)
 
 
 @pytest.mark.parametrize(("height", "width", "sigma"), [(20, 33, 2.0), (5, 40, 3.0)])

@@ -1,12 +1,13 @@
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -80,11 +81,13 @@ def test_a_pair_is_each_other_played_backwards(forward: int) -> None:
     np.testing.assert_allclose(one, other, atol=0.06)
 
 
-def test_a_random_split_leaks_and_a_grouped_one_does_not() -> None:
+def test_a_random_split_leaks_and_a_grouped_one_does_not(
+    within: Callable[[str, float, float], None],
+) -> None:
     rows, labels, groups = [], [], []
     for label in range(6):
-        for group in range(1, 9):
-            for clip in (1, 2, 3):
+        for group in range(1, 7):
+            for clip in (1, 2, 3, 4):
                 frames = render(film(label, group, clip))
                 # colours alone: where and who, but not what
                 rows.append(
@@ -99,11 +102,12 @@ def test_a_random_split_leaks_and_a_grouped_one_does_not() -> None:
                 )
                 labels.append(label)
                 groups.append(f"{label}-{group}")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1000, max_iter=5000))
+    # what knows the rooms and nothing else
+    probe = make_pipeline(StandardScaler(), KNeighborsClassifier(1))
     at_random = cross_val_score(probe, rows, labels, cv=KFold(4, shuffle=True, random_state=0))
     by_group = cross_val_score(probe, rows, labels, groups=groups, cv=GroupKFold(4))
-    assert at_random.mean() > 0.7
-    assert by_group.mean() < 0.45
+    within("wrong on a random split", 1 - at_random.mean(), 0.3)
+    within("above chance on a grouped split", by_group.mean() - 1 / 6, 0.45 - 1 / 6)
 
 
 def test_a_disk_that_fills_up_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,17 @@ def fit(params: Params, folder: Path, **sets: ClipSet) -> pd.DataFrame:
     return pd.read_csv(folder / "m" / "history.csv")
 
 
-def test_a_model_of_time_learns_what_only_time_tells(defaults: Params, tmp_path: Path) -> None:
+def test_a_model_of_time_learns_what_only_time_tells(
+    defaults: Params, tmp_path: Path, within: Callable[[str, float, float], None]
+) -> None:
     candidate = {"model": "r2plus1d", "options": {"filters": [8]}}
     params = settings(defaults, candidate, epochs=6, learning_rate=0.01)
     history = fit(params, tmp_path)
-    assert history["val_accuracy"].max() > 0.9
+    within("validation clips taken for the other", 1 - history["val_accuracy"].max(), 0.1)
     loaded = bundle.load(tmp_path / "m")
     test = moving(tmp_path, 20, 2)
     answers = loaded.predict(test.read(np.arange(20)))
-    assert (answers.argmax(axis=1) == test.labels).mean() > 0.9
+    within("test clips taken for the other", (answers.argmax(axis=1) != test.labels).mean(), 0.1)
     with zipfile.ZipFile(tmp_path / "m" / bundle.MODEL) as archive:
         archive.extract("model.weights.h5", tmp_path)
     with h5py.File(tmp_path / "model.weights.h5") as stored:

@@ -1,0 +1,103 @@
+"""How much of what is trained is the same again: in the same setting, and under others.
+
+    python -m benchmarks.repeats motion_histograms lrcn
+
+Trains and evaluates candidates of params.yaml on what `make repro` left in work/, twice in the
+first of the settings and once in each of the others (or in those named by `--settings`), and prints
+a table. What was measured stands in `--into` and is not run again.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks import machine
+from benchmarks.settings import SETTINGS, environment
+from kinoflow import console, files, paths
+
+ROOT = Path(__file__).parent.parent
+READ = (paths.CATALOG, paths.SPLIT, paths.CLIPS, paths.CLIPS_TABLE, paths.VALIDATION)
+AGAIN = " again"
+
+# by candidate, then by setting
+Results = dict[str, dict[str, dict[str, Any]]]
+
+
+def measured(candidate: str, setting: str) -> dict[str, Any]:
+    """Hashes of the bundle's files, the test clips' answers and the scores."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        shutil.copy("params.yaml", folder)
+        (folder / paths.WORK).mkdir()
+        for path in READ:
+            (folder / path).symlink_to(path.absolute())
+        for stage in ("train", "evaluate"):
+            subprocess.run(
+                [sys.executable, "-m", f"stages.{stage}", candidate],
+                cwd=folder,
+                env=environment(setting) | {"PYTHONPATH": str(ROOT)},
+                check=True,
+            )
+        scores = files.read_json(folder / paths.report(candidate) / "metrics.json")
+        table = pd.read_csv(folder / paths.report(candidate) / "predictions.csv")
+        bundle = sorted((folder / paths.bundle(candidate)).iterdir())
+        report = sorted((folder / paths.report(candidate)).iterdir())
+        return {
+            "bundle": {path.name: files.md5(path) for path in bundle},
+            "report": {path.name: files.md5(path) for path in report},
+            "answers": table.filter(regex="^p_").to_numpy().tolist(),
+            "accuracy": [scores[side]["accuracy"] for side in ("val", "test")],
+        }
+
+
+def report(results: Results) -> str:
+    """The table, as Markdown; everything is compared with the first setting."""
+    first = next(iter(SETTINGS))
+    lines = [
+        "| candidate | setting | bundle | test answers that change | probability, at most "
+        "(median) | val accuracy | test accuracy |",
+        "|---|---|---|---:|---:|---:|---:|",
+    ]
+    for candidate, found in results.items():
+        one = found[first]
+        for setting, other in found.items():
+            before, after = np.array(one["answers"]), np.array(other["answers"])
+            apart = abs(after - before)
+            changed = int((after.argmax(axis=1) != before.argmax(axis=1)).sum())
+            val, test = other["accuracy"]
+            equal = "the same bytes" if one["bundle"] == other["bundle"] else "others"
+            lines.append(
+                f"| `{candidate}` | {setting} | {equal if setting != first else ''} "
+                f"| {changed} of {len(after)} | {apart.max():.2g} ({np.median(apart):.2g}) "
+                f"| {val:.3f} | {test:.3f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("candidates", nargs="+")
+    parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
+    parser.add_argument("--into", type=Path, default=Path("work/repeats.json"))
+    arguments = parser.parse_args()
+    results: Results = files.read_json(arguments.into) if arguments.into.exists() else {}
+    first = next(iter(SETTINGS))
+    for candidate in arguments.candidates:
+        found = results.setdefault(candidate, {})
+        for setting in (first, first + AGAIN, *arguments.settings):
+            if setting not in found:
+                found[setting] = measured(candidate, setting.removesuffix(AGAIN))
+                files.write_json(arguments.into, results)
+    print(f"{machine.name()}, {os.uname().release}\n\n{report(results)}")
+
+
+if __name__ == "__main__":
+    console.run(main)
