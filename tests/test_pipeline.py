@@ -1,6 +1,7 @@
 """The whole pipeline in miniature: real `dvc repro`, a real flow and a real request."""
 
 import compileall
+import importlib
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from kinoflow import files, paths
 from kinoflow.leash import leashed
 from tests.conftest import ROOT
 
@@ -155,6 +157,23 @@ def test_dvc_shows_metrics_plots_and_the_graph(checkout: Checkout) -> None:
         assert f"reports/{name}/confusion.csv" in page
         assert f"work/training/{name}/plots/metrics/val_loss.tsv" in page
     shutil.rmtree(checkout.folder / "plots")
+
+
+def test_stages_of_the_data_give_the_same_bytes_anew(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # what the others give is compared where each is tested
+    monkeypatch.chdir(checkout.folder)
+    monkeypatch.setattr(sys, "argv", ["stage"])
+    made = [paths.CATALOG, paths.CLIPS_TABLE, paths.DUPLICATES, paths.SPLIT]
+    made += [paths.LEAKS, paths.LEAKS_NUMBERS, paths.LEAKS_PAGE]
+    before = files.folder_md5(paths.CLIPS), [files.md5(path) for path in made]
+    shutil.rmtree(paths.CLIPS)
+    for path in made:
+        path.unlink()
+    for stage in ("catalog", "extract", "duplicates", "split", "leaks"):
+        importlib.import_module(f"stages.{stage}").main()
+    assert (files.folder_md5(paths.CLIPS), [files.md5(path) for path in made]) == before
 
 
 def test_a_second_run_does_nothing_and_says_so(checkout: Checkout) -> None:
