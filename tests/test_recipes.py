@@ -14,7 +14,7 @@ from kinoflow import params, paths
 from kinoflow.console import UserError
 from kinoflow.params import Dataset, Evaluation, Params, Synthetic, Training
 from kinoflow.video import ClipSpec
-from stages.sources import synthetic
+from stages.sources import published, synthetic, unpacked
 from tests.conftest import ROOT
 from tests.test_pipeline import Checkout
 
@@ -23,7 +23,7 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 MEASURING = {"bootstrap", "calibration_bins", "latency_clips"}
 
 # where an archive of UCF-50 is unpacked to
-UNPACKED = paths.DOWNLOADS / "UCF50" / "UCF50"
+UNPACKED = unpacked.folder_of(published.PUBLISHED["ucf50"].videos) / "UCF50"
 
 
 @pytest.fixture

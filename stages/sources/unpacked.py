@@ -18,7 +18,7 @@ def from_address(remote: Remote, max_gb: float, *, nested: bool = False) -> Path
     One that came whole and could not be unpacked yet is fetched again if the server has another
     one now. Raises UserError as `fetch` and `unpack` do.
     """
-    folder = _folder(remote.name, remote.url)
+    folder = folder_of(remote)
     # the name says of which address it is as well: a part of another file is never gone on from
     archive = paths.DOWNLOADS / f"{_mark(remote.url)}-{remote.name[-100:]}"
     with locks.held(_lock(folder), f"bringing {remote.name}"):
@@ -27,6 +27,11 @@ def from_address(remote: Remote, max_gb: float, *, nested: bool = False) -> Path
             unpack(archive, folder, max_gb, nested=nested)
             discard(archive)
     return folder
+
+
+def folder_of(remote: Remote) -> Path:
+    """Where what the archive behind an address holds is unpacked to."""
+    return _folder(remote.name, remote.url)
 
 
 def from_file(archive: Path, max_gb: float, *, nested: bool = False) -> Path:
