@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kinoflow import rwlock
+from kinoflow import locks, paths, rwlock
 from kinoflow.console import UserError
 from kinoflow.leash import leashed
 
@@ -24,11 +24,14 @@ def repro(say: Callable[[str], None], folder: Path = Path(), targets: Sequence[s
     """Run `dvc repro` in `folder` and hand each line of its output to `say`.
 
     `targets` are the stages to run with all that comes before them; without any, all are.
+    Meanwhile no other run that asks brings data, or runs the pipeline, in that folder.
+
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
-    rwlock.mend(folder)
-    _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, folder)
+    with locks.held(folder / paths.LOCKS / "data", "running the pipeline"):
+        rwlock.mend(folder)
+        _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, folder)
 
 
 def stage(name: str, say: Callable[[str], None], folder: Path = Path()) -> None:

@@ -1,5 +1,7 @@
 """Locks between runs on one machine: what one of them writes, no other touches meanwhile.
 
+`python -m kinoflow.locks FILE DOING COMMAND ...` runs a command while it holds a lock.
+
 The kernel holds a lock for as long as its process lives, so that one that died, however it died,
 never blocks another. Runs on several machines that share a folder over a network do not see each
 other's locks on all file systems: let one machine do the work there.
@@ -9,6 +11,8 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,32 +20,30 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from kinoflow import files
+from kinoflow.console import run
 
 _POLL = 0.1  # seconds
+_NOTE = "another run that is {} (process {})"
+_UNKNOWN = "another run"
 
 
 @contextlib.contextmanager
 def held(path: Path, doing: str) -> Iterator[None]:
     """Hold the lock `path` while in the block; it is a file that is there only meanwhile.
 
-    Where another process holds it, one line on stderr says that this one waits for a run that
-    is `doing` something, and for which process.
+    Where another process holds it, one line on stderr says what that is `doing`, and which it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        print(
-            f"waiting for another run that is {doing} (process {_holder(path)})",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
         lock.acquire(poll_interval=_POLL)
     try:
         # for the line above alone, so that a full disk is no reason to stop
         with contextlib.suppress(OSError):
-            path.write_text(str(os.getpid()), encoding="utf-8")
+            path.write_text(_NOTE.format(doing, os.getpid()), encoding="utf-8")
         yield
     finally:
         # while it is still held: who waits for it sees that the file is gone, and makes another
@@ -65,8 +67,8 @@ def is_held(path: Path) -> bool:
 
 def _holder(path: Path) -> str:
     with contextlib.suppress(OSError):
-        return path.read_text(encoding="utf-8") or "unknown"
-    return "unknown"
+        return path.read_text(encoding="utf-8") or _UNKNOWN
+    return _UNKNOWN
 
 
 @contextlib.contextmanager
@@ -100,3 +102,18 @@ def _sweep(parent: Path) -> None:
 
 def _lock_of(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.lock")
+
+
+def main() -> None:
+    path, doing, *command = sys.argv[1:]
+    with held(Path(path), doing):
+        # Ctrl-C reaches the command by itself, and the lock is held until that has ended
+        signal.signal(signal.SIGINT, lambda *_: None)
+        process = subprocess.Popen(command)
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    sys.exit(code if code >= 0 else 128 - code)
+
+
+if __name__ == "__main__":
+    run(main)

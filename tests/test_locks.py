@@ -116,6 +116,34 @@ for _ in range(100):
 """
 
 
+def test_a_command_has_its_lock_until_it_ends(tmp_path: Path) -> None:
+    lock = tmp_path / "locks" / "data"
+    wait = "import sys; sys.stdin.readline(); print('done', flush=True); sys.exit(7)"
+
+    def run(doing: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "kinoflow.locks", lock, doing, sys.executable, "-c", wait],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    first = run("running the pipeline")
+    wait_for(lambda: locks.is_held(lock))
+    # as a terminal does, to all: the command may have reasons to take its time
+    first.send_signal(signal.SIGINT)
+    second = run("bringing the data")
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert told == (f"waiting for another run that is running the pipeline (process {first.pid})\n")
+    assert first.poll() is None
+    out, _ = first.communicate("\n", timeout=60)
+    assert (out, first.returncode) == ("done\n", 7)
+    out, _ = second.communicate("\n", timeout=60)
+    assert (out, second.returncode) == ("done\n", 7)
+
+
 def test_no_two_hold_a_lock_at_once(tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
