@@ -38,6 +38,9 @@ many files, and kinoflow checks it.
 {convolving}
 How accurate the architectures are is measured by `python -m benchmarks.accuracy`, which takes an
 hour and more: [accuracy.md](accuracy.md).
+How far tests are from their bounds on other processors: `python -m benchmarks.numerics`,
+[numerics.md](numerics.md). How much of a training is the same again:
+`python -m benchmarks.repeats`, [repeats.md](repeats.md).
 """,
     )
     print(README.read_text(encoding="utf-8"))

@@ -3,12 +3,11 @@
     python -m benchmarks.repeats motion_histograms lrcn
 
 Trains and evaluates candidates of params.yaml on what `make repro` left in work/, twice in the
-first of the settings and once in each of the others (or in those named by `--settings`), and prints
-a table. What was measured stands in `--into` and is not run again.
+first of the settings and once in each of the others (or in those named by `--settings`), and writes
+benchmarks/repeats.md. What was measured stands in `--into` and is not run again.
 """
 
 import argparse
-import os
 import shutil
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from kinoflow import console, files, paths
 
 ROOT = Path(__file__).parent.parent
 READ = (paths.CATALOG, paths.SPLIT, paths.CLIPS, paths.CLIPS_TABLE, paths.VALIDATION)
+PAGE = Path(__file__).parent / "repeats.md"
 AGAIN = " again"
 
 # by candidate, then by setting
@@ -59,9 +59,17 @@ def measured(candidate: str, setting: str) -> dict[str, Any]:
 
 
 def report(results: Results) -> str:
-    """The table, as Markdown; everything is compared with the first setting."""
+    """The page, as Markdown; everything is compared with the first setting."""
     first = next(iter(SETTINGS))
     lines = [
+        "# How much of a training is the same again",
+        "",
+        "`python -m benchmarks.repeats` trains candidates on the embedded data under other thread",
+        "counts and instruction sets, and compares with the first line: one thread, and what the",
+        "processor has.",
+        "",
+        machine.name(),
+        "",
         "| candidate | setting | bundle | test answers that change | probability, at most "
         "(median) | val accuracy | test accuracy |",
         "|---|---|---|---:|---:|---:|---:|",
@@ -73,13 +81,13 @@ def report(results: Results) -> str:
             apart = abs(after - before)
             changed = int((after.argmax(axis=1) != before.argmax(axis=1)).sum())
             val, test = other["accuracy"]
-            equal = "the same bytes" if one["bundle"] == other["bundle"] else "others"
+            equal = "the same bytes" if one["bundle"] == other["bundle"] else "other bytes"
             lines.append(
                 f"| `{candidate}` | {setting} | {equal if setting != first else ''} "
                 f"| {changed} of {len(after)} | {apart.max():.2g} ({np.median(apart):.2g}) "
                 f"| {val:.3f} | {test:.3f} |"
             )
-    return "\n".join(lines)
+    return "\n".join([*lines, ""])
 
 
 def main() -> None:
@@ -96,7 +104,8 @@ def main() -> None:
             if setting not in found:
                 found[setting] = measured(candidate, setting.removesuffix(AGAIN))
                 files.write_json(arguments.into, results)
-    print(f"{machine.name()}, {os.uname().release}\n\n{report(results)}")
+    files.write_text(PAGE, report(results))
+    print(f"repeats: {PAGE}")
 
 
 if __name__ == "__main__":
