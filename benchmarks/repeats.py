@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from benchmarks import machine
 from benchmarks.settings import SETTINGS, environment
-from kinoflow import console, files, paths
+from kinoflow import console, files, paths, tables
 
 ROOT = Path(__file__).parent.parent
 READ = (paths.CATALOG, paths.SPLIT, paths.CLIPS, paths.CLIPS_TABLE, paths.VALIDATION)
@@ -47,7 +46,9 @@ def measured(candidate: str, setting: str) -> dict[str, Any]:
                 check=True,
             )
         scores = files.read_json(folder / paths.report(candidate) / "metrics.json")
-        table = pd.read_csv(folder / paths.report(candidate) / "predictions.csv")
+        table = tables.read(
+            folder / paths.report(candidate) / "predictions.csv", tables.PREDICTIONS
+        )
         bundle = sorted((folder / paths.bundle(candidate)).iterdir())
         report = sorted((folder / paths.report(candidate)).iterdir())
         return {

@@ -4,6 +4,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def main() -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=_LET_FINISH_S,
     )
+    try:
+        config.load()
+    except (Exception, SystemExit):  # noqa: BLE001 whatever a Bento raises, so would the next worker
+        traceback.print_exc()
+        sys.exit(STARTUP_FAILURE)
     server = uvicorn.Server(config)
     server.run(sockets=[socket.socket(fileno=int(sys.argv[1]))])
     if not server.started:

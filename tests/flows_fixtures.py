@@ -1,12 +1,14 @@
 """A miniature pipeline for the flows to run."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kinoflow import files
+from kinoflow import files, paths
+from tests.conftest import ROOT
 
 DVC_YAML = """
 stages:
@@ -35,6 +37,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
+    shutil.copy(ROOT / paths.PARAMS, root / paths.PARAMS)
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "train.py").write_text(TRAINS)
     (root / "stages").mkdir()

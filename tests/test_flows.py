@@ -47,7 +47,6 @@ from flows import retrain as flow
 from flows import server as servers
 from kinoflow import files
 from kinoflow.params import Retrain
-from tests.conftest import ROOT
 
 pytest_plugins = ["tests.flows_fixtures"]
 
@@ -425,8 +424,6 @@ def test_served_schedule(
     start: Callable[..., subprocess.Popen[str]],
     client: SyncPrefectClient,
 ) -> None:
-    params = (ROOT / "params.yaml").read_text()
-    (repo / "params.yaml").write_text(params)
     process = start("flows.deployments")
     read_until(process, "being served")
     deployment = client.read_deployment_by_name("retrain/scheduled")

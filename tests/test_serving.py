@@ -259,6 +259,29 @@ def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None
         assert told.startswith("-m" if arguments[:1] == ["echo"] else f"{tmp_path}/src -m")
 
 
+@pytest.mark.parametrize("spoilt", ["src/kinoflow/video.py", "src/bundle/model.keras"])
+def test_a_bento_that_cannot_start_is_not_tried_for_ever(
+    bento: Path, tmp_path: Path, spoilt: str
+) -> None:
+    unpack(bento, tmp_path / "unpacked")
+    (tmp_path / "unpacked" / spoilt).write_text("spoilt")
+    broken = tmp_path / "broken.bento"
+    with tarfile.open(broken, "w:xz", preset=0) as archive:
+        archive.add(tmp_path / "unpacked", ".")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    done = subprocess.run(
+        [sys.executable, "-m", "serving", "--bento", broken, "--port", port],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert Path(spoilt).name in done.stdout + done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: the server ended by itself")
+
+
 def serve(folder: Path, *arguments: str) -> str:
     """The one line with which `python -m serving` refuses."""
     done = subprocess.run(
