@@ -82,7 +82,8 @@ class Visit:
                 break
             if other is not self and other._bytes:
                 other.end()
-                timeout.reschedule(0)
+                if not timeout.expired():
+                    timeout.reschedule(0)
         if size > self._visits.free_bytes:
             raise Refusal(503, "too many large videos are on their way just now: try again later")
         self._visits.free_bytes -= size

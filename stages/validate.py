@@ -75,13 +75,13 @@ def validate(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     videos = videos.mask(videos == "")  # what is not there has to be null to be found
-    tables = {
+    features = {
         "catalog": catalog_features(videos, split),
         "split": split_features(split, videos),
         "clips": clip_features(made, videos, store),
     }
     results = {
-        name: _check(context, name, tables[name], suite)
+        name: _check(context, name, features[name], suite)
         for name, suite in suites(spec, random).items()
     }
     findings = [
