@@ -134,3 +134,10 @@ def test_installing_takes_no_other_file_for_uv(tmp_path: Path) -> None:
     assert ran.returncode != 0
     assert "DO NOT MATCH THE HASHES" in ran.stderr
     assert not (tmp_path / "uv.py").exists()
+
+
+def test_what_the_page_on_security_names_is_there() -> None:
+    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:tests|kinoflow|serving)/[^`]*)`", page))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -15,7 +15,7 @@ import pytest
 from kinoflow import bounded as module
 from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
 from kinoflow.video import ClipSpec
-from tests.attack.bombs import burning_gif
+from tests.attack.video_bombs import burning_gif
 from tests.calls import busy
 from tests.children import decoders
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from kinoflow.console import UserError
 from stages.sources.archives import unpack
-from tests import bombs
+from tests import archive_bombs as bombs
 from tests.archives import write_zip
-from tests.attack import mutations
+from tests.attack import archive_mutations as mutations
 from tests.server import serving
 from tests.test_locks import FETCH, contents, ended, killed, started
 

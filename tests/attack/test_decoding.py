@@ -19,7 +19,7 @@ import pytest
 from kinoflow import bounded as module
 from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
 from kinoflow.video import ClipSpec, UnreadableVideo, sample
-from tests.attack import bombs
+from tests.attack import video_bombs as bombs
 from tests.children import decoders
 from tests.media import moving_square, write_video
 from tests.test_odd_videos import H264, ffmpeg

@@ -9,9 +9,9 @@ import pytest
 from kinoflow.console import UserError
 from stages.sources import archives, tars
 from stages.sources.archives import unpack
-from tests import bombs
+from tests import archive_bombs as bombs
+from tests.archive_bombs import header, padded, write_blocks
 from tests.archives import write_rar, write_tar, write_zip
-from tests.bombs import header, padded, write_blocks
 
 
 def test_a_header_of_the_length_that_headers_have_is_read(tmp_path: Path) -> None:
