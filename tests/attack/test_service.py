@@ -73,12 +73,12 @@ def is_alive(server: Server, timeout: float = 5) -> bool:
 def worker(server: Server) -> psutil.Process:
     """The process that answers, a child of the one that holds the port."""
     port = str(urlsplit(server.url).port)
+    # of what ends meanwhile process_iter tells nothing
     (supervisor,) = [
         process
-        for process in psutil.process_iter()
-        if process.status() != psutil.STATUS_ZOMBIE
-        and process.cmdline()[1:3] == ["-m", "serving.server"]
-        and port in process.cmdline()
+        for process in psutil.process_iter(["cmdline"])
+        if (command := process.info["cmdline"] or [])[1:3] == ["-m", "serving.server"]
+        and port in command
     ]
     (found,) = supervisor.children()
     return found
