@@ -51,7 +51,7 @@ def run(main: Callable[[], None]) -> NoReturn:
             raise
         fail(f"{error.filename} is missing: `dvc repro` makes it, with all that comes before")
     except OSError as error:
-        if not _no_space(error):
+        if not no_space(error):
             raise
         fail(
             f"no space left to write {error.filename or 'a file'} ({error.strerror or error}): "
@@ -63,7 +63,8 @@ def run(main: Callable[[], None]) -> NoReturn:
     sys.exit(0)
 
 
-def _no_space(error: OSError) -> bool:
+def no_space(error: OSError) -> bool:
+    """Whether an error says that there is no room to write, by whatever limit."""
     # HDF5 hides the number in its text
     hidden = re.search(r"errno = (\d+)", str(error))
     return (int(hidden[1]) if hidden else error.errno) in _NO_SPACE

@@ -1,6 +1,5 @@
 """From the request to a video file on disk, with every mistake answered in a sentence."""
 
-import errno
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Iterator
@@ -13,11 +12,10 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
+from kinoflow.console import no_space
 from serving import visits
 from serving.settings import SETTINGS
 from serving.visits import Refusal
-
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def _room_on_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_SPACE:
+        if not no_space(error):
             raise
         raise Refusal(507, "there is no room for the upload just now: try again later") from None
 
