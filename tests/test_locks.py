@@ -118,7 +118,9 @@ for _ in range(100):
 
 def test_a_command_has_its_lock_until_it_ends(tmp_path: Path) -> None:
     lock = tmp_path / "locks" / "data"
-    wait = "import sys; sys.stdin.readline(); print('done', flush=True); sys.exit(7)"
+    wait = (
+        "import sys; print('begun', flush=True); sys.stdin.readline(); print('done'); sys.exit(7)"
+    )
 
     def run(doing: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -130,7 +132,8 @@ def test_a_command_has_its_lock_until_it_ends(tmp_path: Path) -> None:
         )
 
     first = run("running the pipeline")
-    wait_for(lambda: locks.is_held(lock))
+    assert first.stdout is not None
+    assert first.stdout.readline() == "begun\n"
     # as a terminal does, to all: the command may have reasons to take its time
     first.send_signal(signal.SIGINT)
     second = run("bringing the data")
@@ -141,7 +144,7 @@ def test_a_command_has_its_lock_until_it_ends(tmp_path: Path) -> None:
     out, _ = first.communicate("\n", timeout=60)
     assert (out, first.returncode) == ("done\n", 7)
     out, _ = second.communicate("\n", timeout=60)
-    assert (out, second.returncode) == ("done\n", 7)
+    assert (out, second.returncode) == ("begun\ndone\n", 7)
 
 
 def test_no_two_hold_a_lock_at_once(tmp_path: Path) -> None:
