@@ -17,6 +17,13 @@ def made(seconds: float = 60, turns: int = 2, megabytes: float = 1) -> Visits:
     return Visits(nothing, seconds=seconds, turns=turns, megabytes=megabytes)
 
 
+async def trickle(visit: visits.Visit) -> None:
+    """An upload of which nearly all has come, and the rest never does."""
+    async with visit.arriving():
+        visit.grow(900_000)
+        await asyncio.sleep(60)
+
+
 def test_what_an_ended_request_held_is_there_again() -> None:
     seen: list[visits.Visit] = []
 
@@ -52,12 +59,7 @@ def test_an_upload_that_takes_long_makes_room_for_one_that_does_not() -> None:
         counted = made()
         slow, quick = visits.Visit(counted), visits.Visit(counted)
 
-        async def trickle() -> None:
-            async with slow.arriving():
-                slow.grow(900_000)
-                await asyncio.sleep(60)
-
-        trickling = asyncio.create_task(trickle())
+        trickling = asyncio.create_task(trickle(slow))
         await asyncio.sleep(0)
         async with quick.arriving():
             quick.grow(900_000)
@@ -78,12 +80,7 @@ def test_an_upload_whose_time_is_up_just_now_makes_room_too() -> None:
         counted = made(seconds=0.05)
         late = visits.Visit(counted)
 
-        async def trickle() -> None:
-            async with late.arriving():
-                late.grow(900_000)
-                await asyncio.sleep(60)
-
-        trickling = asyncio.create_task(trickle())
+        trickling = asyncio.create_task(trickle(late))
         await asyncio.sleep(0)
         # between the alarm of the timeout and the task that it ends
         (timeout,) = counted.arriving.values()
