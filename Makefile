@@ -23,7 +23,7 @@ help:  ## list the commands
 
 repro: $(READY)  ## the main job: bring the data, run what is out of date, show the results
 	@python -m stages.download
-	@python -m kinoflow.locks .locks/data "running the pipeline" dvc repro
+	@python -m kinoflow.system.locks .locks/data "running the pipeline" dvc repro
 	@kinoflow results
 
 test: $(READY) lint  ## check style, types and structure, then run all tests

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from benchmarks import depthwise, extract, machine, scale
-from kinoflow import console, files
+from kinoflow.system import errors, files
 
 README = Path(__file__).parent / "README.md"
 
@@ -47,4 +47,4 @@ How far tests are from their bounds on other processors: `python -m benchmarks.n
 
 
 if __name__ == "__main__":
-    console.run(main)
+    errors.run(main)

@@ -24,9 +24,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from flows.recipe import overlaid
-from kinoflow import bundle, catalog, clips, console, files, metrics, tables
-from kinoflow.clips import ClipSet
-from kinoflow.params import Params, checked
+from kinoflow import bundle
+from kinoflow.config import Params, checked
+from kinoflow.data import catalog, clips, tables
+from kinoflow.data.clips import ClipSet
+from kinoflow.reports import metrics
+from kinoflow.system import errors, files, terminal
 from stages.evaluate import predict
 from stages.split import divide
 
@@ -66,7 +69,7 @@ def videos(data: Path) -> pd.DataFrame:
 
 def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> None:
     """Sample all videos that the store lacks."""
-    for video in console.progress(table["video"].tolist(), "extract"):
+    for video in terminal.progress(table["video"].tolist(), "extract"):
         target = clips.clip_path(store, video)
         if not target.exists():
             clips.decode(data / video, params.clip, target)
@@ -84,7 +87,7 @@ def score(
 
     By the candidate's name as params.yaml looks at clips, and by further names with `views`.
     """
-    from kinoflow.training import train
+    from kinoflow.training.fit import train
 
     labels = tuple(sorted(table["label"].unique()))
     number = {label: k for k, label in enumerate(labels)}
@@ -208,11 +211,11 @@ def main() -> None:
     arguments = parser.parse_args()
     real = os.environ.get("KINOFLOW_REAL_DATA")
     if not real:
-        raise console.UserError("set KINOFLOW_REAL_DATA to the folder that holds ucf101-mini/")
+        raise errors.UserError("set KINOFLOW_REAL_DATA to the folder that holds ucf101-mini/")
     data = Path(real) / "ucf101-mini"
     params = settings(arguments.overlay)
     if unknown := set(arguments.bases or ()) - params.candidates.keys():
-        raise console.UserError(f"--bases: {arguments.overlay} has no {', '.join(sorted(unknown))}")
+        raise errors.UserError(f"--bases: {arguments.overlay} has no {', '.join(sorted(unknown))}")
     table = videos(data)
     store = Path("work") / "accuracy" / "x".join(str(part) for part in vars(params.clip).values())
     extract(table, data, params, store)
@@ -240,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    errors.run(main)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from kinoflow import params
+from kinoflow import config
 from stages.sources import synthetic
 
 
@@ -16,10 +16,10 @@ def real() -> list[Path]:
 def rendered(folder: Path, count: int, width: int, height: int) -> list[Path]:
     """`count` films of the embedded data set, XviD AVI as UCF-101 has them."""
     folder.mkdir(parents=True, exist_ok=True)
-    dataset = params.Dataset(synthetic=params.Synthetic(groups=count, width=width, height=height))
+    dataset = config.Dataset(synthetic=config.Synthetic(groups=count, width=width, height=height))
     paths = []
     # one film of each recording of the first class
-    for item in synthetic.items(dataset, seed=7)[: 3 * count : 3]:
+    for item in synthetic.items(dataset, 7, folder)[: 3 * count : 3]:
         paths.append(folder / Path(item.name).name)
         item.fetch(paths[-1])
     return paths

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from kinoflow import files
+from kinoflow.system import files
 
 Margins = dict[str, dict[str, tuple[float, float]]]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks import machine
 from benchmarks.settings import SETTINGS, environment
-from kinoflow import console, files
-from kinoflow.console import UserError
+from kinoflow.system import errors, files
+from kinoflow.system.errors import UserError
 
 PAGE = Path(__file__).parent / "numerics.md"
 # what compares numbers that were computed in floating point
@@ -188,4 +188,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    errors.run(main)

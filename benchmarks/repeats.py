@@ -19,10 +19,18 @@ import numpy as np
 
 from benchmarks import machine
 from benchmarks.settings import SETTINGS, environment
-from kinoflow import console, files, paths, tables
+from kinoflow.data import tables
+from kinoflow.system import errors, files
+from kinoflow.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent
-READ = (paths.CATALOG, paths.SPLIT, paths.CLIPS, paths.CLIPS_TABLE, paths.VALIDATION)
+READ = (
+    Workspace().catalog,
+    Workspace().split,
+    Workspace().clips,
+    Workspace().clips_table,
+    Workspace().validation,
+)
 PAGE = Path(__file__).parent / "repeats.md"
 AGAIN = " again"
 
@@ -35,7 +43,7 @@ def measured(candidate: str, setting: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         shutil.copy("params.yaml", folder)
-        (folder / paths.WORK).mkdir()
+        (Workspace(folder).work).mkdir()
         for path in READ:
             (folder / path).symlink_to(path.absolute())
         for stage in ("train", "evaluate"):
@@ -45,12 +53,12 @@ def measured(candidate: str, setting: str) -> dict[str, Any]:
                 env=environment(setting) | {"PYTHONPATH": str(ROOT)},
                 check=True,
             )
-        scores = files.read_json(folder / paths.report(candidate) / "metrics.json")
+        scores = files.read_json(Workspace(folder).report(candidate) / "metrics.json")
         table = tables.read(
-            folder / paths.report(candidate) / "predictions.csv", tables.PREDICTIONS
+            Workspace(folder).report(candidate) / "predictions.csv", tables.PREDICTIONS
         )
-        bundle = sorted((folder / paths.bundle(candidate)).iterdir())
-        report = sorted((folder / paths.report(candidate)).iterdir())
+        bundle = sorted((Workspace(folder).bundle(candidate)).iterdir())
+        report = sorted((Workspace(folder).report(candidate)).iterdir())
         return {
             "bundle": {path.name: files.md5(path) for path in bundle},
             "report": {path.name: files.md5(path) for path in report},
@@ -110,4 +118,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    console.run(main)
+    errors.run(main)

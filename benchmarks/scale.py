@@ -19,13 +19,15 @@ import pandas as pd
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks import footage, machine
-from kinoflow import clips, params
-from kinoflow.params import Compute
+from kinoflow import config
+from kinoflow.config import Compute
+from kinoflow.data import clips
 from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
 from stages import extract
 
 SPEC = ClipSpec(20, 64, 64)
-COMPUTE = params.load().compute
+COMPUTE = config.load(Workspace().params).compute
 
 # run in a process of its own, whose memory is watched
 _EXTRACT = """
@@ -37,8 +39,9 @@ scale.extract_all(Path(sys.argv[1]), Path(sys.argv[2]))
 _TRAIN = """
 import sys
 from pathlib import Path
-from kinoflow import console
-console.quiet()
+from kinoflow.system import errors
+from kinoflow.system import terminal
+terminal.quiet()
 from benchmarks import scale
 scale.train_epoch(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
 """
@@ -72,10 +75,10 @@ def plain_processes(data: Path, out: Path, workers: int) -> float:
 
 def train_epoch(data: Path, count: int, out: Path) -> None:
     """Train an LRCN for one epoch on `count` clips of random pixels, read from disk."""
-    from kinoflow.clips import ClipSet
-    from kinoflow.training import train
+    from kinoflow.data.clips import ClipSet
+    from kinoflow.training.fit import train
 
-    values = params.load().model_dump()
+    values = config.load(Workspace().params).model_dump()
     values["clip"] = vars(SPEC)
     values["candidates"] = {"lrcn": {"model": "lrcn", "frames": 4, "height": 32, "width": 32}}
     values["training"]["epochs"] = 1
@@ -91,7 +94,7 @@ def train_epoch(data: Path, count: int, out: Path) -> None:
     sets = {"train": ClipSet(data, videos, labels), "val": few}
     train(
         "lrcn",
-        params.Params.model_validate(values),
+        config.Params.model_validate(values),
         ("a", "b"),
         sets,
         "",

@@ -2,7 +2,7 @@
 
 import os
 
-from kinoflow import console
+from kinoflow.system import terminal
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
@@ -20,7 +20,7 @@ def reach_this_machine_directly() -> None:
 
 
 # Prefect would report its own import, and it reads its settings once: neither can wait for a `main`
-console.quiet()
+terminal.quiet()
 reach_this_machine_directly()
 # a flow that is called without a server would start one by itself, and that obeys any web page
 os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from flows import server
 from flows.retrain import retrain
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
-from kinoflow.params import Retrain
+from kinoflow import config
+from kinoflow.config import Retrain
+from kinoflow.system.errors import UserError, run
+from kinoflow.workspace import Workspace
 
 DEPLOYMENT = "scheduled"
 
@@ -35,7 +36,7 @@ def schedule(section: Retrain) -> CronSchedule:
 
 
 def main() -> None:
-    times = schedule(parameters.load().retrain)
+    times = schedule(config.load(Workspace().params).retrain)
     if not server.is_known():
         port = get_current_settings().server.api.port
         sys.exit(server.run_beside("flows.deployments", port))

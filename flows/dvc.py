@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kinoflow import locks, paths, rwlock
-from kinoflow.console import UserError
-from kinoflow.leash import leashed
+from kinoflow.system import dvc_rwlock, locks
+from kinoflow.system.errors import UserError
+from kinoflow.system.supervisor import supervised
+from kinoflow.workspace import Workspace
 
 _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
 # how much of a command's last words to repeat where nothing better is known
@@ -29,8 +30,8 @@ def repro(say: Callable[[str], None], folder: Path = Path(), targets: Sequence[s
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
-    with locks.held(folder / paths.LOCKS / "data", "running the pipeline"):
-        rwlock.mend(folder)
+    with locks.held(Workspace(folder).lock("data"), "running the pipeline"):
+        dvc_rwlock.mend(folder)
         _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, folder)
 
 
@@ -57,7 +58,7 @@ def cache() -> Path:
 
 def _run(name: str, command: list[str], say: Callable[[str], None], folder: Path) -> None:
     lines = []
-    with leashed(
+    with supervised(
         command,
         cwd=folder,
         env=_environment(folder),

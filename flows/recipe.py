@@ -18,9 +18,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flows import dvc
-from kinoflow import files, paths, results
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
+from kinoflow import config
+from kinoflow.reports import leaderboard
+from kinoflow.system import files
+from kinoflow.system.errors import UserError, run
+from kinoflow.workspace import Workspace
 
 RECIPES = Path("recipes")
 WORK = Path("recipes.work")
@@ -125,7 +127,7 @@ def lay_out(folder: Path, values: Values) -> None:
     nothing is fetched or stored twice. Raises UserError for params that are not valid.
     """
     # older scores must not stand here as if these params had made them; DVC restores those that did
-    shutil.rmtree(folder / paths.REPORTS, ignore_errors=True)
+    shutil.rmtree(Workspace(folder).reports, ignore_errors=True)
     for name in _CODE:
         with files.replacing_folder(folder / name) as partial:
             unwanted = shutil.ignore_patterns("__pycache__")
@@ -137,21 +139,22 @@ def lay_out(folder: Path, values: Values) -> None:
         folder / ".dvc" / "config.local",
         f'[core]\n    no_scm = true\n[cache]\n    dir = "{dvc.cache()}"\n',
     )
-    paths.DOWNLOADS.mkdir(exist_ok=True)
-    with files.replacing(folder / paths.DOWNLOADS) as partial:
-        partial.symlink_to(os.path.relpath(paths.DOWNLOADS, folder))
-    with files.replacing(folder / paths.PARAMS) as partial, partial.open("w") as file:
+    downloads = Workspace().downloads
+    downloads.mkdir(exist_ok=True)
+    with files.replacing(Workspace(folder).downloads) as partial:
+        partial.symlink_to(os.path.relpath(downloads, folder))
+    with files.replacing(Workspace(folder).params) as partial, partial.open("w") as file:
         YAML().dump(values, file)
-    parameters.load(folder / paths.PARAMS)
+    config.load(Workspace(folder).params)
 
 
 def measured(recipe: Recipe, name: str, base: Values, *, honest: bool) -> str:
     """What a recipe or its twin scored, and with what else than the recipe says; or nothing."""
     tree = folder(name, honest=honest)
-    rows = results.rows(tree)
+    rows = leaderboard.rows(Workspace(tree))
     if not rows:
         return ""
-    used = YAML(typ="safe").load(tree / paths.PARAMS)
+    used = YAML(typ="safe").load(Workspace(tree).params)
     wanted = recipe.settings(base, honest=honest)
     sections = {"seed", *recipe.params}
     given, meant = _flat(used, sections), _flat(wanted, sections)
@@ -229,8 +232,8 @@ def main() -> None:
     recipe = read(name)
     if honest and not recipe.honest:
         raise UserError(f"{name} was published on an honest split: it has no other twin")
-    parameters.load()
-    base = YAML(typ="safe").load(paths.PARAMS)
+    config.load(Workspace().params)
+    base = YAML(typ="safe").load(Workspace().params)
     tree = folder(name, honest=honest)
     lay_out(tree, changed(recipe.settings(base, honest=honest), arguments.settings))
     say = functools.partial(print, flush=True)
@@ -239,7 +242,7 @@ def main() -> None:
         dvc.repro(say, tree, ["evaluate"])
     except dvc.StageFailed as failure:
         raise UserError(str(failure)) from None
-    print(f"\n{results.table(tree).rstrip()}\n\n{comparison(recipe, name, base)}")
+    print(f"\n{leaderboard.table(Workspace(tree)).rstrip()}\n\n{comparison(recipe, name, base)}")
 
 
 if __name__ == "__main__":

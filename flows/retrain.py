@@ -18,8 +18,9 @@ from prefect.exceptions import FailedRun, ObjectAlreadyExists
 from prefect.states import Failed
 
 from flows import dvc, server
-from kinoflow import results
-from kinoflow.console import UserError, run
+from kinoflow.reports import leaderboard
+from kinoflow.system.errors import UserError, run
+from kinoflow.workspace import Workspace
 
 LIMIT = "retrain"
 
@@ -42,7 +43,7 @@ def reproduce() -> None:
 @task(cache_policy=NO_CACHE)
 def report() -> None:
     """Publish all candidates, and why the winner won, as artifacts of the run."""
-    rows, reason = results.rows(), results.reason()
+    rows, reason = leaderboard.rows(Workspace()), leaderboard.reason(Workspace())
     create_table_artifact(
         key="retrain-candidates",
         table=[{name: _rounded(value) for name, value in row.items()} for row in rows],
@@ -101,7 +102,7 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _about_winner(rows: list[results.Row], reason: str) -> str:
+def _about_winner(rows: list[leaderboard.Row], reason: str) -> str:
     [winner] = [row for row in rows if row["winner"]]
     facts = {
         "validation accuracy": f"{winner['val_accuracy']:.3f}",
@@ -124,7 +125,7 @@ def main() -> None:
         state.result()
     except FailedRun as failure:
         raise UserError(str(failure)) from None
-    print(results.table())
+    print(leaderboard.table(Workspace()))
 
 
 if __name__ == "__main__":

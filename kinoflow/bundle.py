@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoflow import files
-from kinoflow.console import UserError, silenced_stderr
-from kinoflow.sampling import frames_there, temporal_views
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import silenced_stderr
 from kinoflow.video import ClipSpec, Frames, sample
+from kinoflow.video.sampling import frames_there, temporal_views
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +71,7 @@ class Bundle:
         with silenced_stderr():
             import keras
 
-            import kinoflow.models.parts  # noqa: F401  registers what the file refers to
+            import kinoflow.models.layers  # noqa: F401  registers what the file refers to
         return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
 
     def predict(self, clips: Frames) -> Probabilities:

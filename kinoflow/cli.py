@@ -4,10 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from kinoflow import bundle, files, paths, results
+from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
-from kinoflow.console import UserError, printable, run
+from kinoflow.reports import leaderboard
+from kinoflow.system import files
+from kinoflow.system.errors import UserError, run
+from kinoflow.system.terminal import printable
 from kinoflow.video import UnreadableVideo, stream
+from kinoflow.workspace import Workspace
 
 
 def predict(arguments: argparse.Namespace) -> None:
@@ -42,9 +46,9 @@ def live(arguments: argparse.Namespace) -> None:
 
 def show_results(arguments: argparse.Namespace) -> None:
     """Print the table of all evaluated candidates."""
-    if not results.rows():
+    if not leaderboard.rows(Workspace()):
         raise UserError("nothing is evaluated yet: run `make repro`")
-    print(results.table())
+    print(leaderboard.table(Workspace()))
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -54,7 +58,7 @@ def doctor(arguments: argparse.Namespace) -> None:
 
     import cv2
 
-    from kinoflow.console import silenced_stderr
+    from kinoflow.system.terminal import silenced_stderr
 
     with silenced_stderr():
         import keras
@@ -66,8 +70,9 @@ def doctor(arguments: argparse.Namespace) -> None:
     print(f"ffmpeg      {ffmpeg[0].split(':')[1].strip() if ffmpeg else 'not in OpenCV'}")
     print(f"disk        {shutil.disk_usage('.').free / 1e9:.1f} GB free")
     print(f"git         {shutil.which('git') or 'missing: DVC needs it'}")
-    winner = files.read_json(paths.WINNER)["winner"] if paths.WINNER.exists() else "none yet"
-    print(f"winner      {winner}")
+    winner = Workspace().winner
+    name = files.read_json(winner)["winner"] if winner.exists() else "none yet"
+    print(f"winner      {name}")
 
 
 def _devices() -> list[str]:
@@ -78,9 +83,10 @@ def _devices() -> list[str]:
 
 def _model(folder: Path | None) -> Bundle:
     if folder is None:
-        if not paths.WINNER.exists():
+        workspace = Workspace()
+        if not workspace.winner.exists():
             raise UserError("no winner here: run `make repro`, or name a bundle with --model")
-        folder = paths.bundle(files.read_json(paths.WINNER)["winner"])
+        folder = workspace.bundle(files.read_json(workspace.winner)["winner"])
     return bundle.load(folder)
 
 

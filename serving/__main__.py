@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from kinoflow import paths
-from kinoflow.console import UserError, run
-from kinoflow.leash import leashed
+from kinoflow.system.errors import UserError, run
+from kinoflow.system.supervisor import supervised
+from kinoflow.workspace import Workspace
 
 _PREFIX = "kinoflow-serve-"
 _OWNER = "owner"  # a file that whoever made a folder holds locked for as long as it lives
@@ -76,7 +76,7 @@ def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
         }
         # the Bento's code, not that of whoever starts it
         environment.pop("PYTHONPATH", None)
-        with leashed(
+        with supervised(
             [*command, *(f"--allow-host={name}" for name in names)],
             cwd=folder / "bento" / "src",
             env=environment,
@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m serving", description="Serve an exported Bento."
     )
-    parser.add_argument("--bento", type=Path, help=f"default: the newest in {paths.DIST}/")
+    parser.add_argument("--bento", type=Path, help=f"default: the newest in {Workspace().dist}/")
     parser.add_argument("--port", type=int, default=3000, help="default: %(default)s")
     parser.add_argument(
         "--host",
@@ -136,7 +136,7 @@ def main() -> None:
         "may be given several times",
     )
     arguments = parser.parse_args()
-    bento = arguments.bento or newest(paths.DIST)
+    bento = arguments.bento or newest(Workspace().dist)
     ip = address(arguments.host, arguments.port)
     for number in _ENDING:
         signal.signal(number, _end)

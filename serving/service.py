@@ -13,8 +13,9 @@ import numpy as np
 from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
-from kinoflow import bundle, console
-from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded
+from kinoflow import bundle
+from kinoflow.system import terminal
+from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded
 from kinoflow.video import UnreadableVideo, sample
 from serving import hosts
 from serving.hosts import KnownHosts
@@ -66,7 +67,7 @@ class Kinoflow:
 
     def __init__(self) -> None:
         """Load the model and use it once; BentoML answers /readyz only after that."""
-        console.quiet()
+        terminal.quiet()
         # TensorFlow would otherwise take all memory of a GPU that others may be using too
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         self.bundle = bundle.load(ROOT / "bundle")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from kinoflow import files
+from kinoflow.system import files
 
 # of the Bento's code: serving.json and bundle/ lie there, beside serving/ and kinoflow/
 ROOT = Path(__file__).resolve().parent.parent

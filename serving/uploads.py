@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from kinoflow.console import no_space
+from kinoflow.system.errors import no_space
 from serving import visits
 from serving.settings import SETTINGS
 from serving.visits import Refusal

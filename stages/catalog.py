@@ -6,12 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from kinoflow import catalog, files, names, paths
-from kinoflow import params as parameters
-from kinoflow.compute import spread
-from kinoflow.console import UserError, printable, run
-from kinoflow.params import Compute
+from kinoflow import config
+from kinoflow.config import Compute
+from kinoflow.data import catalog, names
+from kinoflow.system import files
+from kinoflow.system.cluster import spread
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import printable
 from kinoflow.video import UnreadableVideo, probe
+from kinoflow.workspace import Workspace, run
 
 # what decoding tells; the same bytes tell the same
 _PROBED = ["frames", "fps", "seconds", "width", "height", "codec", "readable", "problem"]
@@ -77,7 +80,7 @@ def examine(
     # absolute, since the workers of a cluster may run in another folder
     where = [(data / video).absolute() for video in new["video"]]
     tasks = list(zip(new["md5"], where, strict=True))
-    probed |= dict(spread(_examine_one, tasks, compute, "catalog", failed=_unreadable))
+    probed |= dict(spread(_examine_one, tasks, compute.pool, "catalog", failed=_unreadable))
     known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
     return pd.concat([table, known], axis="columns").astype(catalog.COLUMNS)
 
@@ -112,12 +115,12 @@ def _unreadable(task: tuple[str, Path], problem: str) -> tuple[str, dict[str, ob
     return task[0], {**empty, "codec": "", "readable": False, "problem": printable(problem)}
 
 
-def main() -> None:
-    params = parameters.load()
-    before = catalog.read(paths.CATALOG) if paths.CATALOG.exists() else None
-    table = examine(labelled(paths.DATA), paths.DATA, before, params.compute)
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    before = catalog.read(workspace.catalog) if workspace.catalog.exists() else None
+    table = examine(labelled(workspace.data), workspace.data, before, params.compute)
     check_readable(table, params.catalog.max_unreadable)
-    catalog.write(table, paths.CATALOG)
+    catalog.write(table, workspace.catalog)
     readable = table[table["readable"]]
     print(
         f"catalog: {len(readable)} videos, {readable['label'].nunique()} classes, "

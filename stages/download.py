@@ -17,10 +17,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from kinoflow import files, locks, names, paths, rwlock
-from kinoflow import params as parameters
-from kinoflow.console import UserError, progress, run
-from kinoflow.params import Params
+from kinoflow import config
+from kinoflow.config import Params
+from kinoflow.data import names
+from kinoflow.system import dvc_rwlock, files, locks
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import progress
+from kinoflow.workspace import LISTS, Workspace, run
 from stages.sources import Item
 from stages.sources.folder import item as file_item
 from stages.sources.subset import choose
@@ -28,7 +31,7 @@ from stages.sources.subset import choose
 _MODULES = dict.fromkeys(("ucf101", "ucf50", "hmdb51"), "published")
 
 
-def items(params: Params) -> list[Item]:
+def items(params: Params, downloads: Path) -> list[Item]:
     """Everything that data/ should hold.
 
     Raises UserError as the source does, for split lists that are not there, and for names that
@@ -36,14 +39,14 @@ def items(params: Params) -> list[Item]:
     """
     name = params.dataset.source
     source = import_module(f"stages.sources.{_MODULES.get(name, name)}")
-    found = source.items(params.dataset, params.seed)
+    found = source.items(params.dataset, params.seed, downloads)
     chosen = choose([*found, *_lists(params.dataset.lists)], params.dataset)
     where = str(name)
     if params.dataset.path:
         from stages.sources.transfer import shown
 
         where = shown(params.dataset.path)
-    names.check_videos((item.name.removeprefix(f"{paths.LISTS.name}/") for item in chosen), where)
+    names.check_videos((item.name.removeprefix(f"{LISTS}/") for item in chosen), where)
     return chosen
 
 
@@ -169,8 +172,7 @@ def _lists(folder: Path | None) -> list[Item]:
             f"dataset.lists {folder} holds neither trainlistNN.txt and testlistNN.txt, as UCF-101 "
             "has them, nor <class>_test_splitN.txt, as HMDB-51 has"
         )
-    below = paths.LISTS.relative_to(paths.DATA)
-    return [file_item(path, f"{below}/{path.name}") for path in lists]
+    return [file_item(path, f"{LISTS}/{path.name}") for path in lists]
 
 
 def _remove_empty_folders(folder: Path) -> None:
@@ -179,29 +181,29 @@ def _remove_empty_folders(folder: Path) -> None:
             path.rmdir()
 
 
-def main() -> None:
+def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.download", description=__doc__)
     parser.add_argument(
         "--prune", action="store_true", help="remove files in data/ that the dataset lacks"
     )
     arguments = parser.parse_args()
-    params = parameters.load()
+    params = config.load(workspace.params)
     # every run of the pipeline begins here
-    rwlock.mend()
-    with locks.held(paths.LOCKS / "data", "bringing the data"):
-        wanted = items(params)
+    dvc_rwlock.mend()
+    with locks.held(workspace.lock("data"), "bringing the data"):
+        wanted = items(params, workspace.downloads)
         changed = sync(
             wanted,
-            paths.DATA,
-            paths.DOWNLOADED,
+            workspace.data,
+            workspace.downloaded,
             workers=params.compute.workers or os.cpu_count() or 1,
             prune=arguments.prune,
         )
-        if changed or not paths.DATA_DVC.exists():
-            pin(paths.DATA)
-            share(wanted, paths.DATA)
+        if changed or not workspace.data_dvc.exists():
+            pin(workspace.data)
+            share(wanted, workspace.data)
     what = f"{len(changed)} files new or removed" if changed else "nothing new"
-    print(f"download: {what}, {len(wanted)} in {paths.DATA}/ ({params.dataset.source})")
+    print(f"download: {what}, {len(wanted)} in {workspace.data}/ ({params.dataset.source})")
 
 
 if __name__ == "__main__":

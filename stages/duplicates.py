@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import catalog, clips, paths, tables
-from kinoflow import params as parameters
-from kinoflow.console import progress, run
-from kinoflow.params import Duplicates
-from kinoflow.sampling import unpadded
+from kinoflow import config
+from kinoflow.config import Duplicates
+from kinoflow.data import catalog, clips, tables
+from kinoflow.system.terminal import progress
 from kinoflow.video import Frames
+from kinoflow.video.sampling import unpadded
+from kinoflow.workspace import Workspace, run
 
 _FLAT = 4.0  # grey levels of contrast below which a frame shows nothing to compare
 _FRAMES = 16  # of a clip, at most
@@ -136,10 +137,10 @@ def _standard(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 
 
-def main() -> None:
-    params = parameters.load()
-    found = find(catalog.read(paths.CATALOG), paths.CLIPS, params.duplicates)
-    tables.write(found, paths.DUPLICATES, tables.DUPLICATES)
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    found = find(catalog.read(workspace.catalog), workspace.clips, params.duplicates)
+    tables.write(found, workspace.duplicates, tables.DUPLICATES)
     print(f"duplicates: {len(found)} pairs of videos of different groups show the same")
 
 

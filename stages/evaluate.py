@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import bundle, clips, figures, files, metrics, paths, tables
-from kinoflow import params as parameters
+from kinoflow import bundle, config
 from kinoflow.bundle import Bundle
-from kinoflow.clips import ClipSet
-from kinoflow.console import UserError, progress, run
-from kinoflow.params import Evaluation
+from kinoflow.config import Evaluation
+from kinoflow.data import clips, tables
+from kinoflow.data.clips import ClipSet
+from kinoflow.reports import figures, metrics
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import progress
+from kinoflow.workspace import Workspace, run
 
 # clips read from the store at a time
 _CHUNK = 64
@@ -110,19 +114,19 @@ def _pairs(
     return pd.DataFrame({"actual": names[truth], "predicted": names[predicted]})
 
 
-def main() -> None:
+def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
-    params = parameters.load()
+    params = config.load(workspace.params)
     params.candidate(name)
-    model = bundle.load(paths.bundle(name))
-    labels, sets = clips.load_sets(("val", "test"))
+    model = bundle.load(workspace.bundle(name))
+    labels, sets = clips.load_sets(workspace, ("val", "test"))
     if labels != model.labels:
         raise UserError(f"{name} was trained for other classes: train it again")
-    groups = clips.split_table().set_index("video")["group"]
-    trained = files.read_json(paths.training(name) / "timing.json")
-    with files.replacing_folder(paths.report(name)) as folder:
+    groups = clips.split_table(workspace).set_index("video")["group"]
+    trained = files.read_json(workspace.training(name) / "timing.json")
+    with files.replacing_folder(workspace.report(name)) as folder:
         report = evaluate(
             model,
             sets,
@@ -135,7 +139,7 @@ def main() -> None:
         files.write_json(folder / "timing.json", {"latency_ms": latency, **trained})
     # selection is given no test scores, so that it cannot choose by them
     known = {name: report[name] for name in ("val", "parameters", "size_mb")}
-    files.write_json(paths.scores(name), {**known, "latency_ms": latency})
+    files.write_json(workspace.scores(name), {**known, "latency_ms": latency})
     test = report["test"]
     print(
         f"evaluate: {name} has test accuracy {test['accuracy']:.3f} "

@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import catalog, clips, files, paths, tables
-from kinoflow import params as parameters
-from kinoflow.compute import spread
-from kinoflow.console import UserError, run
-from kinoflow.params import Compute, Explore
-from kinoflow.sampling import unpadded
+from kinoflow import config
+from kinoflow.config import Compute, Explore
+from kinoflow.data import catalog, clips, tables
+from kinoflow.system import files
+from kinoflow.system.cluster import spread
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, runs
+from kinoflow.video.sampling import unpadded
+from kinoflow.workspace import Workspace, run
 from stages import explore_page
 
 _BINS = 32  # of a colour histogram
@@ -158,7 +160,7 @@ def explore(
     if chosen.empty:
         raise UserError("no video can be read, so there is nothing to explore")
     films = _films(chosen, data, settings.pairs_per_video)
-    measured = spread(measure, films, compute, "explore", failed=_unmeasured)
+    measured = spread(measure, films, compute.pool, "explore", failed=_unmeasured)
     motions = {motion.video: motion for motion in measured}
     colours = histograms(chosen, store)
     summary = per_class(table, motions.values(), colours)
@@ -200,12 +202,18 @@ def _flow(pair: Frames) -> tuple[float, float]:
     return float(np.hypot(*flow.T).mean()), float(np.hypot(*left.T).mean())
 
 
-def main() -> None:
-    params = parameters.load()
-    table = catalog.read(paths.CATALOG)
-    with files.replacing_folder(paths.EXPLORATION) as folder:
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    table = catalog.read(workspace.catalog)
+    with files.replacing_folder(workspace.exploration) as folder:
         summary = explore(
-            table, paths.DATA, paths.CLIPS, folder, params.explore, params.seed, params.compute
+            table,
+            workspace.data,
+            workspace.clips,
+            folder,
+            params.explore,
+            params.seed,
+            params.compute,
         )
     moving = summary.dropna(subset="motion")
     ranked = (
@@ -213,7 +221,7 @@ def main() -> None:
         if len(moving)
         else ""
     )
-    print(f"explore: {paths.EXPLORATION}/index.html shows {len(summary)} classes{ranked}")
+    print(f"explore: {workspace.exploration}/index.html shows {len(summary)} classes{ranked}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow import figures, page
-from kinoflow.params import Explore
+from kinoflow.config import Explore
+from kinoflow.reports import figures, page
 from kinoflow.video import Frames
 
 _STRIP = 84  # pixels: the height of the frames on the page

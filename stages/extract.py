@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from kinoflow import catalog, clips, files, locks, paths
-from kinoflow import params as parameters
-from kinoflow.compute import spread
-from kinoflow.console import UserError, run
-from kinoflow.params import Compute
+from kinoflow import config
+from kinoflow.config import Compute
+from kinoflow.data import catalog, clips
+from kinoflow.system import files, locks
+from kinoflow.system.cluster import spread
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, UnreadableVideo
+from kinoflow.workspace import Workspace, run
 
 # seconds between records of what is done: the most that a killed run has to do again
 _RECORD_EVERY = 5.0
@@ -78,7 +80,7 @@ def extract(
 
     recorded = time.monotonic()
     try:
-        for video, problem in spread(_decode, tasks, compute, "extract", failed=_failed):
+        for video, problem in spread(_decode, tasks, compute.pool, "extract", failed=_failed):
             if problem:
                 problems.append(f"{video} ({problem})")
             else:
@@ -116,15 +118,15 @@ def _delete_others(store: Path, keep: set[Path]) -> None:
             path.unlink()
 
 
-def main() -> None:
-    params = parameters.load()
-    with locks.held(paths.LOCKS / "clips", "extracting clips"):
-        table = catalog.read(paths.CATALOG)
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    with locks.held(workspace.lock("clips"), "extracting clips"):
+        table = catalog.read(workspace.catalog)
         decoded = extract(
             table,
-            paths.DATA,
-            paths.CLIPS,
-            paths.CLIPS_TABLE,
+            workspace.data,
+            workspace.clips,
+            workspace.clips_table,
             params.clip,
             params.compute,
         )

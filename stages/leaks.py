@@ -16,12 +16,15 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kinoflow import clips, figures, files, page, paths, tables
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
-from kinoflow.params import Split
-from kinoflow.sampling import unpadded
+from kinoflow import config
+from kinoflow.config import Split
+from kinoflow.data import clips, tables
+from kinoflow.reports import figures, page
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
 from kinoflow.video import Frames
+from kinoflow.video.sampling import unpadded
+from kinoflow.workspace import Workspace, run
 
 _PICTURES = 40  # pairs shown, the leaking and the most alike first
 _FRAMES = 8  # of each clip in a picture
@@ -167,10 +170,10 @@ def report(found: pd.DataFrame, numbers: dict[str, float], pictures: list[bytes]
     )
 
 
-def check(found: pd.DataFrame, params: Split) -> str:
+def check(found: pd.DataFrame, params: Split, page: Path) -> str:
     """A warning about the pairs on two sides, or "" without any.
 
-    Raises UserError instead where `near_duplicates` is `block`.
+    `page` shows them all. Raises UserError instead where `near_duplicates` is `block`.
     """
     leaking = found[found["verdict"] == "leaks"]
     if leaking.empty:
@@ -179,7 +182,7 @@ def check(found: pd.DataFrame, params: Split) -> str:
     message = (
         f"{len(leaking)} pairs of near-duplicates stand on two sides of the split, the first "
         f"{first['video']} ({first['split']}) and {first['other']} ({first['other_split']}): "
-        f"see {paths.LEAKS_PAGE}"
+        f"see {page}"
     )
     if params.near_duplicates == "block":
         way_out = "set split.near_duplicates to merge to keep them together"
@@ -189,22 +192,22 @@ def check(found: pd.DataFrame, params: Split) -> str:
     return message
 
 
-def main() -> None:
-    params = parameters.load()
-    table = clips.split_table()
-    found = judge(tables.read(paths.DUPLICATES, tables.DUPLICATES), table)
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    table = clips.split_table(workspace)
+    found = judge(tables.read(workspace.duplicates, tables.DUPLICATES), table)
     seen = np.stack(
-        [features(np.load(clips.clip_path(paths.CLIPS, video))) for video in table["video"]]
+        [features(np.load(clips.clip_path(workspace.clips, video))) for video in table["video"]]
     )
     numbers = probe(
         seen, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
     )
-    pictures = [picture(pair, paths.CLIPS) for _, pair in found.head(_PICTURES).iterrows()]
-    files.write_text(paths.LEAKS_PAGE, report(found, numbers, pictures))
-    tables.write(found, paths.LEAKS, tables.LEAKS)
+    pictures = [picture(pair, workspace.clips) for _, pair in found.head(_PICTURES).iterrows()]
+    files.write_text(workspace.leaks_page, report(found, numbers, pictures))
+    tables.write(found, workspace.leaks, tables.LEAKS)
     leaking = int((found["verdict"] == "leaks").sum())
-    files.write_json(paths.LEAKS_NUMBERS, {"pairs": len(found), "leaking": leaking, **numbers})
-    if warning := check(found, params.split):
+    files.write_json(workspace.leaks_numbers, {"pairs": len(found), "leaking": leaking, **numbers})
+    if warning := check(found, params.split, workspace.leaks_page):
         print(f"warning: {warning}", file=sys.stderr)
     print(
         f"leaks: {leaking} pairs on two sides; a cheap model has accuracy {numbers['grouped']:.3f} "

@@ -20,17 +20,16 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import kinoflow
-from kinoflow import files, locks, paths, tables
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
-from kinoflow.leash import leashed
-from kinoflow.params import Params, Serving
+from kinoflow import config
+from kinoflow.config import Params, Serving
+from kinoflow.data import tables
+from kinoflow.system import files, locks
+from kinoflow.system.errors import UserError
+from kinoflow.system.supervisor import supervised
+from kinoflow.workspace import Workspace, run
 
 # what the service imports: a change elsewhere in the library makes no other Bento
-_LIBRARY = (
-    *("__init__", "bounded", "bounded_child", "bundle", "console", "files", "models"),
-    *("params", "paths", "sampling", "video"),
-)
+_LIBRARY = (*("__init__", "bundle", "config", "models", "system", "video", "workspace"),)
 _ENTRYPOINT = """\
 #!/bin/sh
 # In the place of BentoML's, which starts `bentoml serve`: that has a second port, which obeys
@@ -200,7 +199,7 @@ def served(bento: Path) -> Iterator[str]:
         log = Path(folder) / "log"
         with (
             log.open("w") as output,
-            leashed(command, stdout=output, stderr=subprocess.STDOUT) as server,
+            supervised(command, stdout=output, stderr=subprocess.STDOUT) as server,
         ):
             _wait_until_ready(url, server, log)
             yield url
@@ -265,28 +264,28 @@ def _tail(text: str) -> str:
     return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-4:])
 
 
-def main() -> None:
-    params = parameters.load()
-    with locks.held(paths.LOCKS / "dist", "packaging"):
-        _package(params)
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    with locks.held(workspace.lock("dist"), "packaging"):
+        _package(workspace, params)
 
 
-def _package(params: Params) -> None:
-    winner: str = files.read_json(paths.WINNER)["winner"]
-    answers = tables.read(paths.report(winner) / "predictions.csv", tables.PREDICTIONS)
+def _package(workspace: Workspace, params: Params) -> None:
+    winner: str = files.read_json(workspace.winner)["winner"]
+    answers = tables.read(workspace.report(winner) / "predictions.csv", tables.PREDICTIONS)
     # if the check fails, an older Bento must not stand here as if it were the winner's
-    files.sweep(paths.DIST)
-    for old in paths.DIST.glob("*.bento"):
+    files.sweep(workspace.dist)
+    for old in workspace.dist.glob("*.bento"):
         old.unlink()
-    require_grouped(paths.VALIDATION)
+    require_grouped(workspace.validation)
     with tempfile.TemporaryDirectory(prefix="kinoflow-package-") as temporary:
         context, home = Path(temporary) / "context", Path(temporary) / "home"
-        assemble(paths.bundle(winner), params.serving, context)
+        assemble(workspace.bundle(winner), params.serving, context)
         version = files.folder_md5(context)[:12]
-        target = paths.DIST / f"kinoflow-{version}.bento"
+        target = workspace.dist / f"kinoflow-{version}.bento"
         with files.replacing(target) as partial:
             export(build(context, version, home), partial)
-            worst = check(partial, answers, paths.DATA, params.serving.check_videos)
+            worst = check(partial, answers, workspace.data, params.serving.check_videos)
     print(
         f"package: {target} ({target.stat().st_size / 1e6:.1f} MB) holds {winner}; "
         f"{min(params.serving.check_videos, len(answers))} test videos sent to it were answered "

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from kinoflow import files, paths
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
-from kinoflow.params import Selection
+from kinoflow import config
+from kinoflow.config import Selection
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace, run
 
 Report = dict[str, Any]
 
@@ -82,14 +83,14 @@ def _reason(
     return text + "".join(f"; {name} {why}" for name, why in refused.items())
 
 
-def main() -> None:
-    params = parameters.load()
-    missing = [name for name in params.candidates if not paths.scores(name).exists()]
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    missing = [name for name in params.candidates if not workspace.scores(name).exists()]
     if missing:
         raise UserError(f"{missing[0]} is not evaluated: `python -m stages.evaluate {missing[0]}`")
-    reports = {name: files.read_json(paths.scores(name)) for name in params.candidates}
+    reports = {name: files.read_json(workspace.scores(name)) for name in params.candidates}
     chosen = select(reports, params.selection)
-    files.write_json(paths.WINNER, chosen)
+    files.write_json(workspace.winner, chosen)
     print(f"select: {chosen['reason']}")
 
 

@@ -11,10 +11,11 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from kinoflow import catalog, paths, tables
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
-from kinoflow.params import Split
+from kinoflow import config
+from kinoflow.config import Split
+from kinoflow.data import catalog, tables
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import LABELS, LISTS, Workspace, run
 
 SIDES = ("train", "val", "test")
 
@@ -180,7 +181,7 @@ def published_folders(videos: pd.Series, data: Path) -> pd.Series:
 
     A labels.csv stands above folders.
     """
-    if (data / paths.LABELS.name).is_file():
+    if (data / LABELS).is_file():
         return pd.Series(dtype="str")
     sides = catalog.from_folders(videos, str(data)).set_index("video")["split"]
     return sides[sides != ""]
@@ -246,11 +247,11 @@ def divide(
     if params.near_duplicates == "merge" and pairs is not None:
         table = table.assign(group=merged(table, pairs))
     if params.method == "official":
-        lists = data / paths.LISTS.name
+        lists = data / LISTS
         if lists.exists():
             published = published_lists(lists, params.fold, table["video"])
         else:
-            published = by_folder if len(by_folder) else published_column(data / paths.LABELS.name)
+            published = by_folder if len(by_folder) else published_column(data / LABELS)
         sides = official(table, published, params, seed)
         check(stated, sides)
     elif params.method == "leave_one_group_out":
@@ -286,12 +287,12 @@ def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
     return table.index[min(candidates, key=distance)]
 
 
-def main() -> None:
-    params = parameters.load()
-    table = catalog.read(paths.CATALOG)
-    pairs = tables.read(paths.DUPLICATES, tables.DUPLICATES)
-    split = divide(table, params.split, params.seed, paths.DATA, pairs)
-    tables.write(split, paths.SPLIT, tables.SPLIT)
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
+    table = catalog.read(workspace.catalog)
+    pairs = tables.read(workspace.duplicates, tables.DUPLICATES)
+    split = divide(table, params.split, params.seed, workspace.data, pairs)
+    tables.write(split, workspace.split, tables.SPLIT)
     left_out = int(table["readable"].sum()) - len(split)
     print(
         f"split ({params.split.method}): "

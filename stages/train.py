@@ -3,9 +3,12 @@
 import argparse
 from pathlib import Path
 
-from kinoflow import clips, files, locks, paths
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run, silenced_stderr
+from kinoflow import config
+from kinoflow.data import clips
+from kinoflow.system import files, locks
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import silenced_stderr
+from kinoflow.workspace import Workspace, run
 
 
 def require_validated(path: Path) -> None:
@@ -21,31 +24,31 @@ def require_validated(path: Path) -> None:
         raise UserError(f"the data failed validation ({reasons}): mend it, then train")
 
 
-def main() -> None:
+def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
-    params = parameters.load()
+    params = config.load(workspace.params)
     params.candidate(name)
-    require_validated(paths.VALIDATION)
+    require_validated(workspace.validation)
     with silenced_stderr():
-        from kinoflow.training import train
+        from kinoflow.training.fit import train
 
-    labels, sets = clips.load_sets(("train", "val"))
-    curves = paths.training(name)
-    with locks.held(paths.LOCKS / f"train-{name}", f"training {name}"):
+    labels, sets = clips.load_sets(workspace, ("train", "val"))
+    curves = workspace.training(name)
+    with locks.held(workspace.lock(f"train-{name}"), f"training {name}"):
         seconds = train(
             name,
             params,
             labels,
             sets,
-            clips.fingerprint(),
-            paths.bundle(name),
+            clips.fingerprint(workspace),
+            workspace.bundle(name),
             curves,
-            paths.CHECKPOINTS / name,
+            workspace.checkpoints(name),
         )
         files.write_json(curves / "timing.json", {"train_seconds": round(seconds, 1)})
-    print(f"train: {name} in {paths.bundle(name)}, {seconds:.0f} s of training")
+    print(f"train: {name} in {workspace.bundle(name)}, {seconds:.0f} s of training")
 
 
 if __name__ == "__main__":

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from kinoflow import catalog, clips, files, paths, tables
-from kinoflow import params as parameters
-from kinoflow.console import UserError, run
-from kinoflow.sampling import unpadded
+from kinoflow import config
+from kinoflow.data import catalog, clips, tables
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
+from kinoflow.video.sampling import unpadded
+from kinoflow.workspace import Workspace, run
 from stages import validate_page
 from stages.validate_page import Check
 
@@ -296,16 +298,16 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def main() -> None:
-    params = parameters.load()
+def main(workspace: Workspace) -> None:
+    params = config.load(workspace.params)
     # whatever happens from here on, training must not go by an older verdict
-    paths.VALIDATION.unlink(missing_ok=True)
-    with files.replacing_folder(paths.VALIDATION_SITE) as site:
+    workspace.validation.unlink(missing_ok=True)
+    with files.replacing_folder(workspace.validation_site) as site:
         findings = validate(
-            catalog.read(paths.CATALOG),
-            tables.read(paths.SPLIT, tables.SPLIT),
-            clips.read_table(paths.CLIPS_TABLE),
-            paths.CLIPS,
+            catalog.read(workspace.catalog),
+            tables.read(workspace.split, tables.SPLIT),
+            clips.read_table(workspace.clips_table),
+            workspace.clips,
             params.clip,
             site,
             random=params.split.method == "random",
@@ -314,10 +316,10 @@ def main() -> None:
     warnings = [finding for finding in findings if finding.severity == "warning"]
     listed = {"failures": list(map(asdict, failures)), "warnings": list(map(asdict, warnings))}
     verdict = {"passed": not failures, "split": params.split.method, **listed}
-    files.write_json(paths.VALIDATION, verdict)
+    files.write_json(workspace.validation, verdict)
     for finding in warnings:
         print(f"warning: {finding}", file=sys.stderr)
-    page = paths.VALIDATION_SITE / "index.html"
+    page = workspace.validation_site / "index.html"
     if failures:
         found = "; ".join(map(str, failures))
         raise UserError(f"the data failed validation: {found}; details are in {page}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from kinoflow import page
+from kinoflow.reports import page
 
 _LISTED = 50  # rows that the page names under an expectation
 

@@ -30,7 +30,7 @@ class Cost(NamedTuple):
 _UNPACK = """
 import bz2, gzip, lzma, re, sys, time
 from pathlib import Path
-from kinoflow.console import UserError
+from kinoflow.system.errors import UserError
 from stages.sources.archives import unpack
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000

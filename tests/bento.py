@@ -10,11 +10,13 @@ import httpx
 import pandas as pd
 from ruamel.yaml import YAML
 
-from kinoflow import bundle, files, paths
+from kinoflow import bundle
 from kinoflow.bundle import Description
-from kinoflow.models import build
-from kinoflow.params import Candidate
+from kinoflow.config import Candidate
+from kinoflow.system import files
 from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
+from tests.building import build
 from tests.conftest import ROOT
 from tests.media import footage
 
@@ -50,16 +52,16 @@ class Server:
 def make_project(folder: Path) -> None:
     """Make `folder` a work tree as selection leaves it; the winner is an untrained frame_voting."""
     yaml = YAML()
-    params = yaml.load(ROOT / paths.PARAMS)
+    params = yaml.load(Workspace(ROOT).params)
     params["serving"].update(SERVING)
-    yaml.dump(params, folder / paths.PARAMS)
+    yaml.dump(params, Workspace(folder).params)
 
-    footage(folder / paths.DATA, classes=3, groups=2, clips=1)
-    videos = sorted((folder / paths.DATA).rglob("*.avi"))
+    footage(Workspace(folder).data, classes=3, groups=2, clips=1)
+    videos = sorted((Workspace(folder).data).rglob("*.avi"))
     labels, clip = ("A", "B", "C"), ClipSpec(4, 16, 16)
     candidate = Candidate(model="frame_voting", options={"filters": [4, 8], "pools": [2, 2]})
     bundle.save(
-        folder / paths.bundle("voting"),
+        Workspace(folder).bundle("voting"),
         build(candidate, clip, len(labels)),
         Description(
             name="voting",
@@ -75,21 +77,21 @@ def make_project(folder: Path) -> None:
         ),
         history="epoch\n",
     )
-    model = bundle.load(folder / paths.bundle("voting"))
+    model = bundle.load(Workspace(folder).bundle("voting"))
     rows = []
     for video in videos:
         answer = dict(zip(labels, model.predict_video(video).tolist(), strict=True))
         row = {
-            "video": video.relative_to(folder / paths.DATA).as_posix(),
+            "video": video.relative_to(Workspace(folder).data).as_posix(),
             "label": video.parent.name,
             "predicted": max(answer, key=answer.__getitem__),
         }
         rows.append(row | {f"p_{label}": value for label, value in answer.items()})
-    report = folder / paths.report("voting")
+    report = Workspace(folder).report("voting")
     report.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(report / "predictions.csv", index=False, float_format="%.9g")
-    files.write_json(folder / paths.WINNER, {"winner": "voting"})
-    files.write_json(folder / paths.VALIDATION, {"passed": True, "split": "stratified_group"})
+    files.write_json(Workspace(folder).winner, {"winner": "voting"})
+    files.write_json(Workspace(folder).validation, {"passed": True, "split": "stratified_group"})
 
 
 def package(project: Path) -> "subprocess.CompletedProcess[str]":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from kinoflow import paths
+from kinoflow.workspace import Workspace
 from stages.package import served
 from tests.bento import Server, make_project, package
 
@@ -21,7 +21,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shared = shared.parent
     folder = shared / "project"
     with FileLock(shared / "project.lock"):
-        if not (folder / paths.DIST).exists():
+        if not (Workspace(folder).dist).exists():
             folder.mkdir()
             make_project(folder)
             done = package(folder)
@@ -32,7 +32,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bento(project: Path) -> Path:
     """The .bento file that the stage made of the project."""
-    (made,) = (project / paths.DIST).iterdir()
+    (made,) = (Workspace(project).dist).iterdir()
     return made
 
 

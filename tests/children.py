@@ -1,4 +1,4 @@
-"""The processes that kinoflow.bounded starts, as the system sees them."""
+"""The processes that kinoflow.system.sandbox starts, as the system sees them."""
 
 import os
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow import console, params
-from kinoflow.params import Params
+from kinoflow import config
+from kinoflow.config import Params
+from kinoflow.system import terminal
 
-console.quiet()
+terminal.quiet()
 if "PYTEST_XDIST_WORKER" in os.environ:
     # there is a worker for each core: with several threads each they would wait for one another
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
@@ -47,7 +48,7 @@ def within(record_property: Callable[[str, object], None]) -> Callable[[str, flo
 @pytest.fixture(scope="session")
 def defaults() -> Params:
     """The params.yaml of the repository."""
-    return params.load(ROOT / "params.yaml")
+    return config.load(ROOT / "params.yaml")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow import files, paths
+from kinoflow.system import files
+from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
 
 DVC_YAML = """
@@ -37,7 +38,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template")
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=root, check=True)
-    shutil.copy(ROOT / paths.PARAMS, root / paths.PARAMS)
+    shutil.copy(Workspace(ROOT).params, Workspace(root).params)
     (root / "dvc.yaml").write_text(DVC_YAML)
     (root / "train.py").write_text(TRAINS)
     (root / "stages").mkdir()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow.console import UserError
+from kinoflow.system.errors import UserError
 from stages.sources import archives, tars
 from stages.sources.archives import unpack
 from tests import archive_bombs as bombs

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import rarfile
 
-from kinoflow.console import UserError
+from kinoflow.system.errors import UserError
 from stages.sources import archives
 from stages.sources.archives import unpack
 from tests.archives import write_rar, write_tar, write_zip

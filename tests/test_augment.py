@@ -3,8 +3,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinoflow.augment import augmented, frame_choice, mixed
-from kinoflow.params import Augment
+from kinoflow.config import Augment
+from kinoflow.training.augment import augmented, frame_choice, mixed
 from kinoflow.video import Frames
 
 PICTURE = np.random.default_rng(0).integers(1, 256, (32, 48, 3), dtype=np.uint8)

@@ -16,10 +16,10 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from kinoflow import bounded as module
-from kinoflow.bounded import Bounds, OutOfBoundsError, bounded
-from kinoflow.compute import spread
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.system import sandbox as module
+from kinoflow.system.cluster import spread
+from kinoflow.system.sandbox import Bounds, OutOfBoundsError, bounded
 from kinoflow.video import ClipSpec, sample
 from tests.calls import allocate, fragile, kept, kill_first_time, kill_self, raise_odd, slow_pid
 from tests.children import decoders
@@ -67,7 +67,7 @@ def test_a_call_that_eats_memory_is_ended() -> None:
 def test_a_limit_that_the_system_sets_is_no_obstacle() -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32))\n"
-        "from kinoflow.bounded import Bounds, bounded\n"
+        "from kinoflow.system.sandbox import Bounds, bounded\n"
         "print(bounded(len, 'abc', Bounds(20, 10_000)), bounded(len, 'ab', Bounds(20, 300)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -178,7 +178,7 @@ def test_an_interrupted_call_leaves_no_answer_to_the_next() -> None:
 def test_whoever_ends_takes_along_what_still_runs() -> None:
     code = (
         "import threading, time, psutil\n"
-        "from kinoflow.bounded import Bounds, bounded\n"
+        "from kinoflow.system.sandbox import Bounds, bounded\n"
         "call = (time.sleep, 60, Bounds(60, 300))\n"
         "threading.Thread(target=bounded, args=call, daemon=True).start()\n"
         "time.sleep(1)\n"
@@ -205,7 +205,7 @@ def test_threads_have_processes_of_their_own() -> None:
 def test_one_bad_task_of_many_costs_only_itself(defaults: Params) -> None:
     compute = defaults.compute.model_copy(update={"timeout_s": 1, "videos_per_task": 2})
     outcomes = spread(
-        fragile, range(6), compute, "test", failed=lambda number, why: f"{number}: {why}"
+        fragile, range(6), compute.pool, "test", failed=lambda number, why: f"{number}: {why}"
     )
     assert sorted(outcomes) == [
         "0 is fine",

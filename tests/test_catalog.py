@@ -3,9 +3,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kinoflow import catalog
-from kinoflow.console import UserError
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.data import catalog
+from kinoflow.system.errors import UserError
 from stages import catalog as stage
 from tests.media import footage, moving_square, write_video
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow import files
+from kinoflow.system import files
 from tests.conftest import ROOT
 from tests.media import footage, moving_square, write_video
 
@@ -13,7 +13,10 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from kinoflow import clips, console, files
+from kinoflow.data import clips
+from kinoflow.system import errors
+from kinoflow.system import terminal
+from kinoflow.system import files
 from kinoflow.video import ClipSpec
 
 def main():
@@ -21,7 +24,7 @@ def main():
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     {what}
 
-console.run(main)
+errors.run(main)
 """
 
 
@@ -48,7 +51,7 @@ def test_a_kill_in_the_middle_leaves_the_old_file_whole(tmp_path: Path) -> None:
     target = tmp_path / "target"
     files.write_text(target, "old")
     script = (
-        "import os, signal\nfrom pathlib import Path\nfrom kinoflow import files\n"
+        "import os, signal\nfrom pathlib import Path\nfrom kinoflow.system import files\n"
         "with files.replacing(Path('target')) as partial:\n"
         "    partial.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow.console import UserError
-from kinoflow.params import Dataset
+from kinoflow.config import Dataset
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 from stages import download
 from stages.sources import folder
 from tests.media import footage, moving_square, write_video
@@ -18,7 +19,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def sync(source: Path, tmp_path: Path, *, prune: bool = False) -> list[str]:
-    wanted = folder.items(Dataset(source="folder", path=str(source)), 0)
+    wanted = folder.items(Dataset(source="folder", path=str(source)), 0, Workspace().downloads)
     return download.sync(wanted, tmp_path / "data", tmp_path / "manifest.json", prune=prune)
 
 
@@ -86,14 +87,14 @@ def test_a_name_as_long_as_names_can_be(source: Path, tmp_path: Path) -> None:
 def test_a_link_that_leads_back_is_followed_once(source: Path) -> None:
     (source / "A" / "up").symlink_to("..")
     (source / "B" / "other").symlink_to(source / "A")
-    found = folder.items(Dataset(source="folder", path=str(source)), 0)
+    found = folder.items(Dataset(source="folder", path=str(source)), 0, Workspace().downloads)
     assert sorted(item.name for item in found) == [
         *("A/v_A_g01_c01.avi", "A/v_A_g02_c01.avi", "B/other/v_A_g01_c01.avi"),
         *("B/other/v_A_g02_c01.avi", "B/v_B_g01_c01.avi", "B/v_B_g02_c01.avi"),
     ]
     (source / "A" / "gone.avi").symlink_to("nowhere.avi")
     with pytest.raises(UserError, match=r"gone\.avi is a link that leads nowhere"):
-        folder.items(Dataset(source="folder", path=str(source)), 0)
+        folder.items(Dataset(source="folder", path=str(source)), 0, Workspace().downloads)
 
 
 @pytest.mark.parametrize("made", ["nothing", "empty", "text", "file"])
@@ -106,7 +107,7 @@ def test_a_folder_without_videos_is_refused(tmp_path: Path, made: str) -> None:
     if made == "text":
         (path / "readme.txt").write_text("no video")
     with pytest.raises(UserError, match="is no folder|holds no videos"):
-        folder.items(Dataset(source="folder", path=str(path)), 0)
+        folder.items(Dataset(source="folder", path=str(path)), 0, Workspace().downloads)
 
 
 def test_an_unreadable_folder_is_named(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +120,7 @@ def test_an_unreadable_folder_is_named(source: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match="source/A cannot be read: Permission denied"):
-        folder.items(Dataset(source="folder", path=str(source)), 0)
+        folder.items(Dataset(source="folder", path=str(source)), 0, Workspace().downloads)
 
 
 def test_labels_csv_names_what_is_taken(source: Path, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import clips
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.data import clips
 from kinoflow.video import Frames, frame_indices
 from stages import duplicates
 
@@ -114,7 +114,7 @@ def test_unreadable_videos_are_passed_over(defaults: Params, tmp_path: Path) -> 
 def test_a_recording_that_is_two_groups_in_ucf101_is_found(
     real_data: Path, defaults: Params, tmp_path: Path
 ) -> None:
-    from kinoflow.catalog import group_of
+    from kinoflow.data.catalog import group_of
     from kinoflow.video import ClipSpec, sample
 
     spec = ClipSpec(16, 64, 64)

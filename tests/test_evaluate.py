@@ -5,13 +5,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import bundle, cli, figures, files
+from kinoflow import bundle, cli
 from kinoflow.bundle import Bundle, Description
-from kinoflow.clips import ClipSet
-from kinoflow.models import build
-from kinoflow.params import Candidate, Params
+from kinoflow.config import Candidate, Params
+from kinoflow.data.clips import ClipSet
+from kinoflow.reports import figures
+from kinoflow.system import files
 from kinoflow.video import ClipSpec
 from stages.evaluate import evaluate, latency_ms
+from tests.building import build
 from tests.media import moving_square, write_video
 
 SPEC = ClipSpec(4, 16, 16)

@@ -5,8 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import clips, figures, page
-from kinoflow.params import Explore, Params
+from kinoflow.config import Explore, Params
+from kinoflow.data import clips
+from kinoflow.reports import figures, page
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, runs, sample
 from stages import catalog as cataloging
 from stages import explore

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 from distributed import Client
 
-from kinoflow import clips, files
-from kinoflow import compute as compute_module
-from kinoflow.clips import ClipSet
-from kinoflow.compute import spread
-from kinoflow.console import UserError
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.data import clips
+from kinoflow.data.clips import ClipSet
+from kinoflow.system import cluster as compute_module
+from kinoflow.system import files
+from kinoflow.system.cluster import spread
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, decoder_version, sample
 from stages import extract
 from tests.media import footage, moving_square, write_video

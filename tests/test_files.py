@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow import clips, files
+from kinoflow.data import clips
+from kinoflow.system import files
 from kinoflow.video import ClipSpec
 from tests.media import moving_square, write_video
 

@@ -14,8 +14,8 @@ from prefect.settings import PREFECT_HOME, temporary_settings
 
 from flows import deployments, dvc, reach_this_machine_directly
 from flows import server as servers
-from kinoflow.console import UserError
-from kinoflow.params import Retrain
+from kinoflow.config import Retrain
+from kinoflow.system.errors import UserError
 
 pytest_plugins = ["tests.flows_fixtures"]
 

@@ -45,8 +45,8 @@ from websockets.typing import Origin, Subprotocol
 from flows import deployments
 from flows import retrain as flow
 from flows import server as servers
-from kinoflow import files
-from kinoflow.params import Retrain
+from kinoflow.config import Retrain
+from kinoflow.system import files
 
 pytest_plugins = ["tests.flows_fixtures"]
 

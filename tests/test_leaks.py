@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow.console import UserError
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.system.errors import UserError
 from stages import leaks
 from tests import pages
 
@@ -49,15 +49,17 @@ def test_block_stops_and_the_others_warn(table: pd.DataFrame, defaults: Params) 
     found = leaks.judge(pairs(("a.avi", "b.avi", 0.91)), table)
     for way in ("merge", "warn"):
         split = defaults.split.model_copy(update={"near_duplicates": way})
-        assert "1 pairs of near-duplicates" in leaks.check(found, split)
+        assert "1 pairs of near-duplicates" in leaks.check(found, split, Path("leaks.html"))
     split = defaults.split.model_copy(update={"near_duplicates": "block"})
     with pytest.raises(UserError, match=r"a\.avi \(train\) and b\.avi \(test\).*to merge"):
-        leaks.check(found, split)
-    assert not leaks.check(leaks.judge(pairs(("c.avi", "d.avi", 1.0)), table), split)
+        leaks.check(found, split, Path("leaks.html"))
+    assert not leaks.check(
+        leaks.judge(pairs(("c.avi", "d.avi", 1.0)), table), split, Path("leaks.html")
+    )
     # merging cannot move what published lists put on a side
     published = split.model_copy(update={"method": "official"})
     with pytest.raises(UserError, match="merge.*or take one of each pair out of the data"):
-        leaks.check(found, published)
+        leaks.check(found, published, Path("leaks.html"))
 
 
 def test_the_probe_sees_what_a_random_split_gives_away(

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from kinoflow import files, locks
+from kinoflow.system import files, locks
 from stages.sources.archives import unpack
 from tests.archives import write_zip
 from tests.conftest import ROOT
@@ -76,7 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 HOLD = """
 import time
-from kinoflow import locks
+from kinoflow.system import locks
 with locks.held(Path(sys.argv[1]), "testing"):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
@@ -108,7 +108,7 @@ def test_who_waits_says_so_and_goes_on_when_the_other_ends_or_dies(
 
 
 COUNT = """
-from kinoflow import locks
+from kinoflow.system import locks
 for _ in range(100):
     with locks.held(Path(sys.argv[1] + ".lock"), "counting"):
         number = int(Path(sys.argv[1]).read_text())
@@ -124,7 +124,16 @@ def test_a_command_has_its_lock_until_it_ends(tmp_path: Path) -> None:
 
     def run(doing: str) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "kinoflow.locks", lock, doing, sys.executable, "-c", wait],
+            [
+                sys.executable,
+                "-m",
+                "kinoflow.system.locks",
+                lock,
+                doing,
+                sys.executable,
+                "-c",
+                wait,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -221,7 +230,7 @@ def test_download_at_once_and_killed_brings_all_videos_in_the_end(
     Path("params.yaml").write_text(text.replace("path: null", f"path: {site.url}/a.zip"))
     archive = write_zip(tmp_path / "a.zip", FILES)
     site.files["/a.zip"], site.pause = archive.read_bytes(), 0.02
-    download = "from kinoflow.console import run\nfrom stages.download import main\nrun(main)"
+    download = "from kinoflow.workspace import run\nfrom stages.download import main\nrun(main)"
     victim = started(download)
     wait_for(lambda: list(Path(".downloads").glob(".partial-*/0/*")))
     running = [started(download) for _ in range(2)]

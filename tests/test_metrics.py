@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kinoflow import metrics
+from kinoflow.reports import metrics
 
 
 def one_hot(predicted: list[int], confidence: float = 1.0, classes: int = 3) -> np.ndarray:

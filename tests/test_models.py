@@ -12,12 +12,13 @@ import pytest
 
 from kinoflow import bundle
 from kinoflow.bundle import Description
-from kinoflow.console import UserError
-from kinoflow.models import MODELS, build
-from kinoflow.models.parts.causal import Stream
-from kinoflow.params import Candidate
-from kinoflow.sampling import temporal_views
+from kinoflow.config import Candidate
+from kinoflow.models import MODELS
+from kinoflow.models.layers.causal import Stream
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, Frames
+from kinoflow.video.sampling import temporal_views
+from tests.building import build
 
 JAX = keras.backend.backend() == "jax"
 STORED = ClipSpec(8, 40, 40)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kinoflow.models.parts.motion import (
+from kinoflow.models.layers.motion import (
     Gradients,
     Grey,
     OpticalFlow,

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import catalog, clips, console, names, paths
-from kinoflow.clips import ClipSet
-from kinoflow.console import UserError
-from kinoflow.params import Dataset, Params
+from kinoflow.config import Dataset, Params
+from kinoflow.data import catalog, clips, names
+from kinoflow.data.clips import ClipSet
+from kinoflow.system import errors, terminal
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
 from stages import catalog as stage
 from stages import download, extract
 from tests.conftest import ROOT
@@ -45,7 +47,7 @@ GOOD_FILES = (
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A work tree with two videos in data/ and the default params."""
     monkeypatch.chdir(tmp_path)
-    paths.PARAMS.write_bytes((ROOT / paths.PARAMS).read_bytes())
+    Workspace().params.write_bytes((Workspace(ROOT).params).read_bytes())
     footage(tmp_path / "data", groups=1, clips=1)
     return tmp_path
 
@@ -56,14 +58,14 @@ def refused(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[], object
 
     def run(main: Callable[[], object]) -> str:
         with pytest.raises(SystemExit) as end:
-            console.run(lambda: (main(), None)[1])
+            errors.run(lambda: (main(), None)[1])
         said = capsys.readouterr().err
         assert end.value.code == 2, said
         assert said.startswith("error: ")
         assert said.endswith("\n")
         line = said[:-1]
         line.encode()
-        assert console.printable(line) == line
+        assert terminal.printable(line) == line
         assert len(line.splitlines()) == 1
         return line
 
@@ -86,7 +88,7 @@ def test_a_bad_name_is_refused_by_sources_and_by_the_catalog(
     assert not (here / "work").exists()
 
     params = defaults.model_copy(update={"dataset": Dataset(source="folder", path="data")})
-    assert BAD_FILES[name] in refused(lambda: download.items(params))
+    assert BAD_FILES[name] in refused(lambda: download.items(params, Workspace().downloads))
 
 
 def test_all_other_names_come_through_to_the_clips(here: Path, defaults: Params) -> None:
@@ -95,17 +97,19 @@ def test_all_other_names_come_through_to_the_clips(here: Path, defaults: Params)
             here / "data" / "B" / name
         )
     compute = defaults.compute.model_copy(update={"workers": 1, "videos_per_task": 50})
-    table = stage.examine(stage.labelled(paths.DATA), paths.DATA, None, compute)
-    catalog.write(table, paths.CATALOG)
-    table = catalog.read(paths.CATALOG)
+    table = stage.examine(stage.labelled(Workspace().data), Workspace().data, None, compute)
+    catalog.write(table, Workspace().catalog)
+    table = catalog.read(Workspace().catalog)
     spec = ClipSpec(4, 8, 8)
-    extract.extract(table, paths.DATA, paths.CLIPS, paths.CLIPS_TABLE, spec, compute)
-    made = clips.read_table(paths.CLIPS_TABLE)
+    extract.extract(
+        table, Workspace().data, Workspace().clips, Workspace().clips_table, spec, compute
+    )
+    made = clips.read_table(Workspace().clips_table)
     assert {f"B/{name}" for name in GOOD_FILES} < set(made["video"])
     assert set(made["video"]) == set(table["video"])
-    stored = ClipSet(paths.CLIPS, tuple(table["video"]), np.zeros(len(table), np.int64))
+    stored = ClipSet(Workspace().clips, tuple(table["video"]), np.zeros(len(table), np.int64))
     assert len(stored.read(np.arange(len(table)))) == len(GOOD_FILES) + 2
-    assert not list(paths.CLIPS.rglob(".partial-*"))
+    assert not list(Workspace().clips.rglob(".partial-*"))
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_labels_csv_put_into_data_by_hand_leads_nowhere_else(
 ) -> None:
     write_video(here / "out.avi", moving_square(4))
     video = video.format(here=here)
-    paths.LABELS.write_text(f"video,label\n{video},x\nB/v_B_g01_c01.avi,y\n")
+    Workspace().labels.write_text(f"video,label\n{video},x\nB/v_B_g01_c01.avi,y\n")
     assert says in refused(stage.main)
     assert sorted(path.name for path in here.iterdir()) == ["data", "out.avi", "params.yaml"]
 
@@ -154,8 +158,8 @@ def test_a_labels_csv_put_into_data_by_hand_leads_nowhere_else(
 def test_labels_and_groups_that_nobody_would_see_to_differ(
     row: str, says: str, here: Path, refused: Callable
 ) -> None:
-    paths.LABELS.write_text(f"video,label,group\nA/1.avi,{row}\nA/2.avi,run,r\n")
-    assert says in refused(lambda: catalog.read_labels(paths.LABELS))
+    Workspace().labels.write_text(f"video,label,group\nA/1.avi,{row}\nA/2.avi,run,r\n")
+    assert says in refused(lambda: catalog.read_labels(Workspace().labels))
 
 
 def test_a_class_folder_is_a_label_like_any_other(here: Path, refused: Callable) -> None:

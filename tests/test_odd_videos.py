@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from kinoflow.bounded import Bounds, OutOfBoundsError, bounded, close
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.system.sandbox import Bounds, OutOfBoundsError, bounded, close
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
 from stages import catalog, extract
 from tests.media import footage

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from kinoflow import files, params, paths
+from kinoflow import config
+from kinoflow.system import files
+from kinoflow.workspace import Workspace
 from stages import package as stage
 from tests.bento import SLIM, TOO_MUCH, package
 
@@ -41,8 +43,8 @@ def test_a_gpu_brings_the_cuda_libraries() -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_path: Path) -> None:
-    serving = params.load(project / paths.PARAMS).serving
-    stage.assemble(project / paths.bundle("voting"), serving, tmp_path / "context")
+    serving = config.load(Workspace(project).params).serving
+    stage.assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
     name = files.folder_md5(tmp_path / "context")[:12]
     assert bento.name == f"kinoflow-{name}.bento"
     stage.export(
@@ -52,8 +54,8 @@ def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_pat
 
 
 def test_the_service_finds_all_of_the_library_that_it_needs(project: Path, tmp_path: Path) -> None:
-    serving = params.load(project / paths.PARAMS).serving
-    stage.assemble(project / paths.bundle("voting"), serving, tmp_path / "context")
+    serving = config.load(Workspace(project).params).serving
+    stage.assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
     # an installation of this repository would step in for what is missing
     code = (
         "import sys; sys.path.insert(0, '.'); import serving.service, kinoflow.models; "
@@ -76,7 +78,7 @@ def test_a_bento_that_answers_otherwise_is_thrown_away(
     project: Path, bento: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(project, tmp_path / "project")
-    path = tmp_path / "project" / paths.report("voting") / "predictions.csv"
+    path = tmp_path / "project" / Workspace().report("voting") / "predictions.csv"
     table = pd.read_csv(path)
     last = table["video"].iloc[-1]
     table["p_B"] += 1e-3 * (table["video"] == last)
@@ -86,15 +88,17 @@ def test_a_bento_that_answers_otherwise_is_thrown_away(
     (line,) = done.stderr.splitlines()
     assert last in line
     assert "off by 0.001" in line
-    assert not list((tmp_path / "project" / paths.DIST).iterdir())
+    assert not list((tmp_path / "project" / Workspace().dist).iterdir())
 
 
 def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: Path) -> None:
     shutil.copytree(project, tmp_path / "project")
-    older = tmp_path / "project" / paths.DIST / "kinoflow-0123.bento"
+    older = tmp_path / "project" / Workspace().dist / "kinoflow-0123.bento"
     older.parent.mkdir(exist_ok=True)
     older.touch()
-    files.write_json(tmp_path / "project" / paths.VALIDATION, {"passed": True, "split": "random"})
+    files.write_json(
+        tmp_path / "project" / Workspace().validation, {"passed": True, "split": "random"}
+    )
     done = package(tmp_path / "project")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
@@ -105,7 +109,7 @@ def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: 
 @pytest.mark.parametrize("wrong", ["no model", "no report"])
 def test_what_is_missing_is_named(project: Path, tmp_path: Path, wrong: str) -> None:
     shutil.copytree(project, tmp_path / "project")
-    missing = paths.bundle("voting") if wrong == "no model" else paths.report("voting")
+    missing = Workspace().bundle("voting") if wrong == "no model" else Workspace().report("voting")
     shutil.rmtree(tmp_path / "project" / missing)
     done = package(tmp_path / "project")
     assert done.returncode == 2

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow import params
-from kinoflow.console import UserError
-from kinoflow.params import Params
+from kinoflow import config
+from kinoflow.config import Params
+from kinoflow.system.errors import UserError
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "params.yaml").read_text()
@@ -15,7 +15,7 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
     assert old in TEXT
     path = tmp_path / "params.yaml"
     path.write_text(TEXT.replace(old, new, 1))
-    return params.load(path)
+    return config.load(path)
 
 
 @pytest.mark.parametrize(
@@ -48,14 +48,14 @@ def test_a_bad_value_is_named(tmp_path: Path, old: str, new: str, says: str) -> 
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="root of the repository"):
-        params.load(tmp_path / "params.yaml")
+        config.load(tmp_path / "params.yaml")
 
 
 def test_own_footage_takes_two_keys(tmp_path: Path) -> None:
     start, end = TEXT.index("dataset:"), TEXT.index("catalog:")
     path = tmp_path / "params.yaml"
     path.write_text(TEXT[:start] + "dataset: {source: folder, path: videos}\n" + TEXT[end:])
-    assert params.load(path).dataset.path == "videos"
+    assert config.load(path).dataset.path == "videos"
 
 
 def test_a_candidate_overrides_training(tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_answers_to_mirrored_clips_are_averaged_only_where_all_were_trained_on(
     assert mirrored != TEXT
     path = tmp_path / "params.yaml"
     path.write_text(mirrored)
-    assert params.load(path).evaluation.flip
+    assert config.load(path).evaluation.flip
     path.write_text(mirrored.replace("model: lrcn", f"model: lrcn\n    augment: {{{training}}}"))
     with pytest.raises(
         UserError, match=r"evaluation.flip averages.*candidate lrcn.*set it to false"
     ):
-        params.load(path)
+        config.load(path)
 
 
 def test_candidates_know_how_the_clips_were_sampled(tmp_path: Path) -> None:

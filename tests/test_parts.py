@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from keras import layers
 
-from kinoflow.console import UserError
-from kinoflow.models import build
+from kinoflow.config import Candidate
 from kinoflow.models.i3d import inflated
-from kinoflow.models.parts.backbones import freeze, image_network, squeezenet
-from kinoflow.models.parts.frames import FrameMask
-from kinoflow.models.parts.pooling import AttentionPooling, LastHeld, MomentsOverTime, Vote
-from kinoflow.models.parts.separable import DepthwiseConv3D
-from kinoflow.params import Candidate
+from kinoflow.models.layers.backbones import freeze, image_network, squeezenet
+from kinoflow.models.layers.frames import FrameMask
+from kinoflow.models.layers.pooling import AttentionPooling, LastHeld, MomentsOverTime, Vote
+from kinoflow.models.layers.separable import DepthwiseConv3D
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
+from tests.building import build
 
 RNG = np.random.default_rng(0)
 

@@ -18,8 +18,9 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from kinoflow import files, paths
-from kinoflow.leash import leashed
+from kinoflow.system import files
+from kinoflow.system.supervisor import supervised
+from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
 
 # of few layers, since compiling takes longer than training here
@@ -165,15 +166,15 @@ def test_stages_of_the_data_give_the_same_bytes_anew(
     # what the others give is compared where each is tested
     monkeypatch.chdir(checkout.folder)
     monkeypatch.setattr(sys, "argv", ["stage"])
-    made = [paths.CATALOG, paths.CLIPS_TABLE, paths.DUPLICATES, paths.SPLIT]
-    made += [paths.LEAKS, paths.LEAKS_NUMBERS, paths.LEAKS_PAGE]
-    before = files.folder_md5(paths.CLIPS), [files.md5(path) for path in made]
-    shutil.rmtree(paths.CLIPS)
+    made = [Workspace().catalog, Workspace().clips_table, Workspace().duplicates, Workspace().split]
+    made += [Workspace().leaks, Workspace().leaks_numbers, Workspace().leaks_page]
+    before = files.folder_md5(Workspace().clips), [files.md5(path) for path in made]
+    shutil.rmtree(Workspace().clips)
     for path in made:
         path.unlink()
     for stage in ("catalog", "extract", "duplicates", "split", "leaks"):
-        importlib.import_module(f"stages.{stage}").main()
-    assert (files.folder_md5(paths.CLIPS), [files.md5(path) for path in made]) == before
+        importlib.import_module(f"stages.{stage}").main(Workspace())
+    assert (files.folder_md5(Workspace().clips), [files.md5(path) for path in made]) == before
 
 
 def test_a_second_run_does_nothing_and_says_so(checkout: Checkout) -> None:
@@ -206,7 +207,7 @@ class served:  # noqa: N801
 
     def __enter__(self) -> str:
         command = [sys.executable, "-m", "serving", "--port", str(self.port)]
-        self.leash = leashed(command, cwd=self.checkout.folder, env=self.checkout.environment)
+        self.leash = supervised(command, cwd=self.checkout.folder, env=self.checkout.environment)
         process = self.leash.__enter__()
         url = f"http://127.0.0.1:{self.port}"
         for _ in range(600):

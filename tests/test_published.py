@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from kinoflow import files, paths
-from kinoflow.console import UserError
-from kinoflow.params import Dataset, Params
+from kinoflow.config import Dataset, Params
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 from stages import download
 from stages.sources import published
 from tests.archives import write_rar, write_zip
@@ -82,18 +83,18 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def bring(defaults: Params, **dataset: Any) -> list[str]:
     params = defaults.model_copy(update={"dataset": Dataset(**dataset)})
-    wanted = download.items(params)
-    changed = download.sync(wanted, paths.DATA, paths.DOWNLOADED)
-    download.share(wanted, paths.DATA)
+    wanted = download.items(params, Workspace().downloads)
+    changed = download.sync(wanted, Workspace().data, Workspace().downloaded)
+    download.share(wanted, Workspace().data)
     return changed
 
 
 def test_ucf101_comes_with_its_three_splits(mirror: str, defaults: Params) -> None:
     changed = bring(defaults, source="ucf101", mirror=mirror)
     assert len(changed) == 18 + 6
-    path = paths.DATA / "PushUps" / "v_PushUps_g02_c01.avi"
+    path = Workspace().data / "PushUps" / "v_PushUps_g02_c01.avi"
     assert path.read_bytes() == clip("v_PushUps_g02_c01.avi")
-    assert {p.name for p in paths.LISTS.iterdir()} == {
+    assert {p.name for p in Workspace().lists.iterdir()} == {
         f"{side}list0{fold}.txt" for side in ("train", "test") for fold in (1, 2, 3)
     }
     assert bring(defaults, source="ucf101", mirror=mirror) == []
@@ -103,9 +104,9 @@ def test_nothing_is_stored_twice_or_fetched_twice(
     mirror: str, defaults: Params, tmp_path: Path
 ) -> None:
     bring(defaults, source="ucf101", mirror=mirror)
-    assert not list(paths.DOWNLOADS.glob("*.rar"))
-    video = paths.DATA / "YoYo" / "v_YoYo_g01_c01.avi"
-    (unpacked,) = paths.DOWNLOADS.glob("UCF101-*/UCF-101/YoYo/v_YoYo_g01_c01.avi")
+    assert not list(Workspace().downloads.glob("*.rar"))
+    video = Workspace().data / "YoYo" / "v_YoYo_g01_c01.avi"
+    (unpacked,) = Workspace().downloads.glob("UCF101-*/UCF-101/YoYo/v_YoYo_g01_c01.avi")
     assert video.samefile(unpacked)
     # DVC puts a link to its cache in the place of what it pins
     with files.replacing(video) as pinned:
@@ -123,18 +124,18 @@ def test_hmdb51_is_unpacked_twice_over_and_split_by_its_lists(
 ) -> None:
     import pandas as pd
 
-    from kinoflow.catalog import group_of
+    from kinoflow.data.catalog import group_of
     from stages.split import published_lists
 
     changed = bring(defaults, source="hmdb51", mirror=mirror)
     assert len(changed) == 8 + 6
-    assert not list(paths.DATA.rglob("*.rar"))
+    assert not list(Workspace().data.rglob("*.rar"))
     videos = pd.Series([f"wave/{film('wave', number)}" for number in range(4)])
-    sides = published_lists(paths.LISTS, 2, videos)
+    sides = published_lists(Workspace().lists, 2, videos)
     assert list(videos.map(sides).fillna("")) == ["train", "train", "test", ""]
     assert group_of(videos[3]) == "April_09_wave"
     with pytest.raises(UserError, match=r"split\.fold 4: the lists in .* are those of 1, 2, 3"):
-        published_lists(paths.LISTS, 4, videos)
+        published_lists(Workspace().lists, 4, videos)
 
 
 def test_a_folder_with_lists_of_either_kind_will_do(
@@ -142,11 +143,11 @@ def test_a_folder_with_lists_of_either_kind_will_do(
 ) -> None:
     for source in ("ucf101", "hmdb51"):
         bring(defaults, source=source, mirror=mirror)
-        paths.DATA.rename(tmp_path / source)
+        Workspace().data.rename(tmp_path / source)
         folder = tmp_path / source
         changed = bring(defaults, source="folder", path=str(folder), lists=folder / ".lists")
         assert sum(name.startswith(".lists/") for name in changed) == 6
-        shutil.rmtree(paths.DATA)
+        shutil.rmtree(Workspace().data)
     with pytest.raises(UserError, match=r"holds neither .*trainlistNN\.txt"):
         bring(defaults, source="folder", path=str(folder), lists=tmp_path)
 
@@ -154,11 +155,13 @@ def test_a_folder_with_lists_of_either_kind_will_do(
 def test_ucf50_holds_out_a_group_of_every_class(mirror: str, defaults: Params) -> None:
     import pandas as pd
 
-    from kinoflow.catalog import group_of
+    from kinoflow.data.catalog import group_of
     from stages.split import divide
 
     bring(defaults, source="ucf50", mirror=mirror)
-    names = sorted(p.relative_to(paths.DATA).as_posix() for p in paths.DATA.rglob("*.avi"))
+    names = sorted(
+        p.relative_to(Workspace().data).as_posix() for p in Workspace().data.rglob("*.avi")
+    )
     table = pd.DataFrame({"video": names, "readable": True})
     table["label"] = table["video"].str.partition("/")[0]
     table["group"] = table["video"].map(group_of)
@@ -166,18 +169,18 @@ def test_ucf50_holds_out_a_group_of_every_class(mirror: str, defaults: Params) -
     held: list[str] = []
     for fold in range(1, 26):
         params = defaults.split.model_copy(update={"method": "leave_one_group_out", "fold": fold})
-        result = divide(table, params, 7, paths.DATA)
+        result = divide(table, params, 7, Workspace().data)
         test = result.loc[result["split"] == "test"]
         assert set(test["group"]) == {f"v_Diving_g{fold:02d}", f"v_Drumming_g{fold:02d}"}
         held += list(test["video"])
     assert sorted(held) == names
     params = params.model_copy(update={"fold": 26})
     with pytest.raises(UserError, match=r"no group has this number; there are 1 to 25"):
-        divide(table, params, 7, paths.DATA)
+        divide(table, params, 7, Workspace().data)
     with pytest.raises(UserError, match="has none"):
-        divide(table.assign(group="kitchen"), params, 7, paths.DATA)
+        divide(table.assign(group="kitchen"), params, 7, Workspace().data)
     with pytest.raises(UserError, match="for UCF-50, which has no lists, use leave_one_group_out"):
-        divide(table, params.model_copy(update={"method": "official"}), 7, paths.DATA)
+        divide(table, params.model_copy(update={"method": "official"}), 7, Workspace().data)
 
 
 def test_archives_at_hand_are_used_and_kept(mirror: str, defaults: Params, tmp_path: Path) -> None:
@@ -199,7 +202,7 @@ def test_an_archive_of_another_size_than_published_is_refused(
         bring(defaults, source="ucf50", mirror=mirror)
     with pytest.raises(UserError, match=r"should have 3,233,554,570: fetch it again"):
         bring(defaults, source="ucf50", path=str(tmp_path / "site"))
-    assert not paths.DATA.exists()
+    assert not Workspace().data.exists()
     assert (tmp_path / "site" / "UCF50.rar").exists()
 
 
@@ -258,7 +261,7 @@ def test_a_subset_of_classes_and_clips(mirror: str, defaults: Params) -> None:
 
 
 def test_a_subset_cuts_labels_csv_as_well(defaults: Params, tmp_path: Path) -> None:
-    from kinoflow import catalog
+    from kinoflow.data import catalog
 
     rows = [("1.avi", "run", "a"), ("2.avi", "run", "a"), ("3.avi", "run", "b")]
     rows += [("4.avi", "walk", ""), ("5.avi", "walk", ""), ("6.avi", "sit", "")]
@@ -270,7 +273,8 @@ def test_a_subset_cuts_labels_csv_as_well(defaults: Params, tmp_path: Path) -> N
     (source / "labels.csv").write_text("\n".join(lines) + "\n")
     values: dict[str, Any] = {"source": "folder", "path": str(source), "classes": ["run", "walk"]}
     wanted = download.items(
-        defaults.model_copy(update={"dataset": Dataset(**values, clips_per_class=2)})
+        defaults.model_copy(update={"dataset": Dataset(**values, clips_per_class=2)}),
+        Workspace().downloads,
     )
     download.sync(wanted, tmp_path / "data", tmp_path / "manifest.json")
     table = catalog.read_labels(tmp_path / "data" / "labels.csv")

@@ -10,10 +10,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import recipe as recipes
-from kinoflow import params, paths
-from kinoflow.console import UserError
-from kinoflow.params import Dataset, Evaluation, Params, Synthetic, Training
+from kinoflow import config
+from kinoflow.config import Dataset, Evaluation, Params, Synthetic, Training
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
 from stages.sources import published, synthetic, unpacked
 from tests.conftest import ROOT
 from tests.test_pipeline import Checkout
@@ -23,7 +24,7 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 MEASURING = {"bootstrap", "calibration_bins", "latency_clips"}
 
 # where an archive of UCF-50 is unpacked to
-UNPACKED = unpacked.folder_of(published.PUBLISHED["ucf50"].videos) / "UCF50"
+UNPACKED = unpacked.folder_of(published.PUBLISHED["ucf50"].videos, Workspace().downloads) / "UCF50"
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def base() -> dict[str, Any]:
-    values: dict[str, Any] = YAML(typ="safe").load(ROOT / paths.PARAMS)
+    values: dict[str, Any] = YAML(typ="safe").load(Workspace(ROOT).params)
     return values
 
 
@@ -40,7 +41,7 @@ def loaded(folder: Path, name: str, *, honest: bool) -> Params:
     """The params of a recipe or its twin, as the stages read them."""
     path = folder / "params.yaml"
     YAML().dump(recipes.read(name).settings(base(), honest=honest), path)
-    return params.load(path)
+    return config.load(path)
 
 
 @pytest.mark.usefixtures("here")
@@ -136,7 +137,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A repository that has UCF-50 unpacked already, in a miniature of its layout."""
     made = Checkout(tmp_path_factory.mktemp("checkout"))
     films = Synthetic(classes=2, groups=5, clips_per_group=2, width=64, height=48)
-    for item in synthetic.items(Dataset(synthetic=films), seed=7):
+    for item in synthetic.items(Dataset(synthetic=films), 7, Workspace().downloads):
         video = made.folder / UNPACKED / item.name
         video.parent.mkdir(parents=True, exist_ok=True)
         item.fetch(video)
@@ -183,7 +184,7 @@ def test_a_study_and_its_honest_twin_with_one_command_each(
         tree = checkout.folder / "recipes.work" / name
         assert not (tree / ".dvc" / "cache").exists()
         video = Path("SitDown/v_SitDown_g01_c01.avi")
-        assert (tree / paths.DATA / video).samefile(checkout.folder / UNPACKED / video)
+        assert (Workspace(tree).data / video).samefile(checkout.folder / UNPACKED / video)
     assert checkout.run("git", "status", "--porcelain").stdout == ""
 
     again = cook(checkout, "ucf50_lrcn", "--honest", *small).stdout

@@ -9,8 +9,9 @@ import httpx
 import pytest
 import tenacity
 
-from kinoflow.console import UserError
-from kinoflow.params import Dataset, load
+from kinoflow.config import Dataset, load
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 from stages import download
 from stages.sources import Item, remote
 from tests.conftest import ROOT
@@ -21,7 +22,7 @@ LABELS = "video,label\nA/1.avi,x\nB/2 ü#%20.avi,y\n"
 def items(url: str) -> list[Item]:
     params = load(ROOT / "params.yaml")
     dataset = Dataset(source="folder", path=url)
-    return download.items(params.model_copy(update={"dataset": dataset}))
+    return download.items(params.model_copy(update={"dataset": dataset}), Workspace().downloads)
 
 
 def sync(url: str, tmp_path: Path) -> list[str]:

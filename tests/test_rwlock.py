@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from dvc.lock import make_lock
 
-from kinoflow import rwlock
+from kinoflow.system import dvc_rwlock
+from kinoflow.workspace import Workspace
 from stages import download
 from tests.conftest import ROOT
 from tests.media import footage
@@ -39,7 +40,7 @@ def test_a_run_of_the_pipeline_gets_past_locks_that_are_cut_off(
     Path("params.yaml").write_text(wanted)
     locks.touch()
     monkeypatch.setattr(sys, "argv", ["download"])
-    download.main()
+    download.main(Workspace())
     assert Path("data.dvc").exists()
     assert f"{locks} was cut off" in capsys.readouterr().err
 
@@ -47,21 +48,21 @@ def test_a_run_of_the_pipeline_gets_past_locks_that_are_cut_off(
 @pytest.mark.parametrize("left", CUT_OFF)
 def test_what_is_cut_off_is_removed(locks: Path, left: bytes) -> None:
     locks.write_bytes(left)
-    rwlock.mend()
+    dvc_rwlock.mend()
     assert not locks.exists()
 
 
 def test_what_is_whole_or_not_there_is_left_alone(locks: Path, tmp_path: Path) -> None:
     locks.write_text(json.dumps(WHOLE))
-    rwlock.mend()
+    dvc_rwlock.mend()
     assert json.loads(locks.read_text()) == WHOLE
-    rwlock.mend(tmp_path / "no repository")
+    dvc_rwlock.mend(tmp_path / "no repository")
 
 
 def test_what_dvc_is_about_to_write_is_left_alone(locks: Path) -> None:
     locks.touch()
     with make_lock(f"{locks}.lock", tmp_dir=str(locks.parent)):
-        mending = threading.Thread(target=rwlock.mend)
+        mending = threading.Thread(target=dvc_rwlock.mend)
         mending.start()
         time.sleep(1)
         locks.write_text(json.dumps(WHOLE))

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from kinoflow.console import UserError
-from kinoflow.params import Params, Selection
+from kinoflow.config import Params, Selection
+from kinoflow.system.errors import UserError
 from stages.select import select
 
 

@@ -13,8 +13,9 @@ import pandas as pd
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from kinoflow import bundle, paths
-from kinoflow.console import UserError
+from kinoflow import bundle
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 from serving import settings
 from serving.__main__ import newest, temporary_folder, unpack
 from tests.bento import SERVING, TOO_MUCH, Server
@@ -25,12 +26,12 @@ pytest_plugins = ["tests.bento_fixtures"]
 @pytest.fixture(scope="module")
 def answers(project: Path) -> pd.DataFrame:
     """predictions.csv, by video."""
-    return pd.read_csv(project / paths.report("voting") / "predictions.csv", index_col="video")
+    return pd.read_csv(Workspace(project).report("voting") / "predictions.csv", index_col="video")
 
 
 @pytest.fixture
 def video(project: Path, answers: pd.DataFrame) -> Path:
-    return project / paths.DATA / str(answers.index[0])
+    return project / Workspace().data / str(answers.index[0])
 
 
 def agrees(answer: httpx.Response, expected: pd.Series) -> bool:
@@ -49,9 +50,9 @@ def refused(answer: httpx.Response, status: int = 400) -> str:
 def test_an_answer_holds_what_evaluation_recorded(
     server: Server, bento: Path, project: Path, answers: pd.DataFrame
 ) -> None:
-    labels = bundle.load(project / paths.bundle("voting")).labels
+    labels = bundle.load(Workspace(project).bundle("voting")).labels
     for video, expected in answers.iterrows():
-        response = server.post(project / paths.DATA / str(video))
+        response = server.post(Workspace(project).data / str(video))
         assert agrees(response, expected)
         answer = response.json()
         assert tuple(answer["probabilities"]) == labels
@@ -149,7 +150,7 @@ def test_requests_at_once_are_all_answered_right(
 ) -> None:
     videos = list(answers.index) * 4
     with ThreadPoolExecutor(SERVING["max_concurrency"]) as pool:
-        responses = pool.map(lambda video: server.post(project / paths.DATA / video), videos)
+        responses = pool.map(lambda video: server.post(Workspace(project).data / video), videos)
         for video, response in zip(videos, responses, strict=True):
             assert agrees(response, answers.loc[video])
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from kinoflow.console import UserError
-from kinoflow.params import Params, Split
+from kinoflow.config import Params, Split
+from kinoflow.system.errors import UserError
 from stages import split
 
 

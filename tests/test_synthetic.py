@@ -11,8 +11,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kinoflow import files
-from kinoflow.params import Dataset, Synthetic
+from kinoflow.config import Dataset, Synthetic
+from kinoflow.system import files
 from kinoflow.video import probe
 from stages.sources import synthetic
 from stages.sources.synthetic import Film, phases, render
@@ -24,7 +24,7 @@ def film(label: int, group: int = 1, clip: int = 1, seed: int = 7) -> Film:
 
 def test_names_follow_ucf_and_cover_what_was_asked() -> None:
     settings = Synthetic(classes=4, groups=3, clips_per_group=2)
-    items = synthetic.items(Dataset(synthetic=settings), 7)
+    items = synthetic.items(Dataset(synthetic=settings), 7, Path())
     names = [item.name for item in items]
     assert len(set(names)) == 4 * 3 * 2
     assert "StandUp/v_StandUp_g03_c02.avi" in names
@@ -58,7 +58,7 @@ def test_a_film_is_a_video_of_that_length(tmp_path: Path) -> None:
 def test_settings_are_part_of_the_fingerprint() -> None:
     def fingerprints(seed: int, **settings: int) -> set[str]:
         wanted = Dataset(synthetic=Synthetic(groups=1, clips_per_group=1, **settings))
-        return {item.fingerprint for item in synthetic.items(wanted, seed)}
+        return {item.fingerprint for item in synthetic.items(wanted, seed, Path())}
 
     base = fingerprints(7)
     assert base == fingerprints(7)

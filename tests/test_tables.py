@@ -7,9 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import catalog, clips, metrics, paths, tables
-from kinoflow.params import Params
-from kinoflow.tables import Schema
+from kinoflow.config import Params
+from kinoflow.data import catalog, clips, tables
+from kinoflow.data.tables import Schema
+from kinoflow.reports import metrics
+from kinoflow.workspace import Workspace
 from stages import catalog as stage
 from stages import duplicates, leaks, split
 from tests.conftest import ROOT
@@ -76,26 +78,30 @@ def from_labels(
     folder: Path, groups: tuple[str, ...], labels: tuple[str, ...], defaults: Params
 ) -> None:
     """The tables of a work tree in the current folder, from a labels.csv, made by the stages."""
-    (folder / paths.DATA).mkdir(parents=True)
+    (Workspace(folder).data).mkdir(parents=True)
     rows = [
         (f"{number}-{take}.avi", labels[number % len(labels)], group)
         for number, group in enumerate(groups)
         for take in range(2)
     ]
     for video, *_ in rows:
-        (folder / paths.DATA / video).touch()
+        (Workspace(folder).data / video).touch()
     written = pd.DataFrame(rows, columns=["video", "label", "group"])
-    (folder / paths.LABELS).write_text(tables.text(written.assign(split=""), tables.LABELS))
-    table = stage.labelled(folder / paths.DATA).assign(readable=True)
+    (Workspace(folder).labels).write_text(tables.text(written.assign(split=""), tables.LABELS))
+    table = stage.labelled(Workspace(folder).data).assign(readable=True)
     table = table.assign(frames=9, fps=25.0, seconds=1.0, width=8, height=8, codec="", bytes=1)
     table = table.assign(md5=table["video"], problem="").astype(catalog.COLUMNS)
-    catalog.write(table, folder / paths.CATALOG)
+    catalog.write(table, Workspace(folder).catalog)
     same = [(*rows[0][::2], *rows[-1][::2], 0.95, False)]
     columns = list(tables.DUPLICATES.columns)
-    tables.write(pd.DataFrame(same, columns=columns), folder / paths.DUPLICATES, tables.DUPLICATES)
+    tables.write(
+        pd.DataFrame(same, columns=columns), Workspace(folder).duplicates, tables.DUPLICATES
+    )
     params = defaults.split.model_copy(update={"near_duplicates": "warn"})
-    divided = split.divide(catalog.read(folder / paths.CATALOG), params, 7, folder / paths.DATA)
-    tables.write(divided, folder / paths.SPLIT, tables.SPLIT)
+    divided = split.divide(
+        catalog.read(Workspace(folder).catalog), params, 7, Workspace(folder).data
+    )
+    tables.write(divided, Workspace(folder).split, tables.SPLIT)
 
 
 def test_groups_called_na_or_null_count_like_any_others(
@@ -107,13 +113,13 @@ def test_groups_called_na_or_null_count_like_any_others(
     for kind, groups in {"hostile": hostile, "ordinary": tuple("ABCDEFGH")}.items():
         from_labels(tmp_path / kind, groups, ("NA", "null"), defaults)
         monkeypatch.chdir(tmp_path / kind)
-        table = clips.split_table()
+        table = clips.split_table(Workspace())
         assert set(table["group"]) == set(groups)
         assert set(table["label"]) == {"NA", "null"}
         hits = table["video"].str[0].astype(int).to_numpy() > 2
-        found = leaks.judge(tables.read(paths.DUPLICATES, tables.DUPLICATES), table)
-        tables.write(found, paths.LEAKS, tables.LEAKS)
-        again = tables.read(paths.LEAKS, tables.LEAKS)
+        found = leaks.judge(tables.read(Workspace().duplicates, tables.DUPLICATES), table)
+        tables.write(found, Workspace().leaks, tables.LEAKS)
+        again = tables.read(Workspace().leaks, tables.LEAKS)
         assert again[["group", "other_group"]].to_numpy().tolist() == [[groups[0], groups[-1]]]
         results[kind] = metrics.bootstrap_interval(hits, table["group"].to_numpy(), 2000, 7)
     assert results["hostile"] == results["ordinary"]

@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from kinoflow import bundle, files
-from kinoflow.batches import Batches, Feed
-from kinoflow.clips import ClipSet
-from kinoflow.console import UserError
-from kinoflow.params import Augment, Params
-from kinoflow.training import Progress, _built, _identity, train
+from kinoflow import bundle
+from kinoflow.config import Augment, Params
+from kinoflow.data.clips import ClipSet
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
+from kinoflow.training.batches import Batches, Feed
+from kinoflow.training.fit import Progress, _built, _identity, train
 from kinoflow.video import ClipSpec
 from stages.train import require_validated
 from tests.conftest import ROOT
@@ -113,10 +114,13 @@ def test_a_repository_without_a_commit_will_do(
 RESUME = """
 import os, signal, sys
 from pathlib import Path
-from kinoflow import console, params, training
-console.quiet()
+from kinoflow.system import errors
+from kinoflow.system import terminal
+from kinoflow import config
+from kinoflow.training.fit import fit
+terminal.quiet()
 from tests import test_training as t
-defaults = params.load(Path("params.yaml"))
+defaults = config.load(Path("params.yaml"))
 print_epoch = training.Progress._print
 def die(self, row, taken):
     print_epoch(self, row, taken)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinoflow.console import UserError
+from kinoflow.system.errors import UserError
 from stages.sources import transfer
 from stages.sources.transfer import Remote, fetch
 

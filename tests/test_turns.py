@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from kinoflow import bounded as module
-from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
+from kinoflow.system import sandbox as module
+from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded, fitting
 from kinoflow.video import ClipSpec
 from tests.attack.video_bombs import burning_gif
 from tests.calls import busy

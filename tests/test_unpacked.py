@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow import paths
-from kinoflow.console import UserError
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 from stages.sources import transfer
 from stages.sources.transfer import Remote
 from stages.sources.unpacked import from_address, from_file
@@ -31,9 +31,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 FROM_ADDRESS = """
+from kinoflow.workspace import Workspace
 from stages.sources.transfer import Remote
 from stages.sources.unpacked import from_address
-from_address(Remote(sys.argv[1]), 1)
+from_address(Remote(sys.argv[1]), Workspace().downloads, 1)
 """
 
 
@@ -42,18 +43,20 @@ def test_a_run_that_was_killed_gives_the_next_address_nothing(site: Site, while_
     site.cut = 100_000 if while_ == "downloading" else None
     victim = started(FROM_ADDRESS, f"{site.url}/v1/data.zip")
     sign = "*.part" if while_ == "downloading" else ".partial-*/*"
-    wait_for(lambda: list(paths.DOWNLOADS.glob(sign)))
+    wait_for(lambda: list(Workspace().downloads.glob(sign)))
     killed(victim)
     site.cut = None
-    two = from_address(Remote(f"{site.url}/v2/data.zip"), 1)
+    two = from_address(Remote(f"{site.url}/v2/data.zip"), Workspace().downloads, 1)
     assert contents(two) == {"a.avi": b"two"}
     assert site.asked[-1] == "GET /v2/data.zip"
-    one = from_address(Remote(f"{site.url}/v1/data.zip"), 1)
+    one = from_address(Remote(f"{site.url}/v1/data.zip"), Workspace().downloads, 1)
     assert contents(one) == MANY
     assert contents(two) == {"a.avi": b"two"}
     # a download goes on where it was, and what came whole is asked about alone
     assert site.asked[-1].startswith("HEAD" if while_ == "unpacking" else "GET")
-    assert sorted(path.name for path in paths.DOWNLOADS.iterdir()) == sorted([one.name, two.name])
+    assert sorted(path.name for path in Workspace().downloads.iterdir()) == sorted(
+        [one.name, two.name]
+    )
 
 
 def test_what_is_refused_is_fetched_again_once_the_server_has_another(site: Site) -> None:
@@ -62,31 +65,35 @@ def test_what_is_refused_is_fetched_again_once_the_server_has_another(site: Site
     remote = Remote(f"{site.url}/v1/data.zip")
     for _ in range(2):
         with pytest.raises(UserError, match=r"data\.zip is not unpacked"):
-            from_address(remote, 1)
+            from_address(remote, Workspace().downloads, 1)
     assert site.asked == ["GET /v1/data.zip", "HEAD /v1/data.zip"]
-    assert contents(from_address(Remote(f"{site.url}/v2/data.zip"), 1)) == {"a.avi": b"two"}
+    assert contents(from_address(Remote(f"{site.url}/v2/data.zip"), Workspace().downloads, 1)) == {
+        "a.avi": b"two"
+    }
     site.files["/v1/data.zip"] = good
-    assert contents(from_address(remote, 1)) == MANY
+    assert contents(from_address(remote, Workspace().downloads, 1)) == MANY
     asked = list(site.asked)
     # README: what came from a URL is not fetched again
     site.files["/v1/data.zip"] = good[:-100]
-    assert contents(from_address(remote, 1)) == MANY
+    assert contents(from_address(remote, Workspace().downloads, 1)) == MANY
     assert site.asked == asked
 
 
 def test_a_query_is_part_of_an_address(site: Site) -> None:
     site.files["/v1/data.zip?version=2"] = site.files["/v2/data.zip"]
-    assert contents(from_address(Remote(f"{site.url}/v1/data.zip"), 1)) == MANY
-    second = from_address(Remote(f"{site.url}/v1/data.zip?version=2"), 1)
+    assert (
+        contents(from_address(Remote(f"{site.url}/v1/data.zip"), Workspace().downloads, 1)) == MANY
+    )
+    second = from_address(Remote(f"{site.url}/v1/data.zip?version=2"), Workspace().downloads, 1)
     assert contents(second) == {"a.avi": b"two"}
 
 
 def test_a_file_that_changed_is_unpacked_again(site: Site, tmp_path: Path) -> None:
     path = write_zip(tmp_path / "data.zip", {"a.avi": b"one"})
-    assert contents(from_file(path, 1)) == {"a.avi": b"one"}
+    assert contents(from_file(path, Workspace().downloads, 1)) == {"a.avi": b"one"}
     date = path.stat().st_mtime_ns
     write_zip(path, {"a.avi": b"two"})
     os.utime(path, ns=(date + 1, date + 1))
-    assert contents(from_file(path, 1)) == {"a.avi": b"two"}
+    assert contents(from_file(path, Workspace().downloads, 1)) == {"a.avi": b"two"}
     other = write_zip(tmp_path / "other" / "data.zip", {"a.avi": b"six"})
-    assert contents(from_file(other, 1)) == {"a.avi": b"six"}
+    assert contents(from_file(other, Workspace().downloads, 1)) == {"a.avi": b"six"}

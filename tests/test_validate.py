@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import catalog, clips, files, paths
-from kinoflow.console import UserError
-from kinoflow.params import Params
+from kinoflow.config import Params
+from kinoflow.data import catalog, clips
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
 from stages import train, validate
 from stages.validate import Finding
 from tests import pages
@@ -87,7 +89,7 @@ def work_tree(folder: Path, spec: ClipSpec) -> Work:
     table["md5"] = [f"{number:032x}" for number in range(len(table))]
     videos = table[list(catalog.COLUMNS)].astype(catalog.COLUMNS)
     made = videos[["video", "md5"]].assign(spec=clips.describe(spec))
-    work = Work(videos, table[["video", "split"]], made, folder / paths.CLIPS, folder / "site")
+    work = Work(videos, table[["video", "split"]], made, Workspace(folder).clips, folder / "site")
     rng = np.random.default_rng(0)
     for video in videos["video"]:
         work.clip(video).parent.mkdir(parents=True, exist_ok=True)
@@ -104,14 +106,14 @@ def work(tmp_path: Path) -> Work:
 def here(tmp_path: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch) -> Work:
     """The same as files in the working directory, with the repository's params.yaml."""
     monkeypatch.chdir(tmp_path)
-    paths.PARAMS.write_bytes((ROOT / paths.PARAMS).read_bytes())
+    Workspace().params.write_bytes((Workspace(ROOT).params).read_bytes())
     return work_tree(tmp_path, defaults.clip)
 
 
 def write(work: Work) -> None:
-    catalog.write(work.videos, paths.CATALOG)
-    files.write_text(paths.SPLIT, work.split.to_csv(index=False))
-    clips.write_table(work.made, paths.CLIPS_TABLE)
+    catalog.write(work.videos, Workspace().catalog)
+    files.write_text(Workspace().split, work.split.to_csv(index=False))
+    clips.write_table(work.made, Workspace().clips_table)
 
 
 def test_good_data_passes(work: Work) -> None:
@@ -305,18 +307,18 @@ def test_warnings_are_printed_and_do_not_stop(
 ) -> None:
     here.set("videos", name(1, 1), fps=0.0)
     write(here)
-    validate.main()
+    validate.main(Workspace())
     printed = capsys.readouterr()
     assert printed.err == (
         f"warning: catalog.fps {BETWEEN} (1 to 240 frames a second): {name(1, 1)}\n"
     )
     assert "passed, warnings: 1," in printed.out
-    train.require_validated(paths.VALIDATION)
-    outputs = (paths.VALIDATION, paths.VALIDATION_SITE / "index.html")
+    train.require_validated(Workspace().validation)
+    outputs = (Workspace().validation, Workspace().validation_site / "index.html")
     first = [path.read_bytes() for path in outputs]
-    validate.main()
+    validate.main(Workspace())
     assert [path.read_bytes() for path in outputs] == first
-    assert files.read_json(paths.VALIDATION) == {
+    assert files.read_json(Workspace().validation) == {
         "passed": True,
         "split": "stratified_group",
         "failures": [],
@@ -340,12 +342,12 @@ def test_the_verdict_says_that_the_split_is_random(
     here.set("split", name(1, 1), split="test")
     write(here)
     with pytest.raises(UserError, match="splits_of_group"):
-        validate.main()
-    text = paths.PARAMS.read_text().replace("method: stratified_group", "method: random")
-    paths.PARAMS.write_text(text.replace("near_duplicates: merge", "near_duplicates: warn"))
-    validate.main()
+        validate.main(Workspace())
+    text = Workspace().params.read_text().replace("method: stratified_group", "method: random")
+    Workspace().params.write_text(text.replace("near_duplicates: merge", "near_duplicates: warn"))
+    validate.main(Workspace())
     assert "warning: split.splits_of_group" in capsys.readouterr().err
-    verdict = files.read_json(paths.VALIDATION)
+    verdict = files.read_json(Workspace().validation)
     assert (verdict["passed"], verdict["split"]) == (True, "random")
 
 
@@ -354,12 +356,12 @@ def test_a_crash_leaves_no_older_verdict(here: Work, monkeypatch: pytest.MonkeyP
         raise RuntimeError
 
     write(here)
-    files.write_json(paths.VALIDATION, {"passed": True})
+    files.write_json(Workspace().validation, {"passed": True})
     monkeypatch.setattr(validate, "validate", crash)
     with pytest.raises(RuntimeError):
-        validate.main()
-    assert not paths.VALIDATION.exists()
-    assert not paths.VALIDATION_SITE.exists()
+        validate.main(Workspace())
+    assert not Workspace().validation.exists()
+    assert not Workspace().validation_site.exists()
 
 
 def test_failing_data_is_one_line_on_the_terminal(here: Work) -> None:
@@ -379,6 +381,6 @@ def test_failing_data_is_one_line_on_the_terminal(here: Work) -> None:
     assert line.startswith(f"error: the data failed validation: split.splits_of_group {AMONG} (")
     assert f"): {name(1, 1)}, {name(1, 2)}, {name(1, 3)}; clips.shape {AMONG} (" in line
     assert f"): {name(4, 2)}; " in line
-    assert (paths.VALIDATION_SITE / "index.html").exists()
+    assert (Workspace().validation_site / "index.html").exists()
     with pytest.raises(UserError, match="failed validation"):
-        train.require_validated(paths.VALIDATION)
+        train.require_validated(Workspace().validation)

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from kinoflow.bounded import Bounds, bounded
-from kinoflow.sampling import frame_indices, motion_indices, segment_indices, unpadded
+from kinoflow.system.sandbox import Bounds, bounded
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, probe, runs, sample, stream
+from kinoflow.video.sampling import frame_indices, motion_indices, segment_indices, unpadded
 from tests.media import moving_square, write_video
 
 SPEC = ClipSpec(8, 24, 32)

@@ -8,74 +8,54 @@ values and of size lives inside the model.
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
-
-from kinoflow.console import UserError
-from kinoflow.models.c3d import c3d
-from kinoflow.models.cnn_lstm import cnn_lstm
-from kinoflow.models.cnn_rnn import cnn_rnn
-from kinoflow.models.convlstm import convlstm
-from kinoflow.models.csn import csn
-from kinoflow.models.frame_moments import frame_moments
-from kinoflow.models.frame_voting import frame_voting
-from kinoflow.models.i3d import i3d
-from kinoflow.models.lrcn import lrcn
-from kinoflow.models.motion_histograms import motion_histograms
-from kinoflow.models.movinet import movinet
-from kinoflow.models.r2plus1d import r2plus1d
-from kinoflow.models.r3d import r3d
-from kinoflow.models.resnet_lstm import resnet_lstm
-from kinoflow.models.timesformer import timesformer
-from kinoflow.models.vgg_lstm import vgg_lstm
-from kinoflow.models.vivit import vivit
-from kinoflow.params import Candidate
+from kinoflow.models import registry
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 
-MODELS: dict[str, Callable[..., keras.Model]] = {
-    "frame_voting": frame_voting,
-    "frame_moments": frame_moments,
-    "motion_histograms": motion_histograms,
-    "cnn_rnn": cnn_rnn,
-    "cnn_lstm": cnn_lstm,
-    "lrcn": lrcn,
-    "convlstm": convlstm,
-    "vgg_lstm": vgg_lstm,
-    "resnet_lstm": resnet_lstm,
-    "c3d": c3d,
-    "r3d": r3d,
-    "r2plus1d": r2plus1d,
-    "csn": csn,
-    "i3d": i3d,
-    "timesformer": timesformer,
-    "vivit": vivit,
-    "movinet": movinet,
-}
+if TYPE_CHECKING:
+    import keras
+
+    MODELS: dict[str, Callable[..., keras.Model]]
 
 
-def build(candidate: Candidate, stored: ClipSpec, classes: int) -> keras.Model:
-    """The candidate's model, with fresh weights.
+def __getattr__(name: str) -> Any:
+    if name == "MODELS":
+        return {model: registry.builder(model) for model in registry.MODULES}
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def build(
+    model: str, stored: ClipSpec, seen: ClipSpec, classes: int, options: dict[str, Any]
+) -> "keras.Model":
+    """The model of that name, with fresh weights.
+
+    Args:
+        model: one of `MODELS`.
+        stored: the spec of the clips that it is given.
+        seen: what its first layer sees of them, at most `stored`.
+        classes: how many there are.
+        options: arguments of the builder by name, lists for tuples.
 
     Raises UserError for an option that its builder does not have, or a value it refuses.
     """
-    builder = MODELS[candidate.model]
+    builder = registry.builder(model)
     known = {
         name: parameter
         for name, parameter in inspect.signature(builder).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    unknown = candidate.options.keys() - known.keys()
+    unknown = options.keys() - known.keys()
     if unknown:
         raise UserError(
-            f"model {candidate.model} has no option {', '.join(sorted(unknown))}; "
+            f"model {model} has no option {', '.join(sorted(unknown))}; "
             f"there are {', '.join(known)}"
         )
-    options: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in candidate.options.items()
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
     try:
-        return builder(stored, candidate.spec(stored), classes, **options)
+        return builder(stored, seen, classes, **given)
     except (ValueError, TypeError) as error:
-        raise UserError(f"model {candidate.model} cannot be built: {error}") from error
+        raise UserError(f"model {model} cannot be built: {error}") from error

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import Differences, clip_frames, probabilities
-from kinoflow.models.parts.residual import convolved
+from kinoflow.models.layers.frames import Differences, clip_frames, probabilities
+from kinoflow.models.layers.residual import convolved
 from kinoflow.video import ClipSpec
 
 

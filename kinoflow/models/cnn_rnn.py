@@ -2,9 +2,9 @@
 
 import keras
 
-from kinoflow.models.parts.backbones import frame_vectors
-from kinoflow.models.parts.frames import Differences
-from kinoflow.models.parts.recurrence import Pooling, recurrent_model
+from kinoflow.models.layers.backbones import frame_vectors
+from kinoflow.models.layers.frames import Differences
+from kinoflow.models.layers.recurrence import Pooling, recurrent_model
 from kinoflow.video import ClipSpec
 
 

@@ -5,8 +5,8 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import BATCH_MOMENTUM
-from kinoflow.models.parts.frames import (
+from kinoflow.models.layers.backbones import BATCH_MOMENTUM
+from kinoflow.models.layers.frames import (
     Differences,
     FoldTime,
     UnfoldTime,
@@ -14,7 +14,7 @@ from kinoflow.models.parts.frames import (
     frame_mask,
     probabilities,
 )
-from kinoflow.models.parts.pooling import AttentionPooling, LastHeld
+from kinoflow.models.layers.pooling import AttentionPooling, LastHeld
 from kinoflow.video import ClipSpec
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.frames import Differences, clip_frames, pooled_probabilities
-from kinoflow.models.parts.residual import convolved, normalised, video_resnet
-from kinoflow.models.parts.separable import DepthwiseConv3D
+from kinoflow.models.layers.frames import Differences, clip_frames, pooled_probabilities
+from kinoflow.models.layers.residual import convolved, normalised, video_resnet
+from kinoflow.models.layers.separable import DepthwiseConv3D
 from kinoflow.video import ClipSpec
 
 

@@ -3,15 +3,15 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import BATCH_MOMENTUM, frame_encoder, pretrained
-from kinoflow.models.parts.frames import (
+from kinoflow.models.layers.backbones import BATCH_MOMENTUM, frame_encoder, pretrained
+from kinoflow.models.layers.frames import (
     FoldTime,
     UnfoldTime,
     clip_frames,
     frame_mask,
     probabilities,
 )
-from kinoflow.models.parts.pooling import MomentsOverTime
+from kinoflow.models.layers.pooling import MomentsOverTime
 from kinoflow.video import ClipSpec
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import frame_encoder, pretrained
-from kinoflow.models.parts.frames import FoldTime, UnfoldTime, clip_frames, frame_mask
-from kinoflow.models.parts.pooling import Vote
+from kinoflow.models.layers.backbones import frame_encoder, pretrained
+from kinoflow.models.layers.frames import FoldTime, UnfoldTime, clip_frames, frame_mask
+from kinoflow.models.layers.pooling import Vote
 from kinoflow.video import ClipSpec
 
 

@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kinoflow.models.parts.backbones import Recoloured, freeze, image_network
-from kinoflow.models.parts.frames import clip_frames, pooled_probabilities
+from kinoflow.models.layers.backbones import Recoloured, freeze, image_network
+from kinoflow.models.layers.frames import clip_frames, pooled_probabilities
 from kinoflow.video import ClipSpec
 
 _INFLATED: dict[type, type] = {

@@ -6,10 +6,10 @@ from typing import Any
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import BATCH_MOMENTUM
-from kinoflow.models.parts.frames import Pixels, clip_input, frame_mask, probabilities
-from kinoflow.models.parts.motion import Gradients, Grey, OpticalFlow, OrientationHistograms
-from kinoflow.models.parts.pooling import MomentsOverTime
+from kinoflow.models.layers.backbones import BATCH_MOMENTUM
+from kinoflow.models.layers.frames import Pixels, clip_input, frame_mask, probabilities
+from kinoflow.models.layers.motion import Gradients, Grey, OpticalFlow, OrientationHistograms
+from kinoflow.models.layers.pooling import MomentsOverTime
 from kinoflow.video import ClipSpec
 
 # the fields of vectors whose directions are counted, from grey frames and their optical flow

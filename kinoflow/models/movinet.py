@@ -3,10 +3,10 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import BATCH_MOMENTUM
-from kinoflow.models.parts.causal import CausalConvolution, CausalDifferences, CausalMean
-from kinoflow.models.parts.frames import Differences, LastFrame, clip_frames, probabilities
-from kinoflow.models.parts.separable import DepthwiseConv3D
+from kinoflow.models.layers.backbones import BATCH_MOMENTUM
+from kinoflow.models.layers.causal import CausalConvolution, CausalDifferences, CausalMean
+from kinoflow.models.layers.frames import Differences, LastFrame, clip_frames, probabilities
+from kinoflow.models.layers.separable import DepthwiseConv3D
 from kinoflow.video import ClipSpec
 
 
@@ -26,7 +26,7 @@ def movinet(
     Kondratyuk et al., "MoViNets: Mobile Video Networks for Efficient Video Recognition" (CVPR
     2021): convolution in space, causal convolution in time over `span` frames, and means over
     the frames so far. It can therefore read a video frame by frame, in the same memory however
-    long that is (`kinoflow.models.parts.causal.Stream`), and answers as it does to the clip.
+    long that is (`kinoflow.models.layers.causal.Stream`), and answers as it does to the clip.
 
     uint8 (B, T, H, W, 3) to float32 (B, classes).
     """

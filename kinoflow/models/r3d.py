@@ -2,8 +2,8 @@
 
 import keras
 
-from kinoflow.models.parts.frames import Differences, clip_frames, pooled_probabilities
-from kinoflow.models.parts.residual import convolved, video_resnet
+from kinoflow.models.layers.frames import Differences, clip_frames, pooled_probabilities
+from kinoflow.models.layers.residual import convolved, video_resnet
 from kinoflow.video import ClipSpec
 
 

@@ -3,10 +3,10 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.backbones import pretrained
-from kinoflow.models.parts.frames import Differences
-from kinoflow.models.parts.recurrence import Pooling, recurrent_model
-from kinoflow.models.parts.residual import normalised
+from kinoflow.models.layers.backbones import pretrained
+from kinoflow.models.layers.frames import Differences
+from kinoflow.models.layers.recurrence import Pooling, recurrent_model
+from kinoflow.models.layers.residual import normalised
 from kinoflow.video import ClipSpec
 
 

@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from kinoflow.models.parts.attention import Position, attend, feed_forward, tubelets
-from kinoflow.models.parts.frames import Differences, clip_frames, frame_mask, probabilities
-from kinoflow.models.parts.pooling import MeanOverTime
+from kinoflow.models.layers.attention import Position, attend, feed_forward, tubelets
+from kinoflow.models.layers.frames import Differences, clip_frames, frame_mask, probabilities
+from kinoflow.models.layers.pooling import MeanOverTime
 from kinoflow.video import ClipSpec
 
 

@@ -1,4 +1,4 @@
-"""Where videos come from: one module per source, each with `items(dataset, seed)`."""
+"""Where videos come from: one module per source, each with `items(dataset, seed, downloads)`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

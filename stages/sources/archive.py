@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from kinoflow.console import UserError
-from kinoflow.params import Dataset
+from kinoflow.config import Dataset
+from kinoflow.system.errors import UserError
 from stages.sources import Item
 from stages.sources.archives import unpacked_item
 from stages.sources.folder import below
@@ -11,7 +11,7 @@ from stages.sources.transfer import Remote, shown
 from stages.sources.unpacked import from_address, from_file
 
 
-def items(dataset: Dataset, seed: int) -> list[Item]:
+def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The videos in the archive at `dataset.path`, and its labels.csv where there is one.
 
     Folders that hold nothing but another folder are passed over. What came from a URL is not
@@ -19,7 +19,7 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
     """
     assert dataset.path is not None
     if dataset.path.startswith(("http://", "https://")):
-        folder = from_address(Remote(dataset.path), dataset.max_unpacked_gb)
+        folder = from_address(Remote(dataset.path), downloads, dataset.max_unpacked_gb)
     elif "://" in dataset.path:
         raise UserError(
             f"dataset.path {shown(dataset.path)}: an archive is taken from a path or from "
@@ -29,7 +29,7 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
         archive = Path(dataset.path).expanduser()
         if not archive.is_file():
             raise UserError(f"dataset.path {archive} is no file")
-        folder = from_file(archive, dataset.max_unpacked_gb)
+        folder = from_file(archive, downloads, dataset.max_unpacked_gb)
     root = folder
     while [path.is_dir() for path in root.iterdir()] == [True]:
         (root,) = root.iterdir()

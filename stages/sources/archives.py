@@ -26,8 +26,8 @@ from typing import IO
 
 import rarfile
 
-from kinoflow import files, locks
-from kinoflow.console import UserError
+from kinoflow.system import files, locks
+from kinoflow.system.errors import UserError
 from stages.sources import Item, tars, zips
 
 _CHUNK = 1 << 18

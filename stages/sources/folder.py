@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from kinoflow import catalog
-from kinoflow.console import UserError
-from kinoflow.params import Dataset
+from kinoflow.config import Dataset
+from kinoflow.data import catalog
+from kinoflow.system.errors import UserError
 from stages.sources import Item
 
 EXTENSIONS = {
@@ -20,7 +20,7 @@ EXTENSIONS = {
 LABELS = "labels.csv"
 
 
-def items(dataset: Dataset, seed: int) -> list[Item]:
+def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The videos below `dataset.path`, a folder or a URL, and its labels.csv where there is one.
 
     Raises UserError for a folder that is missing or cannot be read, and as `choose` does.

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kinoflow import paths
-from kinoflow.console import UserError
-from kinoflow.params import Dataset
+from kinoflow.config import Dataset
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import LISTS
 from stages.sources import Item
 from stages.sources.archives import unpacked_item
 from stages.sources.folder import EXTENSIONS
@@ -39,7 +39,7 @@ PUBLISHED = {
 }
 
 
-def items(dataset: Dataset, seed: int) -> list[Item]:
+def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The videos of a published data set, and its split lists.
 
     Archives that `dataset.path` holds are used where they lie; others are downloaded and, once
@@ -47,7 +47,7 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
     without videos.
     """
     published = PUBLISHED[dataset.source]
-    folder = _unpacked(published.videos, dataset, nested=published.nested)
+    folder = _unpacked(published.videos, dataset, downloads, nested=published.nested)
     videos = [
         unpacked_item(path, f"{path.parent.name}/{path.name}", folder.name)
         for path in sorted(folder.rglob("*"))
@@ -57,15 +57,14 @@ def items(dataset: Dataset, seed: int) -> list[Item]:
         raise UserError(f"{published.videos.name} holds no videos")
     if published.lists is None or dataset.lists is not None:
         return videos
-    folder = _unpacked(published.lists, dataset)
-    below = paths.LISTS.relative_to(paths.DATA)
+    folder = _unpacked(published.lists, dataset, downloads)
     return videos + [
-        unpacked_item(path, f"{below}/{path.name}", folder.name)
+        unpacked_item(path, f"{LISTS}/{path.name}", folder.name)
         for path in sorted(folder.rglob("*.txt"))
     ]
 
 
-def _unpacked(remote: Remote, dataset: Dataset, *, nested: bool = False) -> Path:
+def _unpacked(remote: Remote, dataset: Dataset, downloads: Path, *, nested: bool = False) -> Path:
     """The folder with what an archive holds, unpacked at most once."""
     if dataset.path is not None:
         archive = Path(dataset.path).expanduser() / remote.name
@@ -73,7 +72,7 @@ def _unpacked(remote: Remote, dataset: Dataset, *, nested: bool = False) -> Path
             raise UserError(f"dataset.path {dataset.path} does not hold {remote.name}")
         if problem := difference(remote, archive):
             raise UserError(f"{archive} {problem}: fetch it again")
-        return from_file(archive, dataset.max_unpacked_gb, nested=nested)
+        return from_file(archive, downloads, dataset.max_unpacked_gb, nested=nested)
     if dataset.mirror is not None:
         remote = replace(remote, url=f"{dataset.mirror.rstrip('/')}/{remote.name}")
-    return from_address(remote, dataset.max_unpacked_gb, nested=nested)
+    return from_address(remote, downloads, dataset.max_unpacked_gb, nested=nested)

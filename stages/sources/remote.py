@@ -21,8 +21,9 @@ import httpx
 import pandas as pd
 import tenacity
 
-from kinoflow import catalog
-from kinoflow.console import UserError, progress
+from kinoflow.data import catalog
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import progress
 from stages.sources import Item
 from stages.sources.folder import LABELS, choose
 from stages.sources.transfer import shown

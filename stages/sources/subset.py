@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 
 import pandas as pd
 
-from kinoflow import catalog, tables
-from kinoflow.console import UserError
-from kinoflow.params import Dataset
+from kinoflow.config import Dataset
+from kinoflow.data import catalog, tables
+from kinoflow.system.errors import UserError
 from stages.sources import Item
 from stages.sources.folder import LABELS
 

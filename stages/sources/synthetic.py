@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoflow.params import Dataset
+from kinoflow.config import Dataset
 from kinoflow.video import Frames, UnreadableVideo, probe
 from stages.sources import Item
 from stages.sources.figure import Brush, Look, backdrop, box, door, look, sit
@@ -55,7 +55,7 @@ class Film:
         return f"{label}/v_{label}_g{self.group:02d}_c{self.clip:02d}.avi"
 
 
-def items(dataset: Dataset, seed: int) -> list[Item]:
+def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The films that `dataset.synthetic` asks for; none is rendered before it is fetched."""
     wanted = dataset.synthetic
     return [

@@ -12,8 +12,9 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx
 import tenacity
 
-from kinoflow import files, locks
-from kinoflow.console import UserError, transfer
+from kinoflow.system import files, locks
+from kinoflow.system.errors import UserError
+from kinoflow.system.terminal import transfer
 
 _TIMEOUT = httpx.Timeout(30.0)
 _FRUITLESS = 5  # attempts in a row that bring nothing new, before giving up

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from kinoflow.console import UserError
+from kinoflow.system.errors import UserError
 from stages.sources.archives import unpack
 from tests import archive_bombs as bombs
 from tests.archives import write_zip

@@ -16,8 +16,8 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from kinoflow import bounded as module
-from kinoflow.bounded import Bounds, LateError, OutOfBoundsError, bounded, fitting
+from kinoflow.system import sandbox as module
+from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded, fitting
 from kinoflow.video import ClipSpec, UnreadableVideo, sample
 from tests.attack import video_bombs as bombs
 from tests.children import decoders

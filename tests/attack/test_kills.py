@@ -19,7 +19,7 @@ WAYS = {
 WRITER = """
 import os, signal, sys
 from pathlib import Path
-from kinoflow import files
+from kinoflow.system import files
 {way}
 LAST, FILE = Path("last"), Path("file")
 
@@ -105,7 +105,9 @@ def test_kills_at_random_moments_leave_old_or_new(
 ) -> None:
     rng = random.Random(7)
     script = WRITER.format(way=WAYS[way]) + ON_AND_ON
-    settle = "from pathlib import Path; from kinoflow import files; files.settle(Path('last'))"
+    settle = (
+        "from pathlib import Path; from kinoflow.system import files; files.settle(Path('last'))"
+    )
     number = kills = 0
     for _ in range(count(3, 150)):
         writer = subprocess.Popen(

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kinoflow import catalog, clips, console, names, tables
-from kinoflow.clips import ClipSet
-from kinoflow.console import UserError
-from kinoflow.params import Dataset, Params
+from kinoflow.config import Dataset, Params
+from kinoflow.data import catalog, clips, names, tables
+from kinoflow.data.clips import ClipSet
+from kinoflow.system import terminal
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
 from stages import catalog as stage
 from stages import download
 from tests.media import moving_square, write_video
@@ -68,7 +70,7 @@ def refusal(work: Callable[[], object]) -> str | None:
         said = str(error)
         said.encode()  # no half characters
         assert len(said) < 600, said
-        assert console.printable(said) == said
+        assert terminal.printable(said) == said
         return said
     return None
 
@@ -85,7 +87,9 @@ def kept(root: Path, params: Params) -> str | None:
     dataset = Dataset(source="folder", path=str(root / "source"))
     wanted: list = []
     said = refusal(
-        lambda: wanted.extend(download.items(params.model_copy(update={"dataset": dataset})))
+        lambda: wanted.extend(
+            download.items(params.model_copy(update={"dataset": dataset}), Workspace().downloads)
+        )
     )
     if said is None:
         for item in wanted:

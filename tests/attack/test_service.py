@@ -16,7 +16,7 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from kinoflow import paths
+from kinoflow.workspace import Workspace
 from tests.bento import SERVING, Server
 from tests.children import decoders
 
@@ -30,7 +30,7 @@ _BOUNDARY = b"frontier"
 @pytest.fixture(scope="module")
 def video(project: Path) -> bytes:
     """A video that the service answers."""
-    return next((project / paths.DATA).rglob("*.avi")).read_bytes()
+    return next((Workspace(project).data).rglob("*.avi")).read_bytes()
 
 
 def request(video: bytes, *, target: bytes = b"/predict", content_type: bytes = b"") -> bytes:

@@ -1,0 +1,1 @@
+"""The tables between the stages, and the store of sampled clips."""

@@ -1,0 +1,100 @@
+"""The table of videos, and the labels.csv that users may write."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+
+from kinoflow.data import names, tables
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import LABELS
+
+COLUMNS = tables.CATALOG.columns
+
+# what folders of published sides are called
+_SIDES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+# v_PushUps_g05_c02: class, group, clip
+_UCF_NAME = re.compile(r"(.+_g\d+)_c\d+")
+# April_09_brush_hair_u_nm_np1_ba_goo_0: the film and the class, then visible body parts, camera
+# motion, people, viewpoint, quality and the clip's number
+_HMDB_NAME = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+")
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The catalog, one row per video in the order of `video`."""
+    return tables.read(path, tables.CATALOG)
+
+
+def write(table: pd.DataFrame, path: Path) -> None:
+    """Write the catalog, whole or not at all."""
+    tables.write(table, path, tables.CATALOG)
+
+
+def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
+    """A labels.csv: `video,label`, and `group` and `split` where the user gives them.
+
+    With `content`, `path` is but the name of where that came from.
+
+    Raises UserError for a file that is no such table, a video listed twice or one without label,
+    itself as a video, and for names as `names.check` does.
+    """
+    table = tables.read_foreign(path, content)
+    missing = {"video", "label"} - set(table.columns)
+    if missing:
+        hint = ": separate columns by commas" if ";" in table.columns[0] else ""
+        raise UserError(
+            f"{path} has no column {', '.join(sorted(missing))} in its first line{hint}"
+        )
+    for column in ("video", "label"):
+        if (table[column] == "").any():
+            row = table.index[table[column] == ""].tolist()[0] + 2
+            raise UserError(f"{path}, line {row}: no {column}")
+    twice = table["video"][table["video"].duplicated()]
+    if len(twice):
+        raise UserError(f"{path} lists {names.shown(twice.iloc[0])} twice")
+    if (table["video"] == LABELS).any():
+        raise UserError(f"{path} lists itself as a video: take that line out")
+    names.check(table, str(path))
+    return table
+
+
+def from_folders(videos: Iterable[str], where: str) -> pd.DataFrame:
+    """The table `video, label, split` of videos that lie in a folder per class.
+
+    The class folders may lie in others that are called by published sides, as in Kinetics
+    (train/Run/1.avi); else `split` is empty. Such are they if no folder at the top is called
+    otherwise and there are folders in them: a class among others may be called test.
+
+    `where` is the folder. Raises UserError for a video that lies in no class folder.
+    """
+    parts = [(video, video.split("/")) for video in videos]
+    tops = {path[0].casefold() for _, path in parts}
+    sided = tops <= _SIDES.keys() and any(len(path) > 2 for _, path in parts)
+    for video, path in parts:
+        if len(path) < 2 + sided:
+            inside = f", as in {path[0]}/" if sided and len(path) == 2 else ""
+            raise UserError(
+                f"{where}/{names.shown(video)} lies in no class folder: put it in one{inside}, or "
+                "write a labels.csv with the columns video and label"
+            )
+    rows = [
+        (video, path[sided], _SIDES[path[0].casefold()] if sided else "") for video, path in parts
+    ]
+    return pd.DataFrame(rows, columns=["video", "label", "split"], dtype="str")
+
+
+def group_of(video: str) -> str:
+    """The recording that a video was cut from, by names as in UCF-101 and HMDB-51; else itself.
+
+    v_Class_g01_c02 -> v_Class_g01, and Film_class_u_nm_np1_fr_med_3 -> Film_class.
+    """
+    stem = Path(video).stem
+    match = _UCF_NAME.fullmatch(stem) or _HMDB_NAME.fullmatch(stem)
+    return match.group(1) if match else video

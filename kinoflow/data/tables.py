@@ -1,0 +1,182 @@
+"""Every CSV of the work tree: one schema for each, one reader, one writer.
+
+A label, group or video may be called NA, null, True, 1e3 or 007. So text is never taken for a
+missing value or a number, and only an empty cell of a column of numbers is missing.
+"""
+
+import csv
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import pandas as pd
+
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The columns of a table with the types that pandas gives them, in order."""
+
+    columns: dict[str, str]
+    others: str | None = None  # of columns after these, named after classes or scores
+    float_format: str | None = None  # as few digits as bring back every float64
+
+
+CATALOG = Schema(
+    {
+        "video": "str",  # path below data/
+        "label": "str",
+        "group": "str",  # the recording it was cut from
+        "frames": "Int64",  # counted by decoding; this and what follows is empty if not readable
+        "fps": "Float64",  # frames per second
+        "seconds": "Float64",
+        "width": "Int64",  # pixels
+        "height": "Int64",  # pixels
+        "codec": "str",
+        "bytes": "int64",
+        "md5": "str",
+        "readable": "bool",
+        "problem": "str",  # why not readable
+    }
+)
+
+CLIPS = Schema(
+    {
+        "video": "str",
+        "md5": "str",  # of the video that was decoded
+        "spec": "str",  # what it was decoded to, and by what
+    }
+)
+
+SPLIT = Schema({"video": "str", "split": "str", "group": "str"})
+
+# the split joined with the catalog and the clips: all that training takes from the data
+TRAINED = Schema({**SPLIT.columns, "label": "str", "md5": "str", "spec": "str"})
+
+DUPLICATES = Schema(
+    {
+        "video": "str",
+        "group": "str",
+        "other": "str",
+        "other_group": "str",
+        "similarity": "float64",
+        "mirrored": "bool",
+    }
+)
+
+LEAKS = Schema(
+    {
+        "video": "str",
+        "split": "str",
+        "group": "str",
+        "other": "str",
+        "other_split": "str",
+        "other_group": "str",
+        "similarity": "float64",
+        "mirrored": "bool",
+        "verdict": "str",  # leaks, merged or one side
+    }
+)
+
+# one row per class: what the stage explore found
+EXPLORED = Schema(
+    {
+        "label": "str",
+        "videos": "int64",
+        "groups": "int64",
+        "set_aside": "int64",
+        "minutes": "float64",
+        "seconds_median": "float64",
+        "measured": "int64",
+        "motion": "float64",  # empty where nothing was measured, as in the rest
+        "motion_low": "float64",
+        "motion_high": "float64",
+        "flow": "float64",
+        "red": "float64",
+        "green": "float64",
+        "blue": "float64",
+    },
+    float_format="%.3f",
+)
+
+# one row per epoch: its number, and each of its scores
+HISTORY = Schema({"epoch": "int64"}, others="float64")
+
+_FLOAT32 = "%.9g"  # brings back every float32
+
+# after these, p_<label> for every class
+PREDICTIONS = Schema(
+    {"video": "str", "label": "str", "predicted": "str"}, others="float64", float_format=_FLOAT32
+)
+PER_CLASS = Schema(
+    {
+        "label": "str",
+        "precision": "float64",
+        "recall": "float64",
+        "f1": "float64",
+        "clips": "int64",
+    },
+    float_format=_FLOAT32,
+)
+MOST_CONFUSED = Schema(
+    {"label": "str", "taken_for": "str", "clips": "int64", "rate": "float64"},
+    float_format=_FLOAT32,
+)
+CONFUSION = Schema({"actual": "str", "predicted": "str"})
+
+# a labels.csv, which users write as well: more columns may stand after these
+LABELS = Schema({"video": "str", "label": "str"}, others="str")
+
+
+def empty(schema: Schema) -> pd.DataFrame:
+    """The table without rows."""
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.columns.items()})
+
+
+def read(path: Path, schema: Schema) -> pd.DataFrame:
+    """A table that `write` wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file))
+    kinds = {name: kind for name in names if (kind := schema.columns.get(name, schema.others))}
+    return pd.read_csv(
+        path,
+        dtype=kinds,
+        keep_default_na=False,
+        na_values={name: [""] for name, kind in kinds.items() if kind not in ("str", "bool")},
+        # a carriage return within a field is not quoted
+        lineterminator="\n",
+    )
+
+
+def write(table: pd.DataFrame, path: Path, schema: Schema) -> None:
+    """Write a table, whole or not at all; equal tables give equal bytes."""
+    files.write_text(path, text(table, schema))
+
+
+def text(table: pd.DataFrame, schema: Schema) -> str:
+    """The table as CSV: the columns of the schema, and where it allows any, the others."""
+    others = [name for name in table.columns if schema.others and name not in schema.columns]
+    return table[[*schema.columns, *others]].to_csv(
+        index=False, lineterminator="\n", float_format=schema.float_format
+    )
+
+
+def read_foreign(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
+    """A table that somebody else wrote, every cell as text.
+
+    With `content`, `path` is but the name of where that came from. Raises UserError for what is
+    no such table.
+    """
+    try:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            # else, in lines longer than the first, what comes first would be left out
+            return pd.read_csv(content or path, dtype="str", keep_default_na=False, index_col=False)
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text in UTF-8: save it as that") from None
+    except pd.errors.ParserWarning:
+        raise UserError(f"{path}, line 2: more fields than the first line has") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"{path} cannot be read as a table: {error}") from None

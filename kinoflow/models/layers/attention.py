@@ -1,0 +1,101 @@
+"""Transformers over patches of clips."""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from kinoflow.models.layers.frames import TakesMask, register
+
+
+@register
+class Position(layers.Layer):
+    """Add a learned vector per place of `axis`, the same along all other axes but the last."""
+
+    def __init__(self, axis: int, **kwargs):
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def build(self, shape):
+        sides = [1] * len(shape)
+        sides[self.axis], sides[-1] = shape[self.axis], shape[-1]
+        small = keras.initializers.TruncatedNormal(stddev=0.02)
+        self.vectors = self.add_weight(shape=tuple(sides), initializer=small, name="vectors")
+
+    def call(self, x):
+        return x + ops.cast(self.vectors, x.dtype)
+
+    def get_config(self):
+        return super().get_config() | {"axis": self.axis}
+
+
+@register
+class AttentionAlong(TakesMask):
+    """Self-attention among (B, T, S, D) along time (axis 1) or space (axis 2) alone.
+
+    With a mask (B, T), frames of padding are not attended to.
+    """
+
+    def __init__(self, axis: int, heads: int, dropout: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.axis = axis
+        self.heads = heads
+        self.dropout = dropout
+
+    def build(self, shape):
+        self.attention = layers.MultiHeadAttention(
+            self.heads,
+            shape[-1] // self.heads,
+            dropout=self.dropout,
+            use_bias=False,  # that of the keys could learn nothing
+            dtype=self.dtype_policy,
+        )
+        folded = (None, shape[self.axis], shape[-1])
+        self.attention.build(folded, folded)
+
+    def call(self, x, mask=None, training=None):
+        _, frames, places, width = x.shape
+        if self.axis == 2:
+            folded = ops.reshape(x, (-1, places, width))
+            folded = self.attention(folded, folded, training=training)
+            return ops.reshape(folded, (-1, frames, places, width))
+        folded = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, frames, width))
+        if mask is not None:
+            mask = ops.repeat(mask, places, axis=0)[:, None, :]
+        folded = self.attention(folded, folded, attention_mask=mask, training=training)
+        return ops.transpose(ops.reshape(folded, (-1, places, frames, width)), (0, 2, 1, 3))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        own = {"axis": self.axis, "heads": self.heads, "dropout": self.dropout}
+        return super().get_config() | own
+
+
+def attend(x, axis: int, heads: int, dropout: float, mask: Any = None):
+    """A residual step of attention along one axis of (B, T, S, D), normalised beforehand."""
+    y = AttentionAlong(axis, heads, dropout)(layers.LayerNormalization()(x), mask=mask)
+    return layers.Add()([x, y])
+
+
+def feed_forward(x, dropout: float, ratio: int = 2):
+    """A residual step of two dense layers on the last axis, normalised beforehand."""
+    width = x.shape[-1]
+    y = layers.LayerNormalization()(x)
+    y = layers.Dense(ratio * width, activation="gelu")(y)
+    y = layers.Dense(width)(layers.Dropout(dropout)(y))
+    return layers.Add()([x, layers.Dropout(dropout)(y)])
+
+
+def tubelets(x, width: int, frames: int, patch: int):
+    """Cut (B, T, H, W, C) into tubelets of frames x patch x patch pixels: (B, T', S, width).
+
+    Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021). One frame gives the patches
+    of images.
+    """
+    size = (frames, patch, patch)
+    x = layers.Conv3D(width, size, strides=size, padding="same")(x)
+    _, steps, rows, columns, _ = x.shape
+    x = layers.Reshape((steps, rows * columns, width))(x)
+    return Position(axis=2)(Position(axis=1)(x))

@@ -1,0 +1,204 @@
+"""Image networks on single frames: plain ones from scratch, and pretrained ones."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from kinoflow.models.layers.frames import register
+from kinoflow.system.errors import UserError
+
+# Keras' own names of its pretrained networks; SqueezeNet is ours, since Keras has none so small
+SQUEEZENET = "SqueezeNet"
+# Keras' 0.99 needs hundreds of steps to forget what it began with, and small data have few
+BATCH_MOMENTUM = 0.9
+
+
+@register
+class Recoloured(layers.Layer):
+    """RGB in [-1, 1] (..., 3) to what a pretrained network expects: x @ matrix + shift."""
+
+    def __init__(self, matrix: list[list[float]], shift: list[float], **kwargs):
+        super().__init__(**kwargs)
+        self.matrix = matrix
+        self.shift = shift
+
+    def call(self, x):
+        matrix = ops.convert_to_tensor(self.matrix, dtype=x.dtype)
+        return x @ matrix + ops.convert_to_tensor(self.shift, dtype=x.dtype)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return super().get_config() | {"matrix": self.matrix, "shift": self.shift}
+
+
+def frame_encoder(
+    x,
+    filters: tuple[int, ...],
+    pools: tuple[int, ...],
+    dropout: float,
+    *,
+    batch_norm: bool = False,
+):
+    """A plain CNN on single images (N, H, W, C): convolution and pooling, dropout in between."""
+    for block, (width, pool) in enumerate(zip(filters, pools, strict=True)):
+        if block:
+            x = layers.Dropout(dropout)(x)
+        x = layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm)(x)
+        if batch_norm:
+            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
+        x = layers.ReLU()(x)
+        x = layers.MaxPooling2D(pool, padding="same")(x)
+    return x
+
+
+def frame_vectors(
+    x,
+    filters: tuple[int, ...],
+    pools: tuple[int, ...],
+    dropout: float,
+    *,
+    batch_norm: bool = False,
+    dense: int = 0,
+):
+    """`frame_encoder`'s image as a vector (N, D), through a dense layer of D units if asked."""
+    x = frame_encoder(x, filters, pools, dropout, batch_norm=batch_norm)
+    x = layers.Flatten()(x)
+    return layers.Dense(dense, activation="relu")(x) if dense else x
+
+
+def pretrained(
+    x, name: str, weights: str | None, *, trainable: bool
+) -> tuple[keras.Model, keras.KerasTensor]:
+    """A network of keras.applications, or SqueezeNet, without its head, on images (N, H, W, 3).
+
+    `x` holds colours in [-1, 1]. `weights` is the path of a file, the name of weights that Keras
+    fetches (`imagenet`), or None for random ones. Frozen unless `trainable`. Returns the network
+    and its output on the recoloured images, (N, h, w, D).
+
+    Raises UserError for a network that is not known, a file that is not there or does not fit,
+    and weights that cannot be fetched.
+    """
+    if x.shape[-1] != 3:
+        raise ValueError("a backbone sees colours alone: set differences to false")
+    network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
+    if not trainable:
+        freeze(network)
+    return network, network(Recoloured(matrix, shift)(x))
+
+
+def freeze(network: keras.Model) -> None:
+    """Let a network neither learn nor drop anything out: it answers in training as after it."""
+    network.trainable = False
+    for layer in network.layers:
+        if isinstance(layer, layers.Dropout):
+            layer.rate = 0.0
+
+
+def image_network(
+    name: str, shape: tuple[int, int, int], weights: str | None
+) -> tuple[keras.Model, tuple[list[list[float]], list[float]]]:
+    """The network itself, for images of `shape`, and how it wants colours in [-1, 1] changed.
+
+    Raises UserError as `pretrained` does.
+    """
+    if name == SQUEEZENET:
+        preprocess = keras.applications.imagenet_utils.preprocess_input
+        network = squeezenet(shape)
+        if weights is None:  # nothing was learned on colours of another scale
+            return network, (np.eye(3).tolist(), [0.0, 0.0, 0.0])
+        _load(network, weights)
+        return network, _colours(lambda x: preprocess(x, mode="caffe", data_format="channels_last"))
+    build, preprocess = _application(name)
+    by_name = weights if weights is not None and not _is_path(weights) else None
+    try:
+        network = build(include_top=False, weights=by_name, input_shape=shape)
+    except Exception as error:
+        if by_name is None or isinstance(error, ValueError):
+            raise
+        raise UserError(
+            f"the weights {by_name!r} of {name} come over the network, and that failed ({error}): "
+            "fetch them where there is one (Keras keeps them in ~/.keras/models), and set the "
+            "option `weights` to the file's path"
+        ) from None
+    if weights is not None and by_name is None:
+        _load(network, weights)
+    return network, _colours(preprocess)
+
+
+def _application(name: str) -> tuple[Callable[..., keras.Model], Callable[..., Any]]:
+    """Keras' builder of that name and the preprocessing that goes with it."""
+    known = {key: one for key, one in vars(keras.applications).items() if inspect.isfunction(one)}
+    if name not in known:
+        raise UserError(f"no backbone {name!r}; there are {SQUEEZENET}, {', '.join(sorted(known))}")
+    module = getattr(keras.applications, known[name].__module__.rpartition(".")[2])
+    return known[name], module.preprocess_input
+
+
+def _is_path(weights: str) -> bool:
+    return weights.endswith((".h5", ".keras")) or Path(weights).exists()
+
+
+def _load(network: keras.Model, weights: str) -> None:
+    if not _is_path(weights):
+        raise UserError(f"there are no weights {weights!r} of {network.name}: give a file's path")
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        raise UserError(f"there is no file {weights} to take the weights of {network.name} from")
+    try:
+        network.load_weights(path)
+    except Exception as error:  # noqa: BLE001  h5py and Keras raise all kinds for what does not fit
+        raise UserError(
+            f"{weights} does not fit {network.name} without its head ({error})"
+        ) from None
+
+
+def _colours(preprocess) -> tuple[list[list[float]], list[float]]:
+    """The affine map from RGB in [-1, 1] that `preprocess` makes of RGB in [0, 255].
+
+    All of Keras' are affine: they scale, subtract a mean, and may turn RGB into BGR. Probing
+    them with black and the three colours finds which.
+    """
+    probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype("float32")
+    black, *colours = np.asarray(preprocess(probes.reshape(4, 1, 1, 3).copy())).reshape(4, 3)
+    matrix = (np.stack(colours) - black) / 2
+    shift = black + matrix.sum(axis=0)
+    return matrix.tolist(), shift.tolist()
+
+
+def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
+    """SqueezeNet v1.1 without its head: (N, H, W, 3) to (N, h, w, 512), 0.7 million weights.
+
+    Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB
+    model size" (2016), in the order of layers that published Keras weights have.
+    """
+    image = keras.Input(shape)
+    x = _rectified(64, 3, strides=2, name="conv1")(image)
+    x = layers.MaxPooling2D(3, 2)(x)
+    x = _fire(_fire(x, 16, 64, "fire2"), 16, 64, "fire3")
+    x = layers.MaxPooling2D(3, 2)(x)
+    x = _fire(_fire(x, 32, 128, "fire4"), 32, 128, "fire5")
+    x = layers.MaxPooling2D(3, 2)(x)
+    x = _fire(_fire(x, 48, 192, "fire6"), 48, 192, "fire7")
+    x = _fire(_fire(x, 64, 256, "fire8"), 64, 256, "fire9")
+    return keras.Model(image, x, name="squeezenet")
+
+
+def _fire(x, squeeze: int, expand: int, name: str):
+    x = _rectified(squeeze, 1, name=f"{name}_squeeze1x1")(x)
+    small = _rectified(expand, 1, name=f"{name}_expand1x1")(x)
+    large = _rectified(expand, 3, padding="same", name=f"{name}_expand3x3")(x)
+    return layers.Concatenate()([small, large])
+
+
+def _rectified(filters: int, kernel: int, **kwargs) -> layers.Layer:
+    # without normalisation, weights of Keras' default size let the signal fade: it hardly learns
+    return layers.Conv2D(
+        filters, kernel, activation="relu", kernel_initializer="he_uniform", **kwargs
+    )

@@ -1,0 +1,153 @@
+"""What moves in a clip, and where edges point, without a weight to learn.
+
+In float32 whatever the precision of training: motion is a small difference of large values.
+"""
+
+import math
+
+import numpy as np
+from keras import layers, ops
+
+from kinoflow.models.layers.frames import register
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@register
+class Grey(layers.Layer):
+    """Colours in [-1, 1] (B, T, H, W, 3) to their luma in [0, 1], (B, T, H, W, 1), smoothed."""
+
+    def __init__(self, sigma: float = 1.0, *, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.sigma = sigma
+
+    def call(self, x):
+        luma = (ops.matmul(x, ops.convert_to_tensor(_LUMA, dtype=x.dtype)) + 1) / 2
+        return blurred(luma, self.sigma)[..., None]
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 1)
+
+    def get_config(self):
+        return super().get_config() | {"sigma": self.sigma}
+
+
+@register
+class OpticalFlow(layers.Layer):
+    """Grey frames (B, T, H, W, 1) to the motion since the frame before, (B, T, H, W, 2).
+
+    In pixels to the right and down; the first frame's is zero. Lucas and Kanade, "An Iterative
+    Image Registration Technique with an Application to Stereo Vision" (IJCAI 1981), in one step:
+    of motions of more than a pixel or two it gives the direction and less than the length.
+    `sigma` is the size in pixels of the window that is taken to move as one; `noise` the
+    variance of gradients below which no motion is believed.
+    """
+
+    def __init__(self, sigma: float = 2.0, noise: float = 1e-3, *, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.sigma = sigma
+        self.noise = noise
+
+    def call(self, x):
+        before = ops.concatenate([x[:, :1], x[:, :-1]], axis=1)
+        dx, dy = gradients((x + before) / 2)
+        dt = x - before
+        products = ops.stack([dx * dx, dx * dy, dy * dy, dx * dt, dy * dt])
+        xx, xy, yy, xt, yt = ops.unstack(blurred(products[..., 0], self.sigma), 5)
+        xx, yy = xx + self.noise, yy + self.noise
+        # the least squares of dx * u + dy * v + dt over the window
+        u, v = xy * yt - yy * xt, xy * xt - xx * yt
+        return ops.stack([u, v], axis=-1) / (xx * yy - xy * xy)[..., None]
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2)
+
+    def get_config(self):
+        return super().get_config() | {"sigma": self.sigma, "noise": self.noise}
+
+
+@register
+class Gradients(layers.Layer):
+    """Central differences in space of each channel: (B, T, H, W, C) to (B, T, H, W, 2C).
+
+    First all to the right, then all downwards.
+    """
+
+    def __init__(self, *, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+
+    def call(self, x):
+        return ops.concatenate(gradients(x), axis=-1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 2 * shape[-1])
+
+
+@register
+class OrientationHistograms(layers.Layer):
+    """Which way vectors point in each cell of a grid: (B, T, H, W, 2F) to (B, T, D).
+
+    F fields of vectors, first all their parts to the right, then all those downwards; D is
+    cells * cells * F * bins. Every vector counts by its length, mostly for the bins nearest to
+    its direction and for none at a right angle to it. The square roots of the sums are given, so
+    that a few long vectors do not outweigh the rest. Dalal and Triggs, "Histograms of Oriented
+    Gradients for Human Detection" (CVPR 2005).
+    """
+
+    def __init__(self, cells: int = 4, bins: int = 8, *, dtype="float32", **kwargs):
+        super().__init__(dtype=dtype, **kwargs)
+        self.cells = cells
+        self.bins = bins
+
+    def call(self, x):
+        frames, height, width, parts = x.shape[1:]
+        x = ops.reshape(x, (-1, height, width, 2, parts // 2, 1))
+        right, down = x[..., 0, :, :], x[..., 1, :, :]
+        length = ops.sqrt(ops.square(right) + ops.square(down) + 1e-12)
+        angles = 2 * math.pi * np.arange(self.bins) / self.bins
+        cosine = ops.convert_to_tensor(np.cos(angles), dtype=x.dtype)
+        sine = ops.convert_to_tensor(np.sin(angles), dtype=x.dtype)
+        # over six, eight, ... bins the fourth powers add up to the same, whichever way it points
+        along = ops.relu((right * cosine + down * sine) / length)
+        x = length * ops.square(ops.square(along))
+        x = ops.reshape(x, (-1, height, width, parts // 2 * self.bins))
+        size = self._cell(height), self._cell(width)
+        x = ops.average_pool(x, size, size, padding="same")
+        return ops.sqrt(ops.reshape(x, (-1, frames, math.prod(x.shape[1:]))) + 1e-6)
+
+    def compute_output_shape(self, shape):
+        grid = [-(-side // self._cell(side)) for side in shape[2:4]]
+        return (*shape[:2], math.prod(grid) * shape[-1] // 2 * self.bins)
+
+    def get_config(self):
+        return super().get_config() | {"cells": self.cells, "bins": self.bins}
+
+    def _cell(self, side: int) -> int:
+        return -(-side // self.cells)
+
+
+def gradients(x):
+    """Central differences to the right and down of (B, T, H, W, C); the edges are repeated."""
+    around = ops.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
+    right = around[:, :, 1:-1, 2:] - around[:, :, 1:-1, :-2]
+    down = around[:, :, 2:, 1:-1] - around[:, :, :-2, 1:-1]
+    return right / 2, down / 2
+
+
+def blurred(x, sigma: float):
+    """Images (..., H, W) under a Gaussian of `sigma` pixels; what lies beyond is mirrored."""
+    height, width = x.shape[-2:]
+    down, across = (_gaussian(side, sigma) for side in (height, width))
+    x = ops.matmul(x, ops.convert_to_tensor(across.T, dtype=x.dtype))
+    return ops.matmul(ops.convert_to_tensor(down, dtype=x.dtype), x)
+
+
+def _gaussian(side: int, sigma: float) -> np.ndarray:
+    """The matrix (side, side) that blurs a row of so many pixels."""
+    reach = min(round(3 * sigma), side)
+    weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    mirrored = np.pad(np.arange(side), reach, mode="symmetric")
+    matrix = np.zeros((side, side))
+    for place in range(side):
+        np.add.at(matrix[place], mirrored[place : place + 2 * reach + 1], weights / weights.sum())
+    return matrix

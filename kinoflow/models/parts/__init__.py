@@ -1,8 +1,0 @@
-"""What several models share: layers of our own, and functions that stack layers.
-
-Importing it registers every layer, so that Keras' safe mode loads them.
-"""
-
-from kinoflow.models.parts import attention, backbones, causal, frames, motion, pooling, separable
-
-__all__ = ["attention", "backbones", "causal", "frames", "motion", "pooling", "separable"]

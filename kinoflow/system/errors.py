@@ -1,0 +1,60 @@
+"""How every command ends: at once and with one line that a user can act on, or as a bug."""
+
+import errno
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from kinoflow.system import terminal
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class UserError(Exception):
+    """Something the user can mend. Its text is one line: what, where, and what to do."""
+
+
+def run(
+    main: Callable[[], None],
+    *,
+    missing: Callable[[FileNotFoundError], str | None] = lambda error: None,
+) -> NoReturn:
+    """Run a command's `main` and exit: 0, or 2 with one line on stderr for a UserError.
+
+    A full disk is the user's to mend as well, and so is a file whose absence `missing` explains.
+    Anything else is a bug and keeps its traceback.
+    """
+    terminal.quiet()
+    try:
+        main()
+    except UserError as error:
+        fail(str(error))
+    except FileNotFoundError as error:
+        if (explanation := missing(error)) is None:
+            raise
+        fail(explanation)
+    except OSError as error:
+        if not no_space(error):
+            raise
+        fail(
+            f"no space left to write {error.filename or 'a file'} ({error.strerror or error}): "
+            "free some and run again, finished work is kept"
+        )
+    except KeyboardInterrupt:
+        print("interrupted: run again to go on from here", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)
+
+
+def no_space(error: OSError) -> bool:
+    """Whether an error says that there is no room to write, by whatever limit."""
+    # HDF5 hides the number in its text
+    hidden = re.search(r"errno = (\d+)", str(error))
+    return (int(hidden[1]) if hidden else error.errno) in _NO_SPACE
+
+
+def fail(message: str) -> NoReturn:
+    """Print `error: message` as a single line on stderr and exit with 2."""
+    print("error: " + terminal.printable(" ".join(message.split())), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,163 @@
+"""Every path of a work tree, from its root, and how a command that runs in one begins and ends."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from kinoflow.system import errors
+
+LABELS = "labels.csv"  # in the folder of videos: their labels, groups and sides
+LISTS = ".lists"  # there too: published split lists; hidden, so that it is taken for no class
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The paths of one work tree.
+
+    Args:
+        root: where params.yaml lies; the working folder if not given.
+    """
+
+    root: Path = Path()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    # === The videos, pinned by data.dvc ===
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def data_dvc(self) -> Path:
+        return self.root / "data.dvc"
+
+    @property
+    def labels(self) -> Path:
+        """The table of labels and groups that users may give."""
+        return self.data / LABELS
+
+    @property
+    def lists(self) -> Path:
+        """Published split lists."""
+        return self.data / LISTS
+
+    @property
+    def downloads(self) -> Path:
+        """Archives on their way, and what they unpacked to."""
+        return self.root / ".downloads"
+
+    def lock(self, name: str) -> Path:
+        """The lock of that name, held by the run that brings or makes something."""
+        return self.root / ".locks" / name
+
+    # === Tables and clips on their way to training ===
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    @property
+    def downloaded(self) -> Path:
+        return self.work / "downloaded.json"
+
+    @property
+    def catalog(self) -> Path:
+        return self.work / "catalog.csv"
+
+    @property
+    def split(self) -> Path:
+        return self.work / "split.csv"
+
+    @property
+    def clips(self) -> Path:
+        return self.work / "clips"
+
+    @property
+    def clips_table(self) -> Path:
+        return self.work / "clips.csv"
+
+    @property
+    def duplicates(self) -> Path:
+        return self.work / "duplicates.csv"
+
+    @property
+    def validation(self) -> Path:
+        """The verdict of the stage `validate`."""
+        return self.work / "validation.json"
+
+    def checkpoints(self, candidate: str) -> Path:
+        """What a killed training of one candidate goes on from."""
+        return self.work / "checkpoints" / candidate
+
+    def training(self, candidate: str) -> Path:
+        """Curves and wall-clock of one candidate's training."""
+        return self.work / "training" / candidate
+
+    def scores(self, candidate: str) -> Path:
+        """What selection may know of one candidate: no test scores."""
+        return self.work / "scores" / f"{candidate}.json"
+
+    # === What comes out ===
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    def bundle(self, candidate: str) -> Path:
+        """The trained model of one candidate."""
+        return self.models / candidate
+
+    @property
+    def reports(self) -> Path:
+        return self.root / "reports"
+
+    def report(self, candidate: str) -> Path:
+        """The evaluation of one candidate."""
+        return self.reports / candidate
+
+    @property
+    def exploration(self) -> Path:
+        return self.reports / "explore"
+
+    @property
+    def validation_site(self) -> Path:
+        return self.reports / "validation"
+
+    @property
+    def leaks(self) -> Path:
+        return self.reports / "leaks.csv"
+
+    @property
+    def leaks_numbers(self) -> Path:
+        return self.reports / "leaks.json"
+
+    @property
+    def leaks_page(self) -> Path:
+        return self.reports / "leaks.html"
+
+    @property
+    def winner(self) -> Path:
+        return self.reports / "winner.json"
+
+    @property
+    def dist(self) -> Path:
+        """Exported Bentos."""
+        return self.root / "dist"
+
+    def explain_missing(self, error: FileNotFoundError) -> str | None:
+        """Say which command makes a file that is missing; None for one that no stage makes."""
+        made = {self.work, self.models, self.reports}
+        if not made & {*Path(str(error.filename)).parents}:
+            return None
+        return f"{error.filename} is missing: `dvc repro` makes it, with all that comes before"
+
+
+def run(main: Callable[[Workspace], None]) -> NoReturn:
+    """Run a command's `main` in the working folder and exit, as `kinoflow.system.errors.run`."""
+    workspace = Workspace()
+    errors.run(partial(main, workspace), missing=workspace.explain_missing)
