@@ -20,7 +20,9 @@ import cv2
 import numpy as np
 
 from benchmarks import footage, machine
-from kinoflow.video import ClipSpec, Frames, frame_indices, probe, sample
+from kinoflow.video.decoder import probe, sample
+from kinoflow.video.sampling import frame_indices
+from kinoflow.video.spec import ClipSpec, Frames
 
 SPEC = ClipSpec(20, 64, 64)
 

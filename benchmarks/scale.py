@@ -22,7 +22,7 @@ from benchmarks import footage, machine
 from kinoflow import config
 from kinoflow.config import Compute
 from kinoflow.data import clips
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace
 from stages import extract
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import silenced_stderr
-from kinoflow.video import ClipSpec, Frames, sample
+from kinoflow.video.decoder import sample
 from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.video.spec import ClipSpec, Frames
 
 if TYPE_CHECKING:
     import keras

@@ -10,7 +10,8 @@ from kinoflow.reports import leaderboard
 from kinoflow.system import files
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
-from kinoflow.video import UnreadableVideo, stream
+from kinoflow.video.frames import UnreadableVideo
+from kinoflow.video.live import stream
 from kinoflow.workspace import Workspace
 
 

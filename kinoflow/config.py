@@ -11,7 +11,7 @@ from kinoflow.models import registry
 from kinoflow.system.cluster import Pool
 from kinoflow.system.errors import UserError
 from kinoflow.system.sandbox import Bounds
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse
 from kinoflow import bundle
 from kinoflow.system import terminal
 from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded
-from kinoflow.video import UnreadableVideo, sample
+from kinoflow.video.decoder import sample
+from kinoflow.video.frames import UnreadableVideo
 from serving import hosts
 from serving.hosts import KnownHosts
 from serving.privacy import OwnPagesOnly

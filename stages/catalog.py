@@ -13,7 +13,8 @@ from kinoflow.system import files
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import printable
-from kinoflow.video import UnreadableVideo, probe
+from kinoflow.video.decoder import probe
+from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import Workspace, run
 
 # what decoding tells; the same bytes tell the same

@@ -16,8 +16,8 @@ from kinoflow import config
 from kinoflow.config import Duplicates
 from kinoflow.data import catalog, clips, tables
 from kinoflow.system.terminal import progress
-from kinoflow.video import Frames
 from kinoflow.video.sampling import unpadded
+from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace, run
 
 _FLAT = 4.0  # grey levels of contrast below which a frame shows nothing to compare

@@ -16,8 +16,10 @@ from kinoflow.data import catalog, clips, tables
 from kinoflow.system import files
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
-from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, runs
-from kinoflow.video.sampling import unpadded
+from kinoflow.video.decoder import runs
+from kinoflow.video.frames import UnreadableVideo
+from kinoflow.video.sampling import frame_indices, unpadded
+from kinoflow.video.spec import ClipSpec, Frames
 from kinoflow.workspace import Workspace, run
 from stages import explore_page
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from kinoflow.config import Explore
 from kinoflow.reports import figures, page
-from kinoflow.video import Frames
+from kinoflow.video.spec import Frames
 
 _STRIP = 84  # pixels: the height of the frames on the page
 _LISTED = 50  # videos set aside that the page names

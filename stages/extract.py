@@ -12,7 +12,8 @@ from kinoflow.data import catalog, clips
 from kinoflow.system import files, locks
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
-from kinoflow.video import ClipSpec, UnreadableVideo
+from kinoflow.video.frames import UnreadableVideo
+from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace, run
 
 # seconds between records of what is done: the most that a killed run has to do again

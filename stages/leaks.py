@@ -22,8 +22,8 @@ from kinoflow.data import clips, tables
 from kinoflow.reports import figures, page
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.video import Frames
 from kinoflow.video.sampling import unpadded
+from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace, run
 
 _PICTURES = 40  # pairs shown, the leaking and the most alike first

@@ -15,8 +15,8 @@ from kinoflow import config
 from kinoflow.data import catalog, clips, tables
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.video import ClipSpec
 from kinoflow.video.sampling import unpadded
+from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace, run
 from stages import validate_page
 from stages.validate_page import Check

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from kinoflow.data import catalog, tables
 from kinoflow.system import files
-from kinoflow.video import ClipSpec, Frames, decoder_version, sample
+from kinoflow.video.decoder import decoder_version, sample
+from kinoflow.video.spec import ClipSpec, Frames
 from kinoflow.workspace import Workspace
 
 _HEADER = re.compile(

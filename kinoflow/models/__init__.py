@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinoflow.models import registry
 from kinoflow.system.errors import UserError
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,7 @@ from keras import layers
 
 from kinoflow.models.layers.frames import Differences, clip_frames, probabilities
 from kinoflow.models.layers.residual import convolved
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def c3d(

@@ -5,7 +5,7 @@ import keras
 from kinoflow.models.layers.backbones import frame_vectors
 from kinoflow.models.layers.frames import Differences
 from kinoflow.models.layers.recurrence import Pooling, recurrent_model
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def cnn_rnn(

@@ -15,7 +15,7 @@ from kinoflow.models.layers.frames import (
     probabilities,
 )
 from kinoflow.models.layers.pooling import AttentionPooling, LastHeld
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def convlstm(

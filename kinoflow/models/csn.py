@@ -8,7 +8,7 @@ from keras import layers
 from kinoflow.models.layers.frames import Differences, clip_frames, pooled_probabilities
 from kinoflow.models.layers.residual import convolved, normalised, video_resnet
 from kinoflow.models.layers.separable import DepthwiseConv3D
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def csn(

@@ -12,7 +12,7 @@ from kinoflow.models.layers.frames import (
     probabilities,
 )
 from kinoflow.models.layers.pooling import MomentsOverTime
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def frame_moments(

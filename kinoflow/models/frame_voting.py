@@ -8,7 +8,7 @@ from keras import layers
 from kinoflow.models.layers.backbones import frame_encoder, pretrained
 from kinoflow.models.layers.frames import FoldTime, UnfoldTime, clip_frames, frame_mask
 from kinoflow.models.layers.pooling import Vote
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def frame_voting(

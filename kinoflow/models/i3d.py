@@ -6,7 +6,7 @@ from keras import layers, ops
 
 from kinoflow.models.layers.backbones import Recoloured, freeze, image_network
 from kinoflow.models.layers.frames import clip_frames, pooled_probabilities
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 _INFLATED: dict[type, type] = {
     layers.Conv2D: layers.Conv3D,

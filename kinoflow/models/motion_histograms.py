@@ -10,7 +10,7 @@ from kinoflow.models.layers.backbones import BATCH_MOMENTUM
 from kinoflow.models.layers.frames import Pixels, clip_input, frame_mask, probabilities
 from kinoflow.models.layers.motion import Gradients, Grey, OpticalFlow, OrientationHistograms
 from kinoflow.models.layers.pooling import MomentsOverTime
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 # the fields of vectors whose directions are counted, from grey frames and their optical flow
 _FIELDS: dict[str, Callable[[Any, Any], Any]] = {

@@ -7,7 +7,7 @@ from kinoflow.models.layers.backbones import BATCH_MOMENTUM
 from kinoflow.models.layers.causal import CausalConvolution, CausalDifferences, CausalMean
 from kinoflow.models.layers.frames import Differences, LastFrame, clip_frames, probabilities
 from kinoflow.models.layers.separable import DepthwiseConv3D
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def movinet(

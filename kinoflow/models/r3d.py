@@ -4,7 +4,7 @@ import keras
 
 from kinoflow.models.layers.frames import Differences, clip_frames, pooled_probabilities
 from kinoflow.models.layers.residual import convolved, video_resnet
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def r3d(

@@ -7,7 +7,7 @@ from kinoflow.models.layers.backbones import pretrained
 from kinoflow.models.layers.frames import Differences
 from kinoflow.models.layers.recurrence import Pooling, recurrent_model
 from kinoflow.models.layers.residual import normalised
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def vgg_lstm(

@@ -6,7 +6,7 @@ from keras import layers
 from kinoflow.models.layers.attention import Position, attend, feed_forward, tubelets
 from kinoflow.models.layers.frames import Differences, clip_frames, frame_mask, probabilities
 from kinoflow.models.layers.pooling import MeanOverTime
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 
 def vivit(

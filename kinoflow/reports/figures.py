@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow.video import Frames
+from kinoflow.video.spec import Frames
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

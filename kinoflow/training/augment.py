@@ -12,7 +12,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from kinoflow.config import Augment
-from kinoflow.video import Frames
+from kinoflow.video.spec import Frames
 
 
 def frame_choice(there: int, wanted: int, params: Augment, rng: Generator) -> NDArray[np.int64]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from kinoflow.config import Augment
 from kinoflow.data.clips import ClipSet
 from kinoflow.training.augment import augmented, frame_choice, mixed
-from kinoflow.video import Frames
 from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.video.spec import Frames
 
 
 @dataclass(frozen=True)

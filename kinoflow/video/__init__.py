@@ -1,7 +1,8 @@
 """Reading videos: what a clip is, which frames make it, and the decoder that gives them.
 
 The decoder is imported when one of its names is first used, so that whoever needs no more than
-`ClipSpec` starts without PyAV and OpenCV.
+`ClipSpec` starts without PyAV and OpenCV. The packages of this repository import from the modules
+themselves: what they depend on is read off their imports (see `kinoflow.system.imports`).
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from kinoflow.video.decoder import VideoInfo, decoder_version, probe, runs, sample
     from kinoflow.video.frames import UnreadableVideo
     from kinoflow.video.live import stream
+    from kinoflow.video.sampling import frame_indices
 
 __all__ = [
     "ClipSpec",
@@ -20,6 +22,7 @@ __all__ = [
     "UnreadableVideo",
     "VideoInfo",
     "decoder_version",
+    "frame_indices",
     "probe",
     "runs",
     "sample",
@@ -30,6 +33,7 @@ _MODULES = {
     **dict.fromkeys(("VideoInfo", "decoder_version", "probe", "runs", "sample"), "decoder"),
     "UnreadableVideo": "frames",
     "stream": "live",
+    "frame_indices": "sampling",
 }
 
 

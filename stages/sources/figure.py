@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kinoflow.video import Frames
+from kinoflow.video.spec import Frames
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]

@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kinoflow.config import Dataset
-from kinoflow.video import Frames, UnreadableVideo, probe
+from kinoflow.video.decoder import probe
+from kinoflow.video.frames import UnreadableVideo
+from kinoflow.video.spec import Frames
 from stages.sources import Item
 from stages.sources.figure import Brush, Look, backdrop, box, door, look, sit
 

@@ -9,7 +9,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from kinoflow.models.layers.frames import register
-from kinoflow.video import Frames
+from kinoflow.video.spec import Frames
 
 
 class Causal(layers.Layer):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import keras
 from keras import layers, ops
 
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 # whether a model sees frames, frames beside their change since the frame before, or that alone
 Differences = bool | Literal["only"]

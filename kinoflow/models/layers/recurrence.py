@@ -15,7 +15,7 @@ from kinoflow.models.layers.frames import (
     probabilities,
 )
 from kinoflow.models.layers.pooling import AttentionPooling
-from kinoflow.video import ClipSpec
+from kinoflow.video.spec import ClipSpec
 
 Cell = Literal["rnn", "lstm", "gru"]
 Pooling = Literal["last", "attention"]

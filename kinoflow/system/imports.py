@@ -1,0 +1,63 @@
+"""Which modules run when a module is imported: the import graph of this repository's packages.
+
+What a stage depends on, what a model is made of and what a Bento has to hold are all read off it,
+so that no list of them is kept by hand.
+"""
+
+from collections.abc import Collection, Iterable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from grimp import ImportGraph
+
+
+def imported(
+    modules: Iterable[str], packages: Collection[str], *, without: Collection[str] = ()
+) -> set[str]:
+    """The modules of `packages` that importing `modules` may run, themselves included.
+
+    Imports within functions count, those for type checkers alone do not. A package's `__init__`
+    runs before its modules, and so it counts too.
+
+    Args:
+        modules: dotted names.
+        packages: the names of the packages to look into; other imports are passed over.
+        without: modules to leave out, with all that nothing but they import.
+
+    Raises ValueError for a module that there is not.
+    """
+    graph = _graph(tuple(sorted(packages)))
+    found: set[str] = set()
+    waiting = [*modules]
+    while waiting:
+        module = waiting.pop()
+        if module in found or module in without:
+            continue
+        if module not in graph.modules:
+            raise ValueError(f"{', '.join(sorted(packages))} hold no module {module}")
+        found.add(module)
+        waiting += graph.find_modules_directly_imported_by(module)
+        parent = module.rpartition(".")[0]
+        waiting += [parent] if parent else []
+    return found
+
+
+def source(module: str) -> Path:
+    """The file of a module; for a package its `__init__.py`.
+
+    Raises ValueError for a module that there is not, or that has no file.
+    """
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ValueError(f"{module} has no file")
+    return Path(spec.origin)
+
+
+@cache
+def _graph(packages: tuple[str, ...]) -> "ImportGraph":
+    import grimp
+
+    return grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
