@@ -90,6 +90,11 @@ class Workspace:
         """The verdict of the stage `validate`."""
         return self.work / "validation.json"
 
+    @property
+    def architectures(self) -> Path:
+        """The code that each candidate's model is made of."""
+        return self.work / "architectures"
+
     def checkpoints(self, candidate: str) -> Path:
         """What a killed training of one candidate goes on from."""
         return self.work / "checkpoints" / candidate

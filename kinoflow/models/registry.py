@@ -40,6 +40,10 @@ def check(name: str) -> None:
 
 def builder(name: str) -> "Callable[..., keras.Model]":
     """The function that builds the architecture of that name; see `kinoflow.models`."""
-    module = import_module(f"kinoflow.models.{MODULES[name]}")
-    found: Callable[..., keras.Model] = getattr(module, name)
+    found: Callable[..., keras.Model] = getattr(import_module(module(name)), name)
     return found
+
+
+def module(name: str) -> str:
+    """The dotted name of the module that holds the builder of that name."""
+    return f"kinoflow.models.{MODULES[name]}"

@@ -46,14 +46,18 @@ def imported(
 
 
 def source(module: str) -> Path:
-    """The file of a module; for a package its `__init__.py`.
+    """The file of a module, found without importing it; for a package its `__init__.py`.
 
-    Raises ValueError for a module that there is not, or that has no file.
+    Raises ValueError for a module that there is not.
     """
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise ValueError(f"{module} has no file")
-    return Path(spec.origin)
+    top, *rest = module.split(".")
+    spec = find_spec(top)
+    if spec is not None and spec.origin is not None:
+        below = Path(spec.origin).parent.joinpath(*rest)
+        for path in (below / "__init__.py", below.with_name(f"{below.name}.py")):
+            if path.is_file():
+                return path
+    raise ValueError(f"there is no module {module}")
 
 
 @cache

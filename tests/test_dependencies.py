@@ -1,0 +1,68 @@
+"""What dvc.yaml says that each stage depends on is what it imports, no less and no more."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from kinoflow.models import registry
+from kinoflow.system.imports import imported, source
+from stages import architectures, dependencies
+from tests.conftest import ROOT
+
+DVC = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+
+
+def listed(stage: str) -> list[str]:
+    return DVC[stage].get("do", DVC[stage])["deps"]
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_a_stage_lists_the_code_that_it_imports(stage: str) -> None:
+    code = [each for each in listed(stage) if dependencies.is_code(each)]
+    assert code == dependencies.code(stage, ROOT), "run `make deps`"
+
+
+def test_only_modules_that_exist_are_passed_over() -> None:
+    for name in dependencies.NO_EFFECT:
+        assert source(name).is_file()
+
+
+@pytest.mark.parametrize("stage", DVC)
+def test_who_loads_a_model_waits_for_its_layers(stage: str) -> None:
+    layers = "kinoflow.models.layers"
+    if layers in imported([f"stages.{stage}"], dependencies.PACKAGES):
+        code = {"work/architectures/${key}.json", source(layers).relative_to(ROOT).as_posix()}
+        assert code & {*listed(stage)}
+
+
+def test_a_model_is_made_of_its_family_and_its_layers_alone() -> None:
+    lrcn, movinet = architectures.code("lrcn"), architectures.code("movinet")
+    assert registry.module("lrcn") in lrcn
+    # editing what reads streams frame by frame trains no LRCN anew
+    assert registry.module("movinet") not in lrcn
+    assert "kinoflow.models.layers.causal" in movinet.keys() - lrcn.keys()
+    for name in registry.MODULES:
+        assert architectures.code(name).keys() & {registry.module(name)}
+
+
+def test_finding_modules_imports_none() -> None:
+    code = (
+        "import sys; from pathlib import Path; from stages import architectures, dependencies\n"
+        "architectures.code('lrcn'); dependencies.code('train', Path.cwd())\n"
+        "print(*({'keras', 'tensorflow', 'cv2', 'av'} & sys.modules.keys()))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == ""
+
+
+def test_the_lists_are_written_and_comments_stay(tmp_path: Path) -> None:
+    text = (ROOT / "dvc.yaml").read_text()
+    stale = text.replace("      - stages/split.py\n", "      - stages/select.py\n")
+    assert stale != text
+    assert dependencies.updated(stale, ROOT) == text
+    assert dependencies.updated(text, ROOT) == text
