@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro test soak benchmarks lint serve retrain schedule recipe lock clean
+.PHONY: help install repro test soak benchmarks deps lint serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ soak: $(READY)  ## the attacks of tests/attack at their full length, with their 
 
 benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
 	@python -m benchmarks
+
+deps: $(READY)  ## write into dvc.yaml which code each stage depends on
+	@python -m stages.dependencies
 
 lint: $(READY)  ## style, types and structure alone
 	@ruff check .

@@ -57,8 +57,9 @@ def doctor(arguments: argparse.Namespace) -> None:
     import platform
     import shutil
 
-    import cv2
+    import av
 
+    from kinoflow.models import registry
     from kinoflow.system.terminal import silenced_stderr
 
     with silenced_stderr():
@@ -67,8 +68,9 @@ def doctor(arguments: argparse.Namespace) -> None:
     for name, version in bundle.library_versions().items():
         print(f"{name:<12}{version}")
     print(f"backend     {keras.backend.backend()}, devices {', '.join(_devices())}")
-    ffmpeg = [line for line in cv2.getBuildInformation().splitlines() if "avcodec" in line]
-    print(f"ffmpeg      {ffmpeg[0].split(':')[1].strip() if ffmpeg else 'not in OpenCV'}")
+    codecs = ".".join(map(str, av.library_versions["libavcodec"]))
+    print(f"ffmpeg      {av.ffmpeg_version_info} in PyAV, libavcodec {codecs}")
+    print(f"models      {', '.join(registry.MODULES)}")
     print(f"disk        {shutil.disk_usage('.').free / 1e9:.1f} GB free")
     print(f"git         {shutil.which('git') or 'missing: DVC needs it'}")
     winner = Workspace().winner
