@@ -23,8 +23,8 @@ from kinoflow.system.errors import UserError
 PAGE = Path(__file__).parent / "numerics.md"
 # what compares numbers that were computed in floating point
 FILES = (
-    *("models", "training", "parts", "motion", "evaluate", "leaks", "duplicates", "synthetic"),
-    *("augment", "metrics", "explore"),
+    *("models", "training", "layers", "motion", "evaluate", "leaks", "duplicates", "synthetic"),
+    *("augment", "metrics", "explore", "bundle", "streaming"),
 )
 # by heart: run apart, since many seeds can share one compiled model. Less precision: TensorFlow
 # asks the processor itself what it can, and then oneDNN, told to be older, refuses bfloat16. The
@@ -71,12 +71,13 @@ def learn(seeds: int) -> dict[str, list[int]]:
     import keras
 
     from kinoflow.models import MODELS
-    from tests.test_models import by_heart, compiled, losses, made
+    from tests.networks import small_model
+    from tests.test_models import by_heart, compiled, losses
 
     steps: dict[str, list[int]] = {}
     for name in MODELS:
-        begun = [made(name, seed=seed).get_weights() for seed in range(seeds)]
-        model = compiled(made(name), name)
+        begun = [small_model(name, seed=seed).get_weights() for seed in range(seeds)]
+        model = compiled(small_model(name), name)
         steps[name] = []
         for weights in begun:
             model.set_weights(weights)

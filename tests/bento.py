@@ -16,9 +16,9 @@ from kinoflow.config import Candidate
 from kinoflow.system import files
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
-from tests.building import build
 from tests.conftest import ROOT
 from tests.media import footage
+from tests.networks import build
 
 SLIM = {"bentoml", "tensorflow", "keras", "numpy", "opencv-python-headless", "av", "cloudpickle"}
 # what a Bento must do without, by the names of packages and of modules

@@ -13,8 +13,8 @@ from kinoflow.reports import figures
 from kinoflow.system import files
 from kinoflow.video import ClipSpec
 from stages.evaluate import evaluate, latency_ms
-from tests.building import build
 from tests.media import moving_square, write_video
+from tests.networks import build
 
 SPEC = ClipSpec(4, 16, 16)
 LABELS = ("jump", "run", "walk")

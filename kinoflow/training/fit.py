@@ -265,8 +265,13 @@ def _built(name: str, params: Params, classes: int, precision: str) -> keras.Mod
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:
         candidate = params.candidate(name)
-        stored, seen = params.clip, candidate.spec(params.clip)
-        return build(candidate.model, stored, seen, classes, candidate.options)
+        return build(
+            candidate.model,
+            stored=params.clip,
+            seen=candidate.spec(params.clip),
+            classes=classes,
+            options=candidate.options,
+        )
     finally:
         keras.config.set_dtype_policy(before)
 

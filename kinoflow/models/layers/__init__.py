@@ -1,8 +1,4 @@
 """What several models share: layers of our own, and functions that stack layers.
 
-Importing it registers every layer, so that Keras' safe mode loads them.
+Models import the modules themselves, so that each depends on no more of them than it uses.
 """
-
-from kinoflow.models.layers import attention, backbones, causal, frames, motion, pooling, separable
-
-__all__ = ["attention", "backbones", "causal", "frames", "motion", "pooling", "separable"]

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from kinoflow.models.layers.frames import register
+from kinoflow.models.layers.base import register
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 

@@ -1,18 +1,24 @@
-"""Convolution in space and time, each channel by itself."""
+"""Convolution of clips in space and time, each channel by itself."""
 
 import keras
 from keras import layers, ops
 
-from kinoflow.models.layers.frames import register
+from kinoflow.models.layers.base import register
 
 
 @register
 class DepthwiseConv3D(layers.Layer):
     """Every channel of (B, T, H, W, C) convolved by itself, with "same" padding.
 
-    Keras has none, and grouped 3D convolutions are slow or missing on most devices. So a kernel
-    of (kt, k, k) is kt depthwise 2D convolutions of all frames, added up with each shifted by a
-    frame: `benchmarks/depthwise.py` compares. Strides in space must be equal.
+    Keras has no such layer, and grouped 3D convolutions are slow or missing on most devices. So a
+    kernel of kt x k x k is computed as kt depthwise 2D convolutions of all frames, each shifted
+    by one frame, and their sum: `benchmarks/depthwise.py` compares the two.
+
+    Args:
+        kernel_size: frames, rows and columns of the kernel.
+        strides: steps in frames, rows and columns; those of rows and columns must be equal.
+
+    Raises ValueError for unequal strides in space.
     """
 
     def __init__(
@@ -29,7 +35,7 @@ class DepthwiseConv3D(layers.Layer):
 
     def build(self, shape):
         span, height, width = self.kernel_size
-        # an output sums as many products, since each channel stands alone
+        # each output is a sum of as many products as one channel's kernel has weights
         scale = keras.initializers.RandomNormal(stddev=(2 / (span * height * width)) ** 0.5)
         self.kernel = self.add_weight(
             shape=(span, height, width, shape[-1], 1), initializer=scale, name="kernel"
@@ -39,7 +45,7 @@ class DepthwiseConv3D(layers.Layer):
         frames, span = x.shape[1], self.kernel_size[0]
         step, stride, _ = self.strides
         steps = -(-frames // step)
-        # where strides leave a choice, "same" pads behind rather than before, as Keras does
+        # as Keras does: where the padding is uneven, the larger part comes last
         missing = max((steps - 1) * step + span - frames, 0)
         before = missing // 2
         x = ops.pad(x, [(0, 0), (before, missing - before), (0, 0), (0, 0), (0, 0)])

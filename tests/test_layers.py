@@ -1,4 +1,4 @@
-"""The layers that models share, held against what they stand in for."""
+"""The layers that models share, compared with what they stand in for."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from keras import layers
 from kinoflow.config import Candidate
 from kinoflow.models.i3d import inflated
 from kinoflow.models.layers.backbones import freeze, image_network, squeezenet
-from kinoflow.models.layers.frames import FrameMask
+from kinoflow.models.layers.clip import FrameMask
+from kinoflow.models.layers.depthwise import DepthwiseConv3D
 from kinoflow.models.layers.pooling import AttentionPooling, LastHeld, MomentsOverTime, Vote
-from kinoflow.models.layers.separable import DepthwiseConv3D
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
-from tests.building import build
+from tests.networks import build
 
 RNG = np.random.default_rng(0)
 
@@ -169,8 +169,8 @@ def test_weights_that_cannot_be_had_are_one_line(
 
 
 def test_a_backbone_takes_colours_alone() -> None:
-    options = {"backbone": "VGG16", "differences": True}
-    with pytest.raises(UserError, match="set differences to false"):
+    options = {"backbone": "VGG16", "inputs": "both"}
+    with pytest.raises(UserError, match="set inputs to frames"):
         build(Candidate(model="vgg_lstm", options=options), ClipSpec(2, 32, 32), 3)
 
 

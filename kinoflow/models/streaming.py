@@ -1,0 +1,77 @@
+"""Reading a video frame by frame with a model of causal layers, in constant memory."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+from numpy.typing import NDArray
+
+from kinoflow.models.layers.base import Causal
+from kinoflow.video.spec import Frames
+
+
+def can_stream(model: keras.Model) -> bool:
+    """Whether the model can read a video frame by frame: whether it has causal layers."""
+    return any(isinstance(layer, Causal) for layer in model.layers)
+
+
+class Stream:
+    """A model that reads one video frame by frame, and answers after each for all frames so far.
+
+    After the frames of a clip its answer is the model's answer to that clip.
+
+    Args:
+        model: a model of causal layers, uint8 (B, T, H, W, 3) to float32 (B, classes). Its weights
+            are shared, not copied.
+
+    Raises ValueError for a model without causal layers.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        if not can_stream(model):
+            raise ValueError(f"{model.name} has no causal layers: it cannot answer frame by frame")
+        frame = keras.Input(batch_shape=(1, 1, *model.input_shape[2:]), dtype="uint8", name="frame")
+        self._model = keras.models.clone_model(
+            model, input_tensors=frame, clone_function=_with_state
+        )
+        self._steps = [layer for layer in self._model.layers if isinstance(layer, _Step)]
+
+    def reset(self) -> None:
+        """Forget all frames: the next one is the first of another video."""
+        for step in self._steps:
+            step.reset()
+
+    def __call__(self, frame: Frames) -> NDArray[np.float32]:
+        """Probabilities float32 (classes,) after the frame uint8 (H, W, 3)."""
+        return np.asarray(self._model.predict_on_batch(frame[None, None])[0], dtype=np.float32)
+
+
+class _Step(layers.Layer):
+    """A causal layer that goes on from the frames before, as kept in its state."""
+
+    def __init__(self, layer: Causal):
+        super().__init__(dtype=layer.dtype_policy)
+        self.layer = layer
+
+    def build(self, shape):
+        self.state = self.add_weight(
+            shape=(shape[0], *self.layer.state_shape(shape)),
+            initializer="zeros",
+            dtype=self.compute_dtype,
+            trainable=False,
+            name="state",
+        )
+
+    def reset(self) -> None:
+        self.state.assign(ops.zeros_like(self.state))
+
+    def call(self, x):
+        output, state = self.layer.step(x, self.state.value)
+        self.state.assign(state)
+        return output
+
+    def compute_output_shape(self, shape):
+        return self.layer.compute_output_shape(shape)
+
+
+def _with_state(layer: layers.Layer) -> layers.Layer:
+    return _Step(layer) if isinstance(layer, Causal) else layer
