@@ -56,10 +56,10 @@ def _frame_by_frame(
 
 
 class _Reader:
-    """Reads frames with two streams that take turns, so that old frames are forgotten.
+    """Reads a video twice over, so that old frames are forgotten.
 
-    After every `memory` frames that are read, one stream begins anew; the other answers until the
-    first has read as many itself.
+    After every `memory` frames that are read, one reading begins anew; the other gives the answers
+    until the first has read as many itself.
     """
 
     def __init__(self, bundle: Bundle, memory: int) -> None:
@@ -67,7 +67,9 @@ class _Reader:
 
         # mirrored frames too, where the bundle's answers are averaged over both
         self._sides = [slice(None), slice(None, None, -1)][: 1 + bundle.description.flip]
-        self._older, self._newer = ([Stream(bundle.model) for _ in self._sides] for _ in range(2))
+        count = len(self._sides)
+        self._older, self._newer = slice(0, count), slice(count, 2 * count)
+        self._stream = Stream(bundle.model, videos=2 * count)
         self._memory = memory
         self._frames = 0
 
@@ -75,11 +77,7 @@ class _Reader:
         """Take the next frame, uint8 (H, W, 3)."""
         if self._frames and self._frames % self._memory == 0:
             self._older, self._newer = self._newer, self._older
-            for side in self._newer:
-                side.reset()
+            self._stream.reset(self._newer)
         self._frames += 1
-        for answering in (self._newer, self._older):
-            found = [
-                side(frame[:, turn]) for side, turn in zip(answering, self._sides, strict=True)
-            ]
-        self.answer: Probabilities = np.mean(found, axis=0)
+        answers = self._stream(np.stack([frame[:, side] for side in self._sides] * 2))
+        self.answer: Probabilities = answers[self._older].mean(axis=0)

@@ -15,34 +15,38 @@ def can_stream(model: keras.Model) -> bool:
 
 
 class Stream:
-    """A model that reads one video frame by frame, and answers after each for all frames so far.
+    """A model that reads videos frame by frame, and answers after each for all frames so far.
 
     After the frames of a clip its answer is the model's answer to that clip.
 
     Args:
         model: a model of causal layers, uint8 (B, T, H, W, 3) to float32 (B, classes). Its weights
             are shared, not copied.
+        videos: how many are read side by side.
 
     Raises ValueError for a model without causal layers.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, videos: int = 1) -> None:
         if not can_stream(model):
             raise ValueError(f"{model.name} has no causal layers: it cannot answer frame by frame")
-        frame = keras.Input(batch_shape=(1, 1, *model.input_shape[2:]), dtype="uint8", name="frame")
+        shape = (videos, 1, *model.input_shape[2:])
+        frame = keras.Input(batch_shape=shape, dtype="uint8", name="frame")
         self._model = keras.models.clone_model(
             model, input_tensors=frame, clone_function=_with_state
         )
         self._steps = [layer for layer in self._model.layers if isinstance(layer, _Step)]
+        self._videos = np.arange(videos)
 
-    def reset(self) -> None:
-        """Forget all frames: the next one is the first of another video."""
+    def reset(self, videos: slice = slice(None)) -> None:
+        """Forget all frames of some videos: the next ones are the first of others."""
+        forgotten = np.isin(self._videos, self._videos[videos])
         for step in self._steps:
-            step.reset()
+            step.reset(forgotten)
 
-    def __call__(self, frame: Frames) -> NDArray[np.float32]:
-        """Probabilities float32 (classes,) after the frame uint8 (H, W, 3)."""
-        return np.asarray(self._model.predict_on_batch(frame[None, None])[0], dtype=np.float32)
+    def __call__(self, frames: Frames) -> NDArray[np.float32]:
+        """Probabilities float32 (videos, classes) after frames uint8 (videos, H, W, 3)."""
+        return np.asarray(self._model.predict_on_batch(frames[:, None]), dtype=np.float32)
 
 
 class _Step(layers.Layer):
@@ -61,8 +65,10 @@ class _Step(layers.Layer):
             name="state",
         )
 
-    def reset(self) -> None:
-        self.state.assign(ops.zeros_like(self.state))
+    def reset(self, forgotten: NDArray[np.bool_]) -> None:
+        """Make the state zero where `forgotten` (B,) is true."""
+        forgotten = forgotten.reshape(-1, *(1 for _ in self.state.shape[1:]))
+        self.state.assign(ops.where(forgotten, 0, self.state))
 
     def call(self, x):
         output, state = self.layer.step(x, self.state.value)
