@@ -72,7 +72,7 @@ class Bundle:
         with silenced_stderr():
             import keras
 
-            import kinoflow.models.layers.registered  # noqa: F401  the layers of the file
+            import kinoflow.models.layers  # noqa: F401  registers what the file refers to
         return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
 
     def predict(self, clips: Frames) -> Probabilities:

@@ -16,7 +16,7 @@ import pytest
 import kinoflow.models
 from kinoflow import config
 from kinoflow.config import Candidate
-from kinoflow.models import MODELS, options_of, registry
+from kinoflow.models import MODELS, layers, options_of, registry
 from kinoflow.models.layers.clip import ClipInput
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
@@ -92,6 +92,19 @@ def test_a_file_beside_the_models_is_no_model(tmp_path: Path) -> None:
         path.write_text(text.replace("model: lrcn", f"model: {stray}", 1), encoding="utf-8")
         with pytest.raises(UserError, match=f"no model '{stray}'.*; there are c3d, cnn_lstm, "):
             config.load(path)
+
+
+def test_a_bundle_finds_every_layer_of_our_own() -> None:
+    for module in pkgutil.iter_modules(layers.__path__):
+        found = vars(importlib.import_module(f"{layers.__name__}.{module.name}")).values()
+        registered = {
+            value
+            for value in found
+            if inspect.isclass(value)
+            and value.__module__ == f"{layers.__name__}.{module.name}"
+            and keras.saving.get_registered_name(value).startswith("kinoflow>")
+        }
+        assert (module.name in layers.__all__) == bool(registered), module.name
 
 
 def test_names_are_known_and_checked_without_keras() -> None:

@@ -1,7 +1,6 @@
 """Published studies as params: complete, with twins that differ in the split alone, and run."""
 
 import dataclasses
-import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -70,12 +69,10 @@ def test_nothing_that_bears_on_the_score_is_left_to_the_repositorys_params(name:
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_and_its_options_are_there(name: str) -> None:
-    from kinoflow.models import MODELS
+    from kinoflow.models import MODELS, options_of
 
     (candidate,) = recipes.read(name).params["candidates"].values()
-    builder = inspect.signature(MODELS[candidate["model"]])
-    known = {p.name for p in builder.parameters.values() if p.kind is p.KEYWORD_ONLY}
-    assert candidate.get("options", {}).keys() <= known
+    assert candidate.get("options", {}).keys() <= options_of(MODELS[candidate["model"]]).keys()
 
 
 @pytest.mark.usefixtures("here")

@@ -1,4 +1,4 @@
-"""Motion histograms: which way edges and motion point, and a linear head."""
+"""Motion histograms: the directions of edges and of motion, counted, and a linear head."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from kinoflow.models.layers.motion import Gradients, Grey, OpticalFlow, Orientat
 from kinoflow.models.layers.normalisation import batch_normalised
 from kinoflow.models.layers.pooling import MomentsOverTime
 
-# the fields of vectors whose directions are counted, from grey frames and their optical flow
+# each descriptor's field of vectors, from grey frames and their optical flow
 _FIELDS: dict[str, Callable[[Any, Any], Any]] = {
     "hog": lambda grey, _: Gradients()(grey),
     "hof": lambda _, flow: flow,
@@ -29,7 +29,7 @@ def motion_histograms(
     bins: int = 8,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Histograms of what points where, their mean and deviation over time, and a linear head.
+    """Histograms of directions, their mean and deviation over time, and a linear head.
 
     Only the head is learned, so that a few dozen recordings are enough. Laptev et al., "Learning
     Realistic Human Actions from Movies" (CVPR 2008), with the square root and the norm of
