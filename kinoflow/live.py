@@ -15,10 +15,9 @@ def answers(
 ) -> Iterator[Probabilities]:
     """Yield probabilities float32 (classes,) once every few frames.
 
-    The first answer comes after as many frames as the bundle's clips have. A model of causal
-    layers (movinet) reads frame by frame; any other is given the latest clip each time. Either
-    takes frames in a row, however the bundle's clips were sampled, since what is to come is not
-    known.
+    The first answer comes after as many frames as the bundle's clips have. A causal model
+    (movinet) reads frame by frame; any other is given the latest clip each time. Both take frames
+    in a row, however the bundle's clips were sampled: the length of the video is not known.
 
     Args:
         bundle: the model and its clips.

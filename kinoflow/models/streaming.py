@@ -1,4 +1,4 @@
-"""Reading a video frame by frame with a model of causal layers, in constant memory."""
+"""Reading videos frame by frame with a causal model, in constant memory."""
 
 import keras
 import numpy as np
@@ -6,12 +6,41 @@ from keras import layers, ops
 from numpy.typing import NDArray
 
 from kinoflow.models.layers.base import Causal
+from kinoflow.models.layers.clip import Pixels
+from kinoflow.models.layers.depthwise import DepthwiseConv3D
+from kinoflow.models.layers.pooling import LastFrame
 from kinoflow.video.spec import Frames
+
+# layers whose output at a frame depends on that frame alone, as causal models use them
+_PER_FRAME = (
+    Pixels,
+    LastFrame,
+    layers.Activation,
+    layers.Add,
+    layers.BatchNormalization,
+    layers.Concatenate,
+    layers.Dense,
+    layers.Dropout,
+    layers.InputLayer,
+    layers.Multiply,
+    layers.Reshape,
+)
 
 
 def can_stream(model: keras.Model) -> bool:
-    """Whether the model can read a video frame by frame: whether it has causal layers."""
-    return any(isinstance(layer, Causal) for layer in model.layers)
+    """Whether the model can read a video frame by frame: whether no layer needs later frames."""
+    return _not_causal(model) is None
+
+
+def _not_causal(model: keras.Model) -> layers.Layer | None:
+    """The first layer that takes several frames together without being causal."""
+    return next((layer for layer in model.layers if not _is_causal(layer)), None)
+
+
+def _is_causal(layer: layers.Layer) -> bool:
+    if isinstance(layer, layers.Conv3D | DepthwiseConv3D):
+        return bool(layer.kernel_size[0] == layer.strides[0] == 1)
+    return isinstance(layer, (Causal, *_PER_FRAME))
 
 
 class Stream:
@@ -20,16 +49,18 @@ class Stream:
     After the frames of a clip its answer is the model's answer to that clip.
 
     Args:
-        model: a model of causal layers, uint8 (B, T, H, W, 3) to float32 (B, classes). Its weights
-            are shared, not copied.
+        model: a causal model, uint8 (B, T, H, W, 3) to float32 (B, classes). Its weights are
+            shared, not copied.
         videos: how many are read side by side.
 
-    Raises ValueError for a model without causal layers.
+    Raises ValueError for a model with a layer that is not causal.
     """
 
     def __init__(self, model: keras.Model, videos: int = 1) -> None:
-        if not can_stream(model):
-            raise ValueError(f"{model.name} has no causal layers: it cannot answer frame by frame")
+        if (layer := _not_causal(model)) is not None:
+            raise ValueError(
+                f"{model.name} cannot answer frame by frame: its layer {layer.name} is not causal"
+            )
         shape = (videos, 1, *model.input_shape[2:])
         frame = keras.Input(batch_shape=shape, dtype="uint8", name="frame")
         self._model = keras.models.clone_model(
