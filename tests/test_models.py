@@ -16,6 +16,7 @@ from kinoflow.config import Candidate
 from kinoflow.models import MODELS
 from kinoflow.models.layers.causal import Stream
 from kinoflow.system.errors import UserError
+from kinoflow.training import export
 from kinoflow.video import ClipSpec, Frames
 from kinoflow.video.sampling import temporal_views
 from tests.building import build
@@ -210,7 +211,7 @@ def save(
         metrics={},
         flip=flip,
     )
-    bundle.save(folder, model, description, "epoch\n")
+    export.save(folder, model, description, "epoch\n")
 
 
 @pytest.mark.parametrize(
