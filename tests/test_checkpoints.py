@@ -14,7 +14,7 @@ import pytest
 
 from kinoflow.config import Params
 from kinoflow.system import files
-from kinoflow.training.checkpoints import Checkpoints, identity
+from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
 from kinoflow.training.export import weights_md5
 from kinoflow.training.history import History
 from tests.conftest import ROOT
@@ -125,7 +125,8 @@ def test_neither_is_one_that_began_with_other_weights_in_the_same_file(
     identities = set()
     for content in ("one", "other", "other"):
         weights.write_text(content)
-        identities.add(identity(run, "data", weights_md5(options), {}))
+        md5 = weights_md5(options)
+        identities.add(identity(run, data="", code="", weights=md5, versions={}))
     assert len(identities) == 2
 
 
@@ -149,13 +150,29 @@ def test_whatever_training_depends_on_is_in_its_identity(
         values[key] = values[key] | value if isinstance(value, dict) else value
     after = Params.model_validate(values)
 
-    def identified(params: Params, data: str = "data", version: str = "1") -> str:
-        return identity(params.resolve("a"), data, None, {"keras": version})
+    def identified(
+        params: Params, data: str = "data", code: str = "code", version: str = "1"
+    ) -> str:
+        run, versions = params.resolve("a"), {"keras": version}
+        return identity(run, data=data, code=code, weights=None, versions=versions)
 
     assert identified(before) == identified(settings(defaults))
     assert identified(before) != identified(after)
     assert identified(before) != identified(before, data="other")
+    assert identified(before) != identified(before, code="other")
     assert identified(before) != identified(before, version="2")
+
+
+def test_a_change_to_a_model_or_to_training_is_another_code(tmp_path: Path) -> None:
+    package = ROOT / "kinoflow"
+    assert code_md5() == code_md5(package)
+    for changed in ("models/__init__.py", "training/augment.py"):
+        shutil.rmtree(tmp_path, ignore_errors=True)
+        shutil.copytree(package, tmp_path, ignore=shutil.ignore_patterns("__pycache__"))
+        assert code_md5(tmp_path) == code_md5()
+        with (tmp_path / changed).open("a") as file:
+            file.write("# changed")
+        assert code_md5(tmp_path) != code_md5(), changed
 
 
 @pytest.mark.skipif(keras.backend.backend() == "torch", reason="dropout needs it there")

@@ -19,17 +19,32 @@ from kinoflow.config import Run
 from kinoflow.system import files
 from kinoflow.training.history import History
 
+# the packages of kinoflow whose code decides what is learned
+_CODE = ("data", "models", "training", "video")
 
-def identity(run: Run, data: str, weights: str | None, versions: Mapping[str, str]) -> str:
-    """One hash over all that a training depends on: only then may it go on from a checkpoint.
+
+def code_md5(root: Path = Path(__file__).parent.parent) -> str:
+    """One MD5 over the code, below the package's folder `root`, that decides what is learned."""
+    digest = hashlib.md5(usedforsecurity=False)
+    for path in sorted(path for name in _CODE for path in (root / name).rglob("*.py")):
+        digest.update(f"{path.relative_to(root).as_posix()} {files.md5(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def identity(
+    run: Run, *, data: str, code: str, weights: str | None, versions: Mapping[str, str]
+) -> str:
+    """One hash over all that a training depends on: what a checkpoint must share to be resumed.
 
     Args:
         run: the settings.
         data: identifies the clips and their labels.
+        code: identifies the code of the model and of training.
         weights: identifies the file of weights that the model begins with, if any.
         versions: of the libraries.
     """
     parts = [
+        code,
         run.candidate.model_dump(),
         weights,
         run.training.model_dump(),

@@ -18,7 +18,7 @@ from kinoflow.system.errors import UserError
 from kinoflow.training import curves, export, optimization
 from kinoflow.training.averaging import AveragedWeights
 from kinoflow.training.batches import Augmentation, AugmentedBatches, ClipBatches
-from kinoflow.training.checkpoints import Checkpoints, identity
+from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
 from kinoflow.training.history import History, Scores
 from kinoflow.workspace import Workspace
 
@@ -70,7 +70,8 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     model = compiled(run, len(data.labels), steps=len(batches) * run.training.epochs)
     versions = bundle.library_versions()
     weights = export.weights_md5(run.candidate.options)
-    checkpoints = Checkpoints(outputs.checkpoints, identity(run, data.md5, weights, versions))
+    trained_by = identity(run, data=data.md5, code=code_md5(), weights=weights, versions=versions)
+    checkpoints = Checkpoints(outputs.checkpoints, trained_by)
     history = History(run.training.patience)
 
     checkpoints.resume(model, history)
