@@ -119,7 +119,7 @@ def main(workspace: Workspace) -> None:
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
     params = config.load(workspace.params)
-    params.candidate(name)
+    params.resolve(name)
     model = bundle.load(workspace.bundle(name))
     labels, sets = clips.load_sets(workspace, ("val", "test"))
     if labels != model.labels:

@@ -1,4 +1,4 @@
-"""Train one candidate into a bundle; a killed run goes on where its last epoch ended."""
+"""Train one candidate into a bundle; a killed run goes on after its last whole epoch."""
 
 import argparse
 from pathlib import Path
@@ -28,27 +28,18 @@ def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.train", description=__doc__)
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
-    params = config.load(workspace.params)
-    params.candidate(name)
+    settings = config.load(workspace.params).resolve(name)
     require_validated(workspace.validation)
     with silenced_stderr():
-        from kinoflow.training.fit import train
+        from kinoflow.training.fit import Outputs, TrainingData, fit
 
     labels, sets = clips.load_sets(workspace, ("train", "val"))
-    curves = workspace.training(name)
+    data = TrainingData(labels, sets["train"], sets["val"], clips.fingerprint(workspace))
+    outputs = Outputs.of(workspace, name)
     with locks.held(workspace.lock(f"train-{name}"), f"training {name}"):
-        seconds = train(
-            name,
-            params,
-            labels,
-            sets,
-            clips.fingerprint(workspace),
-            workspace.bundle(name),
-            curves,
-            workspace.checkpoints(name),
-        )
-        files.write_json(curves / "timing.json", {"train_seconds": round(seconds, 1)})
-    print(f"train: {name} in {workspace.bundle(name)}, {seconds:.0f} s of training")
+        seconds = fit(settings, data, outputs)
+        files.write_json(outputs.curves / "timing.json", {"train_seconds": round(seconds, 1)})
+    print(f"train: {name} in {outputs.bundle}, {seconds:.0f} s of training")
 
 
 if __name__ == "__main__":

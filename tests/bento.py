@@ -14,6 +14,7 @@ from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
 from kinoflow.system import files
+from kinoflow.training import export
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
@@ -60,7 +61,7 @@ def make_project(folder: Path) -> None:
     videos = sorted((Workspace(folder).data).rglob("*.avi"))
     labels, clip = ("A", "B", "C"), ClipSpec(4, 16, 16)
     candidate = Candidate(model="frame_voting", options={"filters": [4, 8], "pools": [2, 2]})
-    bundle.save(
+    export.save(
         Workspace(folder).bundle("voting"),
         build(candidate, clip, len(labels)),
         Description(

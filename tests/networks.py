@@ -6,9 +6,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from kinoflow import bundle, models
+from kinoflow import models
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
+from kinoflow.training import export
 from kinoflow.video import ClipSpec, Frames
 
 STORED = ClipSpec(8, 40, 40)
@@ -96,4 +97,4 @@ def save_bundle(
         metrics={},
         flip=flip,
     )
-    bundle.save(folder, model, description, "epoch\n")
+    export.save(folder, model, description, "epoch\n")

@@ -11,6 +11,7 @@ from kinoflow.config import Candidate, Params
 from kinoflow.data.clips import ClipSet
 from kinoflow.reports import figures
 from kinoflow.system import files
+from kinoflow.training import export
 from kinoflow.video import ClipSpec
 from stages.evaluate import evaluate, latency_ms
 from tests.media import moving_square, write_video
@@ -37,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         versions={},
         metrics={},
     )
-    bundle.save(folder, network, description, HISTORY)
+    export.save(folder, network, description, HISTORY)
     return bundle.load(folder)
 
 
