@@ -12,10 +12,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from kinoflow import config
+from kinoflow.reports.records import Verdict
 from kinoflow.system import files
+from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace
-from stages import package as stage
+from stages.packaging.assemble import ENTRY_POINTS, assemble, requirements
+from stages.packaging.build import build, export
 from tests.bento import SLIM, TOO_MUCH, package
+from tests.conftest import ROOT
 
 pytest_plugins = ["tests.bento_fixtures"]
 
@@ -39,26 +43,41 @@ def test_the_bento_pins_the_slim_set_and_nothing_else(bento: Path) -> None:
 
 
 def test_a_gpu_brings_the_cuda_libraries() -> None:
-    assert f"tensorflow[and-cuda]=={version('tensorflow')}" in stage.requirements(gpu=True)
+    assert f"tensorflow[and-cuda]=={version('tensorflow')}" in requirements(gpu=True)
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_path: Path) -> None:
     serving = config.load(Workspace(project).params).serving
-    stage.assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
+    assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
     name = files.folder_md5(tmp_path / "context")[:12]
     assert bento.name == f"kinoflow-{name}.bento"
-    stage.export(
-        stage.build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento"
-    )
+    export(build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento")
     assert (tmp_path / "again.bento").read_bytes() == bento.read_bytes()
+
+
+def test_the_bento_holds_what_the_service_imports_and_no_other_code(bento: Path) -> None:
+    with tarfile.open(bento) as archive:
+        held = {
+            Path(name).relative_to("src").as_posix()
+            for name in archive.getnames()
+            if name.endswith(".py") and "/src/" in f"/{name}"
+        }
+    modules = imported(ENTRY_POINTS, ("kinoflow", "serving"))
+    assert held == {source(module).relative_to(ROOT).as_posix() for module in modules}
+    # the decoders are started by name: `python -m kinoflow.system.sandbox_child`
+    assert "kinoflow/system/sandbox_child.py" in held
+    # and these are started by users, by DVC, or not at all
+    assert not held & {"serving/__main__.py", "serving/bentos.py", "kinoflow/system/supervisor.py"}
+    assert not {path.split("/")[1] for path in held} & {"training", "data"}
 
 
 def test_the_service_finds_all_of_the_library_that_it_needs(project: Path, tmp_path: Path) -> None:
     serving = config.load(Workspace(project).params).serving
-    stage.assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
+    assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
     # an installation of this repository would step in for what is missing
     code = (
-        "import sys; sys.path.insert(0, '.'); import serving.service, kinoflow.models; "
+        "import sys; sys.path.insert(0, '.'); "
+        "import serving.service, serving.server, serving.worker, kinoflow.models.layers; "
         "print(*(sys.modules[n].__file__ for n in sys.modules if n.startswith('kinoflow')))"
     )
     used = subprocess.run(
@@ -96,9 +115,8 @@ def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: 
     older = tmp_path / "project" / Workspace().dist / "kinoflow-0123.bento"
     older.parent.mkdir(exist_ok=True)
     older.touch()
-    files.write_json(
-        tmp_path / "project" / Workspace().validation, {"passed": True, "split": "random"}
-    )
+    validation = Workspace(tmp_path / "project").validation
+    Verdict(passed=True, split="random").write(validation)
     done = package(tmp_path / "project")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -17,7 +17,8 @@ from kinoflow import bundle
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from serving import settings
-from serving.__main__ import newest, temporary_folder, unpack
+from serving.bentos import extract_bento, newest
+from serving.temporary import temporary_folder
 from tests.bento import SERVING, TOO_MUCH, Server
 
 pytest_plugins = ["tests.bento_fixtures"]
@@ -166,7 +167,7 @@ def test_its_page_loads_nothing_from_elsewhere(server: Server) -> None:
 
 
 def test_the_slim_set_suffices(bento: Path, tmp_path: Path) -> None:
-    unpack(bento, tmp_path)
+    extract_bento(bento, tmp_path)
     # Keras imports some of these where they happen to be installed
     code = f"""
 import sys
@@ -192,7 +193,7 @@ def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
     killed = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import os; from serving.__main__ import temporary_folder as made\n"
+            "import os; from serving.temporary import temporary_folder as made\n"
             "with made() as folder: (folder / 'tmp').mkdir(); os.kill(os.getpid(), 9)",
         ],
         env={**os.environ, "TMPDIR": str(tmp_path)},
@@ -232,7 +233,7 @@ def test_what_a_living_server_needs_is_not_swept(
 
 
 def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None:
-    unpack(bento, tmp_path)
+    extract_bento(bento, tmp_path)
     start = tmp_path / "env" / "docker" / "entrypoint.sh"
     for arguments, expected in (
         ([], "serving.server --host 0.0.0.0 --port 4000"),
@@ -264,7 +265,7 @@ def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None
 def test_a_bento_that_cannot_start_is_not_tried_for_ever(
     bento: Path, tmp_path: Path, spoilt: str
 ) -> None:
-    unpack(bento, tmp_path / "unpacked")
+    extract_bento(bento, tmp_path / "unpacked")
     (tmp_path / "unpacked" / spoilt).write_text("spoilt")
     broken = tmp_path / "broken.bento"
     with tarfile.open(broken, "w:xz", preset=0) as archive:
@@ -313,7 +314,7 @@ def test_only_a_whole_bento_is_unpacked(bento: Path, tmp_path: Path) -> None:
     text.write_text("no archive")
     for wrong in (cut, text, tmp_path / "missing.bento"):
         with pytest.raises(UserError, match=wrong.name):
-            unpack(wrong, tmp_path / "unpacked")
+            extract_bento(wrong, tmp_path / "unpacked")
 
 
 def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path) -> None:
@@ -321,7 +322,7 @@ def test_nothing_is_unpacked_outside_the_folder(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "evil.bento", "w:xz") as archive:
         archive.add(tmp_path / "evil", "../outside")
     with pytest.raises(UserError):
-        unpack(tmp_path / "evil.bento", tmp_path / "a" / "b")
+        extract_bento(tmp_path / "evil.bento", tmp_path / "a" / "b")
     assert not (tmp_path / "a" / "outside").exists()
 
 
@@ -333,7 +334,16 @@ def test_the_newest_bento_is_served(tmp_path: Path) -> None:
 
 
 def test_settings_are_those_of_params_yaml(bento: Path, tmp_path: Path) -> None:
-    unpack(bento, tmp_path)
-    read = settings.load(tmp_path / "src" / "serving.json")
-    assert (read.top_k, read.max_upload_mb) == (SERVING["top_k"], SERVING["max_upload_mb"])
-    assert settings.load(tmp_path / "missing.json") == settings.Settings()
+    extract_bento(bento, tmp_path)
+    path = tmp_path / "src" / "serving.json"
+    expected = {name: value for name, value in SERVING.items() if name != "check_videos"}
+    assert settings.load(path).model_dump() == expected | {"decoders": 0}
+    # checked by the same model as params.yaml
+    path.write_text(path.read_text().replace('"top_k": 2', '"top_k": 0'))
+    with pytest.raises(UserError, match="top_k: Input should be greater than or equal to 1"):
+        settings.load(path)
+
+
+def test_outside_of_a_bento_there_are_no_settings(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="runs from a Bento"):
+        settings.load(tmp_path / "serving.json")
