@@ -1,14 +1,17 @@
+import ast
 import io
 import shutil
 import subprocess
 import sys
 import tarfile
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from kinoflow import config
@@ -40,6 +43,39 @@ def test_the_bento_pins_the_slim_set_and_nothing_else(bento: Path) -> None:
     assert not pins.keys() & TOO_MUCH
     assert all(version(name) == pinned for name, pinned in pins.items())
     assert image["python_version"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def listed(extra: str = "") -> dict[str, Requirement]:
+    """What pyproject.toml asks for, or what an extra of it adds, by package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {requirement.name: requirement for requirement in map(Requirement, texts)}
+
+
+def test_what_a_bento_and_the_library_both_install_has_the_same_floor() -> None:
+    base, extra = listed(), listed("serving")
+    both = base.keys() & extra.keys()
+    assert {name: extra[name] for name in both} == {name: base[name] for name in both}
+
+
+def test_the_extra_serving_names_every_package_that_the_service_imports() -> None:
+    # imported by functions that the service never calls: reading params.yaml, running on a
+    # cluster, progress bars
+    not_called = {"ruamel", "dask", "distributed", "rich"}
+    tops = set()
+    for module in imported(ENTRY_POINTS, ("kinoflow", "serving")):
+        for node in ast.walk(ast.parse(source(module).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                tops |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                tops.add(node.module.partition(".")[0])
+    foreign = tops - sys.stdlib_module_names - {"kinoflow", "serving"}
+    assert foreign > not_called
+    packages = packages_distributions()
+    missing = {
+        top for top in foreign - not_called if not {*packages[top]} & listed("serving").keys()
+    }
+    assert missing == set()
 
 
 def test_a_gpu_brings_the_cuda_libraries() -> None:

@@ -64,7 +64,7 @@ def requirements(*, gpu: bool) -> list[str]:
             "the installed kinoflow is older than its pyproject.toml: run `make install`"
         )
     asked = {
-        canonicalize_name(requirement.name): f"[{','.join(sorted(requirement.extras))}]"
+        str(canonicalize_name(requirement.name)): f"[{','.join(sorted(requirement.extras))}]"
         for requirement in wanted
         if requirement.extras
     }
