@@ -1,25 +1,16 @@
-"""Requests to the service as bytes, and what tests of it share."""
+"""Requests to the service as bytes, and the processes that answer them."""
 
 import re
 import socket
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import psutil  # type: ignore[import-untyped]
-import pytest
 
-from kinoflow.workspace import Workspace
 from tests.bento import Server
 
 BOUNDARY = b"frontier"
-
-
-@pytest.fixture(scope="session")
-def video(project: Path) -> bytes:
-    """A video that the service answers."""
-    return next(Workspace(project).data.rglob("*.avi")).read_bytes()
 
 
 def request(video: bytes, *, target: bytes = b"/predict", content_type: bytes = b"") -> bytes:

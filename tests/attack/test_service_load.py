@@ -16,7 +16,7 @@ from tests.attack.raw_requests import connection, is_alive, request, status, wor
 from tests.bento import SERVING, Server
 from tests.children import decoders
 
-pytest_plugins = ["tests.bento_fixtures", "tests.attack.raw_requests"]
+pytest_plugins = ["tests.bento_fixtures", "tests.attack.service_fixtures"]
 
 Count = Callable[[int, int], int]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.attack.raw_requests import BOUNDARY, is_alive, request, status
 from tests.bento import SERVING, Server
 
-pytest_plugins = ["tests.bento_fixtures", "tests.attack.raw_requests"]
+pytest_plugins = ["tests.bento_fixtures", "tests.attack.service_fixtures"]
 
 Count = Callable[[int, int], int]
 
