@@ -8,7 +8,7 @@ from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
 from kinoflow.live import answers
 from kinoflow.reports import leaderboard
-from kinoflow.system import files
+from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
 from kinoflow.video.frames import UnreadableVideo
@@ -50,7 +50,7 @@ def show_results(arguments: argparse.Namespace) -> None:
     """Print the table of all evaluated candidates."""
     if not leaderboard.rows(Workspace()):
         raise UserError("nothing is evaluated yet: run `make repro`")
-    print(leaderboard.table(Workspace()))
+    leaderboard.show(Workspace())
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -75,7 +75,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     print(f"disk        {shutil.disk_usage('.').free / 1e9:.1f} GB free")
     print(f"git         {shutil.which('git') or 'missing: DVC needs it'}")
     winner = Workspace().winner
-    name = files.read_json(winner)["winner"] if winner.exists() else "none yet"
+    name = Winner.read(winner).winner if winner.exists() else "none yet"
     print(f"winner      {name}")
 
 
@@ -90,7 +90,7 @@ def _model(folder: Path | None) -> Bundle:
         workspace = Workspace()
         if not workspace.winner.exists():
             raise UserError("no winner here: run `make repro`, or name a bundle with --model")
-        folder = workspace.bundle(files.read_json(workspace.winner)["winner"])
+        folder = workspace.bundle(Winner.read(workspace.winner).winner)
     return bundle.load(folder)
 
 

@@ -169,13 +169,20 @@ class Selection(_Section):
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
 
 
-class Serving(_Section):
+class Service(_Section):
+    """What the running service needs of the section `serving`."""
+
     top_k: Count
     max_upload_mb: Annotated[float, Field(gt=0)]
     timeout_s: Annotated[float, Field(gt=0)]
     max_concurrency: Count
     memory_mb: Annotated[int, Field(ge=64)]
     decoders: Annotated[int, Field(ge=0)]
+
+
+class Serving(Service):
+    """The section `serving`: what the service needs, and how it is packed and checked."""
+
     gpu: bool
     check_videos: Count
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from kinoflow import config
 from kinoflow.data import clips
-from kinoflow.system import files, locks
+from kinoflow.reports.records import TrainingTime, Verdict
+from kinoflow.system import locks
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import silenced_stderr
 from kinoflow.workspace import Workspace, run
@@ -15,11 +16,11 @@ def require_validated(path: Path) -> None:
     """Raise UserError unless the validation stage let the data pass."""
     if not path.exists():
         raise UserError("the data was not validated: run `python -m stages.validate` first")
-    verdict = files.read_json(path)
-    if not verdict["passed"]:
+    verdict = Verdict.read(path)
+    if not verdict.passed:
         reasons = "; ".join(
-            f"{failure['table']}.{failure['column']}: not so that {failure['meaning']}"
-            for failure in verdict["failures"]
+            f"{failure.table}.{failure.column}: not so that {failure.meaning}"
+            for failure in verdict.failures
         )
         raise UserError(f"the data failed validation ({reasons}): mend it, then train")
 
@@ -38,7 +39,7 @@ def main(workspace: Workspace) -> None:
     outputs = Outputs.of(workspace, name)
     with locks.held(workspace.lock(f"train-{name}"), f"training {name}"):
         seconds = fit(settings, data, outputs)
-        files.write_json(outputs.curves / "timing.json", {"train_seconds": round(seconds, 1)})
+        TrainingTime(train_seconds=round(seconds, 1)).write(outputs.curves / "timing.json")
     print(f"train: {name} in {outputs.bundle}, {seconds:.0f} s of training")
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from kinoflow import config
 from kinoflow.data import catalog, clips, tables
+from kinoflow.reports.records import Verdict
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.video.sampling import unpadded
@@ -316,7 +317,7 @@ def main(workspace: Workspace) -> None:
     warnings = [finding for finding in findings if finding.severity == "warning"]
     listed = {"failures": list(map(asdict, failures)), "warnings": list(map(asdict, warnings))}
     verdict = {"passed": not failures, "split": params.split.method, **listed}
-    files.write_json(workspace.validation, verdict)
+    Verdict.model_validate(verdict).write(workspace.validation)
     for finding in warnings:
         print(f"warning: {finding}", file=sys.stderr)
     page = workspace.validation_site / "index.html"

@@ -13,10 +13,11 @@ from ruamel.yaml import YAML
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
-from kinoflow.system import files
+from kinoflow.reports.records import Verdict
 from kinoflow.training import export
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
+from tests import documents
 from tests.conftest import ROOT
 from tests.media import footage
 from tests.networks import build
@@ -91,8 +92,8 @@ def make_project(folder: Path) -> None:
     report = Workspace(folder).report("voting")
     report.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(report / "predictions.csv", index=False, float_format="%.9g")
-    files.write_json(Workspace(folder).winner, {"winner": "voting"})
-    files.write_json(Workspace(folder).validation, {"passed": True, "split": "stratified_group"})
+    documents.winner("voting").write(Workspace(folder).winner)
+    Verdict(passed=True, split="stratified_group").write(Workspace(folder).validation)
 
 
 def package(project: Path) -> "subprocess.CompletedProcess[str]":

@@ -20,7 +20,9 @@ ROOT = Path(__file__).parent.parent
 _LONG = [
     f"test_{name}.py"
     for name in (
-        *("pipeline", "models", "training", "recipes", "flows", "service", "serving", "package"),
+        *("pipeline", "models", "training", "recipes", "flows"),
+        *("serving", "serving_command", "package"),
+        *("service_load", "service_requests", "service_processes"),
         *("extract", "layers", "console"),
     )
 ]

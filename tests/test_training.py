@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from kinoflow import bundle
 from kinoflow.config import Params
 from kinoflow.data.clips import ClipSet
+from kinoflow.reports.records import Finding, Verdict
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.training.fit import initial_model
@@ -149,9 +150,17 @@ def test_training_needs_validated_data(tmp_path: Path) -> None:
     path = tmp_path / "validation.json"
     with pytest.raises(UserError, match="not validated"):
         require_validated(path)
-    failure = {"table": "split", "column": "group", "meaning": "no group stands on two sides"}
-    files.write_json(path, {"passed": False, "failures": [failure]})
+    failure = Finding(
+        table="split",
+        expectation="expect_column_values_to_be_in_set",
+        column="group",
+        severity="critical",
+        meaning="no group stands on two sides",
+        videos=(),
+        count=0,
+    )
+    Verdict(passed=False, split="official", failures=(failure,)).write(path)
     with pytest.raises(UserError, match="split.group: not so that no group stands on two sides"):
         require_validated(path)
-    files.write_json(path, {"passed": True, "failures": []})
+    Verdict(passed=True, split="official").write(path)
     require_validated(path)
