@@ -96,10 +96,10 @@ def drawn(page: str) -> str:
     """
     for name, diagram in (("imports", imports()), ("pipeline", pipeline())):
         place = re.compile(f"(<!-- {name}: [^>]*-->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        block = f"```mermaid\n{diagram}\n```\n"
-        page, found = place.subn(lambda match, block=block: match[1] + block + match[2], page)
-        if found != 1:
-            raise ValueError(f"the page has {found} places for the drawing of the {name}")
+        parts = place.split(page)
+        if len(parts) != 4:  # before, the comments that begin and end the place, and after
+            raise ValueError(f"the page has not one place for the drawing of the {name}")
+        page = f"{parts[0]}{parts[1]}```mermaid\n{diagram}\n```\n{parts[2]}{parts[3]}"
     return page
 
 

@@ -17,7 +17,7 @@ from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from stages.sources import published, synthetic, unpacked
 from tests.conftest import ROOT
-from tests.test_pipeline import Checkout
+from tests.checkout import Checkout
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
