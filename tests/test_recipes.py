@@ -16,8 +16,8 @@ from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from stages.sources import published, synthetic, unpacked
-from tests.conftest import ROOT
 from tests.checkout import Checkout
+from tests.conftest import ROOT
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
