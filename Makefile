@@ -27,7 +27,7 @@ repro: $(READY)  ## the main job: bring the data, run what is out of date, show 
 	@kinoflow results
 
 check: $(READY) lint  ## style, types, structure and the quick tests, in under two minutes
-	@python -m pytest -m "not slow"
+	@python -m pytest -m "not slow" --durations 5 --durations-min 3
 
 test: $(READY) lint  ## check style, types and structure, then run all tests and tell what they cover
 	@python -m pytest --cov --cov-report=term:skip-covered
