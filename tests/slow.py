@@ -14,6 +14,7 @@ FILES = {
     "test_contributing.py": "runs a part of the pipeline",
     "test_explore*.py": "renders and decodes videos, and draws",
     "test_extract*.py": "decodes videos in processes and on a cluster",
+    "test_flow_parts*.py": "starts a Prefect server",
     "test_flows*.py": "starts a Prefect server",
     "test_leash*.py": "waits until processes are killed",
     "test_locks*.py": "waits for other processes",

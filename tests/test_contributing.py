@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md tried as it stands: its model, its source and its stage, in a copy of the tree."""
+"""CONTRIBUTING.md tried as it stands, in a copy of the tree: its model, source and stage."""
 
 import re
 import sys
