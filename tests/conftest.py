@@ -44,10 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
-    slow = sum(item.get_closest_marker("slow") is not None for item in items)
-    if items:
-        stash = items[0].config.stash
-        stash[_LEFT_OUT] = stash.get(_LEFT_OUT, 0) + slow
+    config = items[0].config
+    if config.option.markexpr == "not slow":
+        slow = sum(item.get_closest_marker("slow") is not None for item in items)
+        config.stash[_LEFT_OUT] = config.stash.get(_LEFT_OUT, 0) + slow
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
