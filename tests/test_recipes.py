@@ -15,8 +15,8 @@ from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from stages.sources import published, synthetic, unpacked
+from tests.checkout import Checkout
 from tests.conftest import ROOT
-from tests.test_pipeline import Checkout
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score

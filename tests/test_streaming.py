@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -80,7 +81,7 @@ def test_videos_side_by_side_are_read_and_forgotten_apart() -> None:
 # models whose only causal layer takes the differences of frames are not causal
 @pytest.mark.parametrize("name", MODELS)
 def test_movinet_alone_can_stream(name: str) -> None:
-    options = {"inputs": "both"} if "inputs" in options_of(MODELS[name]) else {}
+    options: dict[str, Any] = {"inputs": "both"} if "inputs" in options_of(MODELS[name]) else {}
     model = small_model(name, **options)
     assert can_stream(model) == (name == "movinet")
     if name != "movinet":
