@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Dataset, Params
-from kinoflow.data import catalog, clips, names
-from kinoflow.data.clips import ClipSet
+from kinoflow.data import catalog, names
+from kinoflow.data.clips import ClipSet, ClipStore
 from kinoflow.system import errors, terminal
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
@@ -101,10 +101,9 @@ def test_all_other_names_come_through_to_the_clips(here: Path, defaults: Params)
     catalog.write(table, Workspace().catalog)
     table = catalog.read(Workspace().catalog)
     spec = ClipSpec(4, 8, 8)
-    extract.extract(
-        table, Workspace().data, Workspace().clips, Workspace().clips_table, spec, compute
-    )
-    made = clips.read_table(Workspace().clips_table)
+    store = ClipStore(Workspace().clips)
+    extract.extract(table, Workspace().data, store, spec, compute)
+    made = store.records()
     assert {f"B/{name}" for name in GOOD_FILES} < set(made["video"])
     assert set(made["video"]) == set(table["video"])
     stored = ClipSet(Workspace().clips, tuple(table["video"]), np.zeros(len(table), np.int64))
