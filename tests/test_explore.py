@@ -1,16 +1,22 @@
 import re
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from jinja2 import UndefinedError
 
 from kinoflow.config import Explore, Params
-from kinoflow.data import clips
-from kinoflow.reports import figures, page
+from kinoflow.data.clips import ClipStore
+from kinoflow.data.extraction import extract_clip
+from kinoflow.reports import data_figures, page
+from kinoflow.reports.drawing import themed
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, runs, sample
 from stages import catalog as cataloging
 from stages import explore
+from stages.explore_flow import Video, measure
 from tests import pages
 from tests.media import moving_square, write_video
 
@@ -20,8 +26,6 @@ HOSTILE = "<script>alert('x')</script> & $\\frac{1$"
 
 def texture(frames: int, height: int = 96, width: int = 128) -> Frames:
     """Smooth noise, the same in every frame."""
-    import cv2
-
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return np.repeat(cv2.resize(noise, (width, height))[None], frames, axis=0)
@@ -66,10 +70,22 @@ def made(
     defaults: Params,
 ) -> tuple[pd.DataFrame, Path]:
     for video in table.loc[table["readable"], "video"]:
-        clips.decode(data / video, ClipSpec(2, 8, 8), clips.clip_path(tmp_path / "clips", video))
+        target = ClipStore(tmp_path / "clips").path(video)
+        extract_clip(data / video, ClipSpec(2, 8, 8), target)
     (tmp_path / "out").mkdir()
-    store, out = tmp_path / "clips", tmp_path / "out"
-    return explore.explore(table, data, store, out, SETTINGS, 7, defaults.compute), out
+    return explored(table, data, tmp_path / "out", defaults), tmp_path / "out"
+
+
+def explored(table: pd.DataFrame, data: Path, out: Path, defaults: Params) -> pd.DataFrame:
+    return explore.explore(
+        table,
+        data,
+        ClipStore(out.parent / "clips"),
+        out,
+        settings=SETTINGS,
+        seed=7,
+        compute=defaults.compute,
+    )
 
 
 def test_motion_is_ranked_and_in_its_unit(made: tuple[pd.DataFrame, Path]) -> None:
@@ -84,12 +100,12 @@ def test_motion_is_ranked_and_in_its_unit(made: tuple[pd.DataFrame, Path]) -> No
 
 
 def test_padding_is_no_colour(data: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    chosen = table[table["video"] == "Still/once.avi"]
+    drawn = table[table["video"] == "Still/once.avi"]
     shares = []
     for spec in (ClipSpec(1, 8, 8), ClipSpec(16, 8, 8, padding="mask")):
-        target = clips.clip_path(tmp_path, "Still/once.avi")
-        clips.decode(data / "Still/once.avi", spec, target)
-        shares.append(explore.histograms(chosen, tmp_path)["Still"])
+        store = ClipStore(tmp_path)
+        extract_clip(data / "Still/once.avi", spec, store.path("Still/once.avi"))
+        shares.append(explore.histograms(drawn, store)["Still"])
     np.testing.assert_array_equal(shares[0], shares[1])
 
 
@@ -112,6 +128,13 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(
     assert HOSTILE in pages.shown(text)
     pictures = re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,[\w/+=]+">', text)
     assert len(pictures) == text.count("<img") >= 4 + 3
+    # each drawn figure has a form for dark pages
+    dark = re.findall(
+        r'<source media="\(prefers-color-scheme: dark\)" srcset="data:image/png;base64,', text
+    )
+    assert len(dark) == text.count("data:image/png") / 2 == 4
+    assert "@media (prefers-color-scheme: dark)" in text
+    assert (made[1] / "index.html").stat().st_size < 1_000_000
     assert "Fast/broken.avi" in text
     assert "it is no video" in text
 
@@ -121,43 +144,73 @@ def test_the_same_data_give_the_same_bytes(
 ) -> None:
     (tmp_path / "again").mkdir()
     shuffled = table.sample(frac=1, random_state=1)
-    store, again = tmp_path / "clips", tmp_path / "again"
-    explore.explore(shuffled, data, store, again, SETTINGS, 7, defaults.compute)
+    explored(shuffled, data, tmp_path / "again", defaults)
     for name in ("index.html", "per_class.csv"):
-        assert (again / name).read_bytes() == (made[1] / name).read_bytes()
+        assert (tmp_path / "again" / name).read_bytes() == (made[1] / name).read_bytes()
 
 
 def test_the_choice_is_by_seed_and_takes_all_groups_before_one_twice() -> None:
     rows = [(f"{g}-{n}.avi", "A", str(g), True) for g in range(4) for n in range(50)]
     table = pd.DataFrame(rows, columns=["video", "label", "group", "readable"])
-    chosen = explore.choose(table, 4, 7)
+    chosen = explore.draw_videos(table, 4, 7)
     assert sorted(chosen["group"]) == ["0", "1", "2", "3"]
-    assert explore.choose(table, 4, 7).equals(chosen)
-    assert not explore.choose(table, 4, 8)["video"].equals(chosen["video"])
+    assert explore.draw_videos(table, 4, 7).equals(chosen)
+    assert not explore.draw_videos(table, 4, 8)["video"].equals(chosen["video"])
     others = pd.concat([table, table.assign(label="B", video="B" + table["video"])])
-    assert explore.choose(others, 4, 7).query("label == 'A'").equals(chosen)
+    assert explore.draw_videos(others, 4, 7).query("label == 'A'").equals(chosen)
 
 
-def test_pictures_of_many_classes_and_odd_labels_can_be_drawn() -> None:
+def test_figures_of_many_classes_and_odd_labels_can_be_drawn() -> None:
     labels = [HOSTILE, "体操", "a\nb", *(f"class {number}" for number in range(60))]
     table = pd.DataFrame({"label": labels, "motion": 1.0, "motion_low": 0.5, "motion_high": 2.0})
     table["flow"] = 3.0
     histograms = np.full((len(labels), 3, 8), 1 / 8)
-    for figure in (
-        figures.balance(labels, [3] * len(labels), [1] * len(labels)),
-        figures.motion(table),
-        figures.colours(labels, histograms),
-        figures.colours(labels[:5], histograms[:5]),
-        figures.durations(np.array([1.0, 1.0, 2.0, 900.0])),
-        figures.durations(np.array([2.0, 2.0])),
+    for draw in (
+        partial(data_figures.balance, labels, [3] * len(labels), [1] * len(labels)),
+        partial(data_figures.optical_flow, table),
+        partial(data_figures.colours, labels, histograms),
+        partial(data_figures.colours, labels[:5], histograms[:5]),
+        partial(data_figures.durations, np.array([1.0, 1.0, 2.0, 900.0])),
+        partial(data_figures.durations, np.array([2.0, 2.0])),
     ):
-        assert figures.png(figure) == figures.png(figure)
+        drawn = themed(draw)
+        assert drawn == themed(draw)
+        light, dark = (darkness_of_ink(content) for content in (drawn.light, drawn.dark))
+        # the background is the page's own: ink differs from it on a white and on a black page
+        assert light > 0.8
+        assert dark < 0.3
+
+
+def darkness_of_ink(content: bytes) -> float:
+    """How dark what is drawn most often is, from 0 (white) to 1; what is transparent is not."""
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture is not None
+    assert picture.shape[2] == 4
+    # text and axes are grey, which bars and curves are not
+    drawn = picture[picture[..., 3] == 255][:, :3].astype(int)
+    grey = drawn[np.ptp(drawn, axis=1) < 16]
+    values, counts = np.unique(grey.mean(axis=1).round(), return_counts=True)
+    return float(1 - values[counts.argmax()] / 255)
 
 
 def test_a_table_shows_numbers_and_gaps() -> None:
-    text = page.table(["class", "videos", "motion"], [("A", 1234, 0.25), ("B", 1, float("nan"))])
+    template = page.environment().from_string(
+        '{% from "parts.html" import table %}{{ table(columns, rows, "<all>") }}'
+    )
+    rows = [("A", 1234, 0.25), ("B", 1, float("nan"))]
+    text = template.render(columns=["class", "videos", "motion"], rows=rows)
     assert '<td class="number">1,234</td><td class="number">0.2</td>' in text
     assert '<td class="number">–</td>' in text
+    assert "<caption>&lt;all&gt;</caption>" in text
+    assert '<th scope="col">class</th>' in text
+    assert '<th scope="col" class="number">videos</th>' in text
+    # a table without rows still names its columns
+    assert '<th scope="col">videos</th>' in template.render(columns=["class", "videos"], rows=[])
+
+
+def test_a_page_that_lacks_a_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="'splits' is undefined"):
+        page.render("leaks.html", points=1.0, total=0, leaking=0, pairs=[])
 
 
 def test_runs_are_consecutive_frames(tmp_path: Path) -> None:
@@ -175,11 +228,8 @@ def test_runs_are_consecutive_frames(tmp_path: Path) -> None:
 def test_real_classes_differ_in_motion(real_data: Path) -> None:
     motion = {}
     for label in ("Punch", "YoYo"):
-        films = sorted((real_data / "ucf101-mini" / label).glob("*.avi"))[:16:2]
+        paths = sorted((real_data / "ucf101-mini" / label).glob("*.avi"))[:16:2]
         pair = ClipSpec(2, 120, 160)
-        measured = [
-            explore.measure(explore.Film(film.name, film, 50, 25.0, pair, 3, False))
-            for film in films
-        ]
-        motion[label] = np.median([film.motion for film in measured])
+        measured = [measure(Video(path.name, path, 50, 25.0, pair, 3, False)) for path in paths]
+        motion[label] = np.median([flow.residual for flow in measured])
     assert motion["Punch"] > 1.5 * motion["YoYo"] > 1
