@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from flows.recipe import overlaid
 from kinoflow import bundle
 from kinoflow.config import Params, checked
-from kinoflow.data import catalog, clips, tables
-from kinoflow.data.clips import ClipSet
+from kinoflow.data import catalog, tables
+from kinoflow.data.clips import ClipSet, ClipStore
+from kinoflow.data.extraction import extract_clip
 from kinoflow.reports import metrics
 from kinoflow.system import errors, files, terminal
 from stages.evaluate import predict
@@ -70,9 +71,9 @@ def videos(data: Path) -> pd.DataFrame:
 def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> None:
     """Sample all videos that the store lacks."""
     for video in terminal.progress(table["video"].tolist(), "extract"):
-        target = clips.clip_path(store, video)
+        target = ClipStore(store).path(video)
         if not target.exists():
-            clips.decode(data / video, params.clip, target)
+            extract_clip(data / video, params.clip, target)
 
 
 def score(

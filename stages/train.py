@@ -42,7 +42,7 @@ def main(workspace: Workspace) -> None:
             params,
             labels,
             sets,
-            clips.fingerprint(workspace),
+            clips.data_md5(workspace),
             workspace.bundle(name),
             curves,
             workspace.checkpoints(name),

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from kinoflow.config import Augment
 from kinoflow.data.clips import ClipSet
 from kinoflow.training.augment import augmented, frame_choice, mixed
-from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.video.padding import valid_frames
+from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import Frames
 
 
@@ -74,13 +75,13 @@ class Batches(keras.utils.PyDataset):
         return self._fed(self.feed, rows, clips, labels)
 
     def _middles(self, clip: Frames) -> Frames:
-        return clip[temporal_views(frames_there(clip, masked=self.masked), self.frames, 1)[0]]
+        return clip[temporal_views(valid_frames(clip, masked=self.masked), self.frames, 1)[0]]
 
     def _fed(self, feed: Feed, rows: NDArray[np.int64], clips: Frames, labels: NDArray[np.int64]):
         seen = []
         for row, clip, label in zip(rows, clips, labels, strict=True):
             rng = np.random.default_rng((feed.seed, self.epoch, row))
-            there = frames_there(clip, masked=self.masked)
+            there = valid_frames(clip, masked=self.masked)
             chosen = frame_choice(there, self.frames, feed.augment, rng)
             flip = feed.augment.flip and label not in feed.unflipped
             seen.append(augmented(clip[chosen], feed.augment, rng, flip=flip))
