@@ -1,10 +1,8 @@
-import gc
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from distributed import Client
 
 from kinoflow.config import Params
 from kinoflow.data import clips
-from kinoflow.data.clips import ClipSet, ClipStore
+from kinoflow.data.clips import ClipStore
 from kinoflow.system import cluster as compute_module
 from kinoflow.system import files
 from kinoflow.system.cluster import spread
@@ -203,33 +201,3 @@ def test_a_scheduler_that_does_not_answer_is_named(
     compute = defaults.compute.model_copy(update={"dask_address": "tcp://127.0.0.1:9"})
     with pytest.raises(UserError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
         extract.extract(catalog_of(data), data, ClipStore(tmp_path / "clips"), SPEC, compute)
-
-
-def test_clips_are_read_by_threads_side_by_side(tmp_path: Path) -> None:
-    # numpy's own reader fails here on Python 3.11 and 3.12, while garbage is collected
-    stored = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    np.save(ClipStore(tmp_path).path("a.avi"), stored)
-    clipset = ClipSet(tmp_path, ("a.avi",), np.zeros(1, np.int64))
-    rows = np.zeros(500, np.int64)
-    before, interval = gc.get_threshold(), sys.getswitchinterval()
-
-    def collecting(*_: object) -> None:
-        sum(range(200))
-
-    gc.callbacks.append(collecting)
-    try:
-        gc.set_threshold(5)
-        sys.setswitchinterval(1e-6)
-        with ThreadPoolExecutor(4) as pool:
-            for read in pool.map(clipset.read, [rows] * 4):
-                assert (read == stored).all()
-    finally:
-        gc.callbacks.remove(collecting)
-        gc.set_threshold(*before)
-        sys.setswitchinterval(interval)
-
-
-def test_what_is_no_clip_is_named(tmp_path: Path) -> None:
-    np.save(ClipStore(tmp_path).path("a.avi"), np.zeros(3))
-    with pytest.raises(ValueError, match=r"a\.avi\.npy holds no clip"):
-        ClipSet(tmp_path, ("a.avi",), np.zeros(1, np.int64)).read(np.zeros(1, np.int64))

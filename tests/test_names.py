@@ -84,7 +84,7 @@ def test_a_bad_name_is_refused_by_sources_and_by_the_catalog(
     name: bytes, here: Path, defaults: Params, refused: Callable
 ) -> None:
     add(here / "data", name)
-    assert BAD_FILES[name] in refused(stage.main)
+    assert BAD_FILES[name] in refused(lambda: stage.main(Workspace()))
     assert not (here / "work").exists()
 
     params = defaults.model_copy(update={"dataset": Dataset(source="folder", path="data")})
@@ -136,7 +136,7 @@ def test_a_labels_csv_put_into_data_by_hand_leads_nowhere_else(
     write_video(here / "out.avi", moving_square(4))
     video = video.format(here=here)
     Workspace().labels.write_text(f"video,label\n{video},x\nB/v_B_g01_c01.avi,y\n")
-    assert says in refused(stage.main)
+    assert says in refused(lambda: stage.main(Workspace()))
     assert sorted(path.name for path in here.iterdir()) == ["data", "out.avi", "params.yaml"]
 
 
@@ -163,9 +163,13 @@ def test_labels_and_groups_that_nobody_would_see_to_differ(
 
 def test_a_class_folder_is_a_label_like_any_other(here: Path, refused: Callable) -> None:
     (here / "data" / "B").rename(here / "data" / "a")
-    assert "data/: the labels A and a differ only in case: rename one" in refused(stage.main)
+    assert "data/: the labels A and a differ only in case: rename one" in refused(
+        lambda: stage.main(Workspace())
+    )
     (here / "data" / "a").rename(here / "data" / "B ")
-    assert "the label 'B ' of B /v_B_g01_c01.avi begins or ends" in refused(stage.main)
+    assert "the label 'B ' of B /v_B_g01_c01.avi begins or ends" in refused(
+        lambda: stage.main(Workspace())
+    )
     for odd in (".", "..", "run/walk", "NA", "$a$", "a b"):
         table = pd.DataFrame({"video": ["x.avi"], "label": [odd]})
         names.check(table, "here")
