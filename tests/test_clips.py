@@ -4,6 +4,7 @@ import gc
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +106,14 @@ def workspace(tmp_path: Path) -> Workspace:
     """Four clips of two classes on three sides of the split."""
     workspace = Workspace(tmp_path)
     table = pd.DataFrame({"video": ["a", "b", "c", "d"], "label": ["walk", "run", "walk", "run"]})
-    known = {"frames": 9, "fps": 25.0, "seconds": 1.0, "width": 8, "height": 8, "bytes": 1}
+    known: dict[str, Any] = {
+        "frames": 9,
+        "fps": 25.0,
+        "seconds": 1.0,
+        "width": 8,
+        "height": 8,
+        "bytes": 1,
+    }
     known |= {"group": table["video"], "codec": "", "readable": True, "problem": ""}
     known |= {"md5": table["video"] * 32}
     tables.write(table.assign(**known), workspace.catalog, tables.CATALOG)

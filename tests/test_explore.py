@@ -1,18 +1,14 @@
 import re
-from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from jinja2 import UndefinedError
 
 from kinoflow.config import Explore, Params
 from kinoflow.data.clips import ClipStore
 from kinoflow.data.extraction import extract_clip
-from kinoflow.reports import data_figures, page
-from kinoflow.reports.drawing import themed
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, runs, sample
 from stages import catalog as cataloging
 from stages import explore
@@ -62,34 +58,37 @@ def table(data: Path, defaults: Params) -> pd.DataFrame:
     return table
 
 
-@pytest.fixture
-def made(
-    data: Path,
+@pytest.fixture(scope="module")
+def store(data: Path, table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
+    store = ClipStore(tmp_path_factory.mktemp("clips"))
+    for video in table.loc[table["readable"], "video"]:
+        extract_clip(data / video, ClipSpec(2, 8, 8), store.path(video))
+    return store
+
+
+@pytest.fixture(scope="module")
+def report(
     table: pd.DataFrame,
-    tmp_path: Path,
+    data: Path,
+    store: ClipStore,
+    tmp_path_factory: pytest.TempPathFactory,
     defaults: Params,
 ) -> tuple[pd.DataFrame, Path]:
-    for video in table.loc[table["readable"], "video"]:
-        target = ClipStore(tmp_path / "clips").path(video)
-        extract_clip(data / video, ClipSpec(2, 8, 8), target)
-    (tmp_path / "out").mkdir()
-    return explored(table, data, tmp_path / "out", defaults), tmp_path / "out"
+    """What the stage returns, and the folder of its files."""
+    folder = tmp_path_factory.mktemp("report")
+    return explored(table, data, store, folder, defaults), folder
 
 
-def explored(table: pd.DataFrame, data: Path, out: Path, defaults: Params) -> pd.DataFrame:
+def explored(
+    table: pd.DataFrame, data: Path, store: ClipStore, folder: Path, defaults: Params
+) -> pd.DataFrame:
     return explore.explore(
-        table,
-        data,
-        ClipStore(out.parent / "clips"),
-        out,
-        settings=SETTINGS,
-        seed=7,
-        compute=defaults.compute,
+        table, data, store, folder, settings=SETTINGS, seed=7, compute=defaults.compute
     )
 
 
-def test_motion_is_ranked_and_in_its_unit(made: tuple[pd.DataFrame, Path]) -> None:
-    classes = made[0].set_index("label").to_dict("index")
+def test_motion_is_ranked_and_in_its_unit(report: tuple[pd.DataFrame, Path]) -> None:
+    classes = report[0].set_index("label").to_dict("index")
     # 2 of 128 pixels at 25 frames a second: 39 % of the width, over a quarter of the frame or all
     assert next(iter(classes)) == "Fast"
     assert classes["Fast"]["motion"] == pytest.approx(39 / 4, rel=0.3)
@@ -109,8 +108,8 @@ def test_padding_is_no_colour(data: Path, table: pd.DataFrame, tmp_path: Path) -
     np.testing.assert_array_equal(shares[0], shares[1])
 
 
-def test_the_table_counts_what_there_is(made: tuple[pd.DataFrame, Path]) -> None:
-    summary, folder = made
+def test_the_table_counts_what_there_is(report: tuple[pd.DataFrame, Path]) -> None:
+    summary, folder = report
     classes = summary.set_index("label").to_dict("index")
     counted = {name: [row["videos"], row["groups"]] for name, row in classes.items()}
     assert counted == {"Fast": [4, 4], HOSTILE: [4, 4], "Still": [5, 5]}
@@ -121,9 +120,9 @@ def test_the_table_counts_what_there_is(made: tuple[pd.DataFrame, Path]) -> None
 
 
 def test_the_page_stands_alone_and_escapes_what_users_wrote(
-    made: tuple[pd.DataFrame, Path],
+    report: tuple[pd.DataFrame, Path],
 ) -> None:
-    text = (made[1] / "index.html").read_text()
+    text = (report[1] / "index.html").read_text()
     assert pages.faults(text) == []
     assert HOSTILE in pages.shown(text)
     pictures = re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,[\w/+=]+">', text)
@@ -134,19 +133,22 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(
     )
     assert len(dark) == text.count("data:image/png") / 2 == 4
     assert "@media (prefers-color-scheme: dark)" in text
-    assert (made[1] / "index.html").stat().st_size < 1_000_000
+    assert (report[1] / "index.html").stat().st_size < 1_000_000
     assert "Fast/broken.avi" in text
     assert "it is no video" in text
 
 
 def test_the_same_data_give_the_same_bytes(
-    made: tuple[pd.DataFrame, Path], data: Path, table: pd.DataFrame, tmp_path: Path, defaults
+    report: tuple[pd.DataFrame, Path],
+    data: Path,
+    table: pd.DataFrame,
+    store: ClipStore,
+    tmp_path: Path,
+    defaults: Params,
 ) -> None:
-    (tmp_path / "again").mkdir()
-    shuffled = table.sample(frac=1, random_state=1)
-    explored(shuffled, data, tmp_path / "again", defaults)
+    explored(table.sample(frac=1, random_state=1), data, store, tmp_path, defaults)
     for name in ("index.html", "per_class.csv"):
-        assert (tmp_path / "again" / name).read_bytes() == (made[1] / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (report[1] / name).read_bytes()
 
 
 def test_the_choice_is_by_seed_and_takes_all_groups_before_one_twice() -> None:
@@ -158,59 +160,6 @@ def test_the_choice_is_by_seed_and_takes_all_groups_before_one_twice() -> None:
     assert not explore.draw_videos(table, 4, 8)["video"].equals(chosen["video"])
     others = pd.concat([table, table.assign(label="B", video="B" + table["video"])])
     assert explore.draw_videos(others, 4, 7).query("label == 'A'").equals(chosen)
-
-
-def test_figures_of_many_classes_and_odd_labels_can_be_drawn() -> None:
-    labels = [HOSTILE, "体操", "a\nb", *(f"class {number}" for number in range(60))]
-    table = pd.DataFrame({"label": labels, "motion": 1.0, "motion_low": 0.5, "motion_high": 2.0})
-    table["flow"] = 3.0
-    histograms = np.full((len(labels), 3, 8), 1 / 8)
-    for draw in (
-        partial(data_figures.balance, labels, [3] * len(labels), [1] * len(labels)),
-        partial(data_figures.optical_flow, table),
-        partial(data_figures.colours, labels, histograms),
-        partial(data_figures.colours, labels[:5], histograms[:5]),
-        partial(data_figures.durations, np.array([1.0, 1.0, 2.0, 900.0])),
-        partial(data_figures.durations, np.array([2.0, 2.0])),
-    ):
-        drawn = themed(draw)
-        assert drawn == themed(draw)
-        light, dark = (darkness_of_ink(content) for content in (drawn.light, drawn.dark))
-        # the background is the page's own: ink differs from it on a white and on a black page
-        assert light > 0.8
-        assert dark < 0.3
-
-
-def darkness_of_ink(content: bytes) -> float:
-    """How dark what is drawn most often is, from 0 (white) to 1; what is transparent is not."""
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert picture is not None
-    assert picture.shape[2] == 4
-    # text and axes are grey, which bars and curves are not
-    drawn = picture[picture[..., 3] == 255][:, :3].astype(int)
-    grey = drawn[np.ptp(drawn, axis=1) < 16]
-    values, counts = np.unique(grey.mean(axis=1).round(), return_counts=True)
-    return float(1 - values[counts.argmax()] / 255)
-
-
-def test_a_table_shows_numbers_and_gaps() -> None:
-    template = page.environment().from_string(
-        '{% from "parts.html" import table %}{{ table(columns, rows, "<all>") }}'
-    )
-    rows = [("A", 1234, 0.25), ("B", 1, float("nan"))]
-    text = template.render(columns=["class", "videos", "motion"], rows=rows)
-    assert '<td class="number">1,234</td><td class="number">0.2</td>' in text
-    assert '<td class="number">–</td>' in text
-    assert "<caption>&lt;all&gt;</caption>" in text
-    assert '<th scope="col">class</th>' in text
-    assert '<th scope="col" class="number">videos</th>' in text
-    # a table without rows still names its columns
-    assert '<th scope="col">videos</th>' in template.render(columns=["class", "videos"], rows=[])
-
-
-def test_a_page_that_lacks_a_value_is_an_error() -> None:
-    with pytest.raises(UndefinedError, match="'splits' is undefined"):
-        page.render("leaks.html", points=1.0, total=0, leaking=0, pairs=[])
 
 
 def test_runs_are_consecutive_frames(tmp_path: Path) -> None:

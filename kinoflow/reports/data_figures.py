@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 # with more classes than this, figures change to a form that stays readable
 MANY = 24
 _CHANNELS = ("red", "green", "blue")
-# colours that stand out from a light and from a dark page
-_RGB = ("#d9534a", "#3a9a48", "#4785dc")
-_OCHRE = "#e0a030"
+# colours that are seen well on a light and on a dark page
+BLUE = "#3b82c4"
+RGB = ("#d9534a", "#3a9a48", "#4785dc")
+OCHRE = "#e0a030"
 
 
 def durations(seconds: NDArray[np.float64]) -> "Figure":
@@ -28,11 +29,11 @@ def durations(seconds: NDArray[np.float64]) -> "Figure":
     low, high = float(seconds.min()), float(seconds.max())
     bins = min(40, math.ceil(math.sqrt(len(seconds))))
     if high > 20 * np.median(seconds):
-        axes.hist(seconds, bins=np.geomspace(low, high * 1.001, bins + 1).tolist())
+        axes.hist(seconds, bins=np.geomspace(low, high * 1.001, bins + 1).tolist(), color=BLUE)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
     else:
-        axes.hist(seconds, bins=bins)
+        axes.hist(seconds, bins=bins, color=BLUE)
     axes.set_xlabel("seconds")
     axes.set_ylabel("videos")
     axes.spines[["top", "right"]].set_visible(False)
@@ -45,7 +46,7 @@ def balance(labels: list[str], videos: list[int], groups: list[int]) -> "Figure"
     """How many videos (bars) and groups (dots) each class has, the largest class first."""
     order = sorted(range(len(labels)), key=lambda index: (-videos[index], labels[index]))
     figure, axes, rows = _rows([labels[index] for index in order])
-    axes.barh(rows, [videos[index] for index in order], height=0.7, label="videos")
+    axes.barh(rows, [videos[index] for index in order], height=0.7, color=BLUE, label="videos")
     dots = [groups[index] for index in order]
     axes.plot(dots, rows, "o", color=ink(), markersize=4, label="groups (recordings)")
     axes.set_xlabel("videos and groups")
@@ -66,9 +67,9 @@ def optical_flow(table: pd.DataFrame) -> "Figure":
     figure, axes, rows = _rows(table["label"].tolist())
     median = table["motion"].to_numpy()
     spread = [median - table["motion_low"], table["motion_high"] - median]
-    axes.barh(rows, median, height=0.7, label="without the camera's motion (median)")
+    axes.barh(rows, median, height=0.7, color=BLUE, label="without the camera's motion (median)")
     axes.errorbar(median, rows, xerr=spread, fmt="none", ecolor=ink(), elinewidth=1)
-    axes.plot(table["flow"], rows, "D", markersize=5, mfc=_OCHRE, mec=ink(), label="with it")
+    axes.plot(table["flow"], rows, "D", markersize=5, mfc=OCHRE, mec=ink(), label="with it")
     axes.set_xlabel("% of the frame's width per second")
     _legend_above(figure, axes)
     return figure
@@ -89,7 +90,7 @@ def colours(labels: list[str], histograms: NDArray[np.float64]) -> "Figure":
     for axes in grid.flat[len(labels) :]:
         axes.set_visible(False)
     for axes, label, channels in zip(grid.flat, labels, histograms, strict=False):
-        for colour, name, shares in zip(_RGB, _CHANNELS, channels, strict=True):
+        for colour, name, shares in zip(RGB, _CHANNELS, channels, strict=True):
             axes.plot(values, shares * 100, color=colour, label=name, linewidth=1.2)
         axes.set_title(one_line(label, 24), fontsize=9)
         axes.set_xlim(0, 256)
