@@ -27,8 +27,9 @@ from benchmarks.repository import REPOSITORY
 from flows.recipe import overlaid
 from kinoflow import bundle
 from kinoflow.config import Params, Run, checked
-from kinoflow.data import catalog, clips, tables
-from kinoflow.data.clips import ClipSet
+from kinoflow.data import catalog, tables
+from kinoflow.data.clips import ClipSet, ClipStore
+from kinoflow.data.extraction import extract_clip
 from kinoflow.system import documents, errors, files, terminal
 from kinoflow.workspace import Workspace
 from stages.evaluate import predict
@@ -68,9 +69,9 @@ def videos(data: Path) -> pd.DataFrame:
 def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> None:
     """Sample all videos that the store lacks."""
     for video in terminal.progress(table["video"].tolist(), "extract"):
-        target = clips.clip_path(store, video)
+        target = ClipStore(store).path(video)
         if not target.exists():
-            clips.decode(data / video, params.clip, target)
+            extract_clip(data / video, params.clip, target)
 
 
 def score(

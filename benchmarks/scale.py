@@ -23,7 +23,8 @@ from benchmarks import footage, machine
 from benchmarks.repository import REPOSITORY
 from kinoflow import config
 from kinoflow.config import Compute
-from kinoflow.data import clips
+from kinoflow.data.clips import ClipStore
+from kinoflow.data.extraction import extract_clip
 from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace
 from stages import extract
@@ -59,19 +60,19 @@ def extract_all(data: Path, out: Path, compute: Compute = COMPUTE) -> float:
     """Extract every video below `data`; return the seconds it took."""
     names = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.avi"))
     started = time.perf_counter()
-    extract.extract(catalog_of(data, names), data, out / "clips", out / "clips.csv", SPEC, compute)
+    extract.extract(catalog_of(data, names), data, ClipStore(out / "clips"), SPEC, compute)
     return time.perf_counter() - started
 
 
 def plain_processes(data: Path, out: Path, workers: int) -> float:
     """The same decoding by a pool of processes and nothing else; the seconds it took."""
     tasks = [
-        (path, SPEC, clips.clip_path(out, path.relative_to(data).as_posix()))
+        (path, SPEC, ClipStore(out).path(path.relative_to(data).as_posix()))
         for path in sorted(data.rglob("*.avi"))
     ]
     started = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        pool.starmap(clips.decode, tasks, chunksize=COMPUTE.videos_per_task)
+        pool.starmap(extract_clip, tasks, chunksize=COMPUTE.videos_per_task)
     return time.perf_counter() - started
 
 
@@ -87,7 +88,7 @@ def train_epoch(data: Path, count: int, out: Path) -> None:
     rng = np.random.default_rng(0)
     videos = tuple(f"{number:05d}.avi" for number in range(count))
     for video in videos:
-        path = clips.clip_path(data, video)
+        path = ClipStore(data).path(video)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, rng.integers(0, 256, SPEC.shape, dtype=np.uint8))

@@ -18,7 +18,8 @@ from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import silenced_stderr
 from kinoflow.video.decoder import sample
-from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.video.padding import valid_frames
+from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import ClipSpec, Frames
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class Bundle:
         return self.predict(sample(path, self.clip)[None])[0]
 
     def _averaged(self, clip: Frames) -> Probabilities:
-        known = frames_there(clip, masked=self.clip.padding == "mask")
+        known = valid_frames(clip, masked=self.clip.padding == "mask")
         views = temporal_views(known, self.description.frames, self.description.views)
         sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
         answers = [self._call(clip[view][:, :, side]) for view in views for side in sides]

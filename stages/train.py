@@ -35,7 +35,7 @@ def main(workspace: Workspace) -> None:
         from kinoflow.training.fit import Outputs, TrainingData, fit
 
     labels, sets = clips.load_sets(workspace, ("train", "val"))
-    data = TrainingData(labels, sets["train"], sets["val"], clips.fingerprint(workspace))
+    data = TrainingData(labels, sets["train"], sets["val"], clips.data_md5(workspace))
     outputs = Outputs.of(workspace, name)
     with locks.held(workspace.lock(f"train-{name}"), f"training {name}"):
         seconds = fit(settings, data, outputs)

@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from kinoflow.config import Params
+from kinoflow.data.clips import ClipStore
 from kinoflow.system.sandbox import Bounds, OutOfBoundsError, bounded, close
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
 from stages import catalog, extract
@@ -212,7 +213,7 @@ def test_one_such_file_does_not_end_the_catalog(
     )
     # what is set aside is not extracted, and the rest is
     done = extract.extract(
-        table, data, tmp_path / "clips", tmp_path / "clips.csv", ClipSpec(2, 8, 8), defaults.compute
+        table, data, ClipStore(tmp_path / "clips"), ClipSpec(2, 8, 8), defaults.compute
     )
     assert done == len(table) - 1
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from kinoflow.config import Augment
 from kinoflow.data.clips import ClipSet
 from kinoflow.training.augment import augment_clip, choose_frames, mix_up
-from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.video.padding import valid_frames
+from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import Frames
 
 
@@ -50,7 +51,7 @@ class ClipBatches(keras.utils.PyDataset):
         return np.stack([self._middles(clip) for clip in clips]), targets
 
     def _middles(self, clip: Frames) -> Frames:
-        return clip[temporal_views(frames_there(clip, masked=self.masked), self.frames, 1)[0]]
+        return clip[temporal_views(valid_frames(clip, masked=self.masked), self.frames, 1)[0]]
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class AugmentedBatches(ClipBatches):
     def _augmented(self, row: int, clip: Frames) -> Frames:
         settings = self.augmentation.settings
         rng = np.random.default_rng((self.augmentation.seed, self.epoch, row))
-        available = frames_there(clip, masked=self.masked)
+        available = valid_frames(clip, masked=self.masked)
         chosen = choose_frames(available, self.frames, settings, rng)
         flip = settings.flip and self.clipset.labels[row] not in self.augmentation.unflipped
         return augment_clip(clip[chosen], settings, rng, flip=flip)
