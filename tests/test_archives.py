@@ -11,8 +11,8 @@ import pytest
 import rarfile
 
 from kinoflow.system.errors import UserError
-from stages.sources import archives
-from stages.sources.archives import unpack
+from stages.sources.archives import rars
+from stages.sources.archives.unpack import unpack
 from tests.archives import write_rar, write_tar, write_zip
 
 NOISE = np.random.default_rng(0).bytes(300_000)
@@ -222,7 +222,7 @@ def test_what_a_killed_run_left_is_not_taken_for_whole(tmp_path: Path) -> None:
 
 
 def _installed() -> list[str]:
-    return [tool for tool in ("unrar", "unar", "bsdtar") if archives._works(tool)]
+    return [tool for tool in ("unrar", "unar", "bsdtar") if rars.is_installed(tool)]
 
 
 @pytest.mark.parametrize("tool", ["unrar", "unar", "bsdtar"])
@@ -231,7 +231,7 @@ def test_a_program_that_prints_is_cut_into_files(
 ) -> None:
     if tool not in _installed():
         pytest.skip(f"{tool} is not installed")
-    monkeypatch.setattr(archives, "_FOR_RAR_3", (tool,))
+    monkeypatch.setattr(rars, "_FOR_RAR_3", (tool,))
     # whatever the method, as long as it is not "stored"
     monkeypatch.setattr(rarfile, "RAR_M0", -1)
     unpack(write_rar(tmp_path / "-o-odd name.rar", GOOD), tmp_path / "out", 1)
