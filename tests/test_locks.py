@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow.system import files, locks
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 from tests.archives import write_zip
 from tests.conftest import ROOT
 from tests.server import Site, serving
@@ -165,7 +165,7 @@ def test_no_two_hold_a_lock_at_once(tmp_path: Path) -> None:
 
 
 UNPACK = """
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 unpack(Path(sys.argv[1]), Path(sys.argv[2]), 1)
 """
 
@@ -199,8 +199,8 @@ def test_what_a_killed_unpacking_left_goes_and_that_of_a_living_one_stays(tmp_pa
 
 
 FETCH = """
-from stages.sources.transfer import Remote, fetch
-fetch(Remote(sys.argv[1]), Path(sys.argv[2]))
+from stages.sources.remote.resumable import RemoteFile, download
+download(RemoteFile(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -245,7 +245,7 @@ def test_download_at_once_and_killed_brings_all_videos_in_the_end(
 
 SYNC = """
 from stages.download import sync
-from stages.sources import Item
+from stages.sources.item import Item
 from tests.test_locks import slow
 if __name__ == "__main__":
     wanted = [Item(f"A/{n}.avi", "", slow) for n in range(8)]
