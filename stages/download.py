@@ -59,12 +59,12 @@ def sync(
         folder: where they go.
         manifest: a JSON file that remembers what was fetched before.
         workers: how many files are fetched at a time.
-        prune: remove files that somebody else put into `folder`, in the place of an error.
+        prune: remove files that are neither wanted nor in the manifest.
 
     Returns the names of the files that are new, have new content or were removed.
 
-    Raises UserError for files in `folder` that are neither wanted nor in the manifest: somebody
-    else's. It also raises what fetching raises.
+    Raises UserError for files in `folder` that are neither wanted nor in the manifest, since
+    somebody else may have put them there; and what fetching raises.
     """
     by_name = {item.name: item for item in wanted}
     files.sweep(folder)

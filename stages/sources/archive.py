@@ -29,7 +29,7 @@ def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     elif is_url:
         raise UserError(
             f"dataset.path {place}: an archive is taken from a path or from "
-            "http:// and https:// alone; fetch it first"
+            "http:// and https:// only; fetch it first"
         )
     else:
         archive = Path(dataset.path).expanduser()

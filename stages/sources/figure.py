@@ -21,7 +21,10 @@ _SHIFT = 4
 
 @dataclass(frozen=True)
 class Appearance:
-    """What stays the same within a recording: the actor, the place, the camera and the light."""
+    """What stays the same within a recording: the actor, the place, the camera and the light.
+
+    Colours are RGB, 0 to 255.
+    """
 
     skin: Colour
     shirt: Colour
@@ -30,11 +33,13 @@ class Appearance:
     prop: Colour
     height: float  # of the figure, as a fraction of the frame's
     girth: float  # thickness of limbs, in units of the figure's height
-    place: Frames  # background (H, W + margin, 3), wider than the frame
-    pan: float  # pixels a frame
-    light: float
-    flicker: float
-    passers: NDArray[np.float64]  # (N, 7): x, y, dx, dy, radius in frame heights, grey, tint
+    place: Frames  # the background, (H, W * 3 / 2, 3), wider than the frame
+    pan: float  # of the camera to the right, in pixels per frame
+    light: float  # factor of all colours
+    flicker: float  # how far that factor swings
+    # discs that move through the scene, (N, 7): x and y, their change per frame, and the radius,
+    # all in frame heights; grey level and tint
+    passers: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""HMDB-51: 6,766 clips of 51 actions from films and the web (Kuehne et al., 2011)."""
+"""HMDB-51: clips of 51 actions from films and the web (Kuehne et al., 2011)."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from stages.sources.published import PublishedDataset, published_items
 from stages.sources.remote.resumable import RemoteFile
 
 _SITE = "http://serre-lab.clps.brown.edu/wp-content/uploads/2013/10"
-# nobody publishes sizes or checksums
+# their sizes and checksums are not published
 HMDB51 = PublishedDataset(
     RemoteFile(f"{_SITE}/hmdb51_org.rar"),
     RemoteFile(f"{_SITE}/test_train_splits.rar"),

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import LABELS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 VIDEO_SUFFIXES = {
     *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe"),
@@ -19,7 +21,7 @@ def is_video(name: str) -> bool:
     return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 
-def dataset_files(found: Iterable[str], labels: pd.DataFrame | None, place: str) -> list[str]:
+def dataset_files(found: Iterable[str], labels: "pd.DataFrame | None", place: str) -> list[str]:
     """The names of the files that make up the data set, sorted.
 
     With a labels.csv these are the videos that it lists and labels.csv itself; without one, all

@@ -1,4 +1,4 @@
-"""UCF-50: 6,618 clips of 50 actions in 25 groups each, without lists (Reddy and Shah, 2012)."""
+"""UCF-50: clips of 50 actions from YouTube, without split lists (Reddy and Shah, 2012)."""
 
 from pathlib import Path
 

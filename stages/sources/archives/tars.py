@@ -91,8 +91,9 @@ class _Stream:
         self._content = content
         self._spend = spend
         self._position = 0
-        self._last = b""  # what was read last of a header
-        # tarfile.open reads the first header
+        self._last = b""  # the block of a header that was read last
+        # bytes that the header being read may still have; None within a content. tarfile.open
+        # reads the first header.
         self._header_left: int | None = _LARGEST_HEADER
 
     def begin_header(self) -> None:
@@ -114,7 +115,7 @@ class _Stream:
     def read(self, size: int) -> bytes:
         if self._header_left is not None:
             self._header_left -= size
-        # no content is read in pieces of that size
+        # contents are read in smaller pieces
         if size > _LARGEST_HEADER or (self._header_left is not None and self._header_left < 0):
             raise tarfile.ReadError(f"it has a header of more than {_LARGEST_HEADER:,} bytes")
         content = self._content.read(size)
@@ -131,7 +132,7 @@ class _Stream:
     def finish(self) -> None:
         """Read what comes after the last member; raise tarfile.TarError if that is not the end.
 
-        A checksum of what was compressed stands at the very end.
+        This also has a decompressor check the checksum at the very end.
         """
         if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
             raise tarfile.ReadError("a header is spoilt, or the end is missing")
@@ -142,7 +143,7 @@ class _Stream:
 
 
 def _check_records(content: bytes) -> None:
-    """Raise tarfile.TarError for PAX records that are not as they should be."""
+    """Raise tarfile.TarError for malformed PAX records."""
     if _MANY_DIGITS.search(content):
         raise tarfile.ReadError("a header holds a number without end")
     position = 0
@@ -151,7 +152,7 @@ def _check_records(content: bytes) -> None:
         end = position + int(length[1]) if length else position
         record = content[position:end]
         if not length or b"=" not in record[len(length[0]) :] or not record.endswith(b"\n"):
-            raise tarfile.ReadError("a header holds a record that is none")
+            raise tarfile.ReadError("a header holds a malformed record")
         position = end
 
 
@@ -169,7 +170,7 @@ def _unfolded(archive: Path) -> IO[bytes]:
 
 
 class _Xz(io.RawIOBase):
-    """An xz or lzma file, decompressed. Python's own asks for all the memory that a file names."""
+    """An xz or lzma file, decompressed. Python's own reader takes as much memory as it asks for."""
 
     def __init__(self, archive: Path) -> None:
         self._file = archive.open("rb")
@@ -203,7 +204,7 @@ class _Xz(io.RawIOBase):
                 return len(content)
 
     def _after_padding(self) -> bytes:
-        """What follows a stream: nothing, or another one."""
+        """The first bytes of the stream that follows; b"" if none does."""
         packed = self._unfold.unused_data.lstrip(b"\0")
         while not packed and (more := self._file.read(limits.CHUNK)):
             packed = more.lstrip(b"\0")

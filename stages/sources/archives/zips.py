@@ -71,7 +71,7 @@ def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
         with opened.open(info) as file:
             yield from iter(partial(file.read, limits.CHUNK), b"")
         return
-    # zipfile unfolds these two without a bound, so it only brings the packed bytes here
+    # zipfile unfolds these two without a bound, so it is only asked for the packed bytes
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
     packed.CRC = None  # type: ignore[assignment]
@@ -93,7 +93,7 @@ def _lzma(file: IO[bytes]) -> lzma.LZMADecompressor:
     """The decompressor with the settings in the first bytes of a file packed by LZMA."""
     _, _, length, how, dictionary = struct.unpack("<BBHBL", file.read(9).ljust(9, b"\0"))
     if length != 5 or dictionary > limits.LARGEST_DICTIONARY:
-        raise zipfile.BadZipFile("it asks for an LZMA that nobody writes")
+        raise zipfile.BadZipFile("it asks for LZMA settings that no program writes")
     settings = {"lc": how % 9, "lp": how // 9 % 5, "pb": how // 45}
     wanted = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 1 << 12), **settings}
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[wanted])
@@ -107,7 +107,7 @@ class _Bytes(io.FileIO):
         if size is not None and size > _LARGEST_LIST:
             raise zipfile.BadZipFile(problem)
         content = super().read(size)
-        # nothing but the list of files is read in pieces of that size
+        # only the list of files is read in pieces of that size
         if len(content) > limits.CHUNK and content.count(b"PK\1\2") > limits.MOST_FILES:
             raise zipfile.BadZipFile(problem)
         return content

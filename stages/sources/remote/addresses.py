@@ -27,7 +27,7 @@ def is_web(address: str) -> bool:
 
 
 def split(url: str) -> SplitResult:
-    """The parts of a URL. Raises UserError for what is none."""
+    """The parts of a URL. Raises UserError for a text that is no URL."""
     try:
         return urlsplit(url)
     except ValueError as error:
@@ -35,12 +35,18 @@ def split(url: str) -> SplitResult:
 
 
 def below(url: str, name: str) -> str:
-    """The URL of the file `name`, a path with forward slashes, in the folder at `url`."""
+    """The URL of the file `name`, a path with forward slashes, in the folder at `url`.
+
+    Raises UserError as `split` does.
+    """
     parts = split(url)
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))
 
 
 def file_name(url: str) -> str:
-    """The last part of a URL's path if that is a plain file name, else "download"."""
+    """The last part of a URL's path if that is a plain file name, else "download".
+
+    Raises UserError as `split` does.
+    """
     name = unquote(split(url).path).rsplit("/", 1)[-1]
     return name if name not in ("", ".", "..") and "\\" not in name else "download"

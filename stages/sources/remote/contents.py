@@ -4,13 +4,13 @@ import io
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from kinoflow.data import catalog
 from kinoflow.workspace import LABELS
 from stages.sources.remote import addresses
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # what stores call the identity of a content, the best first, and the time of its last change
 _IDENTITIES = ("ETag", "etag", "md5Hash", "content_md5")
@@ -22,8 +22,10 @@ class Incomplete(Exception):
     """Not the content that was announced came. Another attempt may bring it."""
 
 
-def read_labels(content: bytes, url: str) -> pd.DataFrame:
+def read_labels(content: bytes, url: str) -> "pd.DataFrame":
     """The table in the labels.csv of the folder at `url`; UserError as `catalog.read_labels`."""
+    from kinoflow.data import catalog
+
     place = addresses.redacted(addresses.below(url, LABELS))
     return catalog.read_labels(place, io.BytesIO(content))
 
