@@ -7,7 +7,7 @@ from kinoflow.system.errors import UserError
 from stages.sources.archives import cache
 from stages.sources.folder import files_below
 from stages.sources.item import Item, linked
-from stages.sources.remote.addresses import redacted
+from stages.sources.remote.addresses import is_web, redacted
 from stages.sources.remote.resumable import RemoteFile
 
 
@@ -22,11 +22,10 @@ def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """
     assert dataset.path is not None
     place = redacted(dataset.path)
-    scheme, is_url, _ = dataset.path.partition("://")
-    if is_url and scheme.lower() in {"http", "https"}:
+    if is_web(dataset.path):
         remote = RemoteFile(dataset.path)
         unpacked = cache.from_address(remote, downloads, dataset.max_unpacked_gb)
-    elif is_url:
+    elif "://" in dataset.path:
         raise UserError(
             f"dataset.path {place}: an archive is taken from a path or from "
             "http:// and https:// only; fetch it first"

@@ -9,6 +9,7 @@ from kinoflow.system.errors import UserError
 from kinoflow.workspace import LABELS
 from stages.sources import layout
 from stages.sources.item import Item, copied
+from stages.sources.remote.addresses import is_web
 
 
 def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
@@ -18,12 +19,11 @@ def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     video that labels.csv lists and the place does not hold.
     """
     assert dataset.path is not None
-    scheme, is_url, _ = dataset.path.partition("://")
-    if is_url and scheme.lower() in {"http", "https"}:
+    if is_web(dataset.path):
         from stages.sources.remote import web_server
 
         return web_server.items(dataset.path)
-    if is_url:
+    if "://" in dataset.path:
         from stages.sources.remote import object_store
 
         return object_store.items(dataset.path)

@@ -23,7 +23,8 @@ def redacted(address: str) -> str:
 
 def is_web(address: str) -> bool:
     """Whether an address is one of HTTP or HTTPS."""
-    return address.partition("://")[0].lower() in {"http", "https"} and "://" in address
+    scheme, separator, _ = address.partition("://")
+    return bool(separator) and scheme.lower() in {"http", "https"}
 
 
 def split(url: str) -> SplitResult:
