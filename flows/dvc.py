@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kinoflow.system import dvc_rwlock, locks
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 
 _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
@@ -58,7 +58,7 @@ def cache() -> Path:
 
 def _run(name: str, command: list[str], say: Callable[[str], None], folder: Path) -> None:
     lines = []
-    with supervised(
+    with run_supervised(
         command,
         cwd=folder,
         env=_environment(folder),

@@ -20,7 +20,7 @@ from prefect.settings import get_current_settings
 
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 
 _HOST = "127.0.0.1"
 _STARTS_WITHIN = 120.0  # seconds; a free machine takes 10
@@ -50,7 +50,7 @@ def run_beside(module: str, port: int = 0) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
         running(port) as access,
-        supervised([sys.executable, "-m", module], env=os.environ | access) as command,
+        run_supervised([sys.executable, "-m", module], env=os.environ | access) as command,
     ):
         return command.wait()
 
@@ -72,7 +72,7 @@ def running(port: int = 0) -> Iterator[dict[str, str]]:
     with (
         _told(home / f"login-{port}", origin, login),
         log.open("a", encoding="utf-8") as output,
-        supervised(
+        run_supervised(
             command,
             env=_REMEMBERING | os.environ | _closed(origin, login),
             stdout=output,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from kinoflow.system.errors import UserError, run
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 
 _PREFIX = "kinoflow-serve-"
@@ -76,7 +76,7 @@ def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
         }
         # the Bento's code, not that of whoever starts it
         environment.pop("PYTHONPATH", None)
-        with supervised(
+        with run_supervised(
             [*command, *(f"--allow-host={name}" for name in names)],
             cwd=folder / "bento" / "src",
             env=environment,

@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse
 
 from kinoflow import bundle
 from kinoflow.system import terminal
-from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded
+from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, run_sandboxed
 from kinoflow.video.decoder import sample
 from kinoflow.video.frames import UnreadableVideo
 from serving import hosts
@@ -114,7 +114,7 @@ class Kinoflow:
         # elsewhere, since an upload that crashes the decoder must not take the service along
         sampled = partial(sample, spec=self.bundle.clip)
         try:
-            clip = bounded(sampled, path, _DECODING, deadline=deadline)
+            clip = run_sandboxed(sampled, path, _DECODING, deadline=deadline)
         except LateError as late:
             if late.begun:
                 raise Refusal(504, f"the upload was not decoded in time: {late}") from None

@@ -25,7 +25,7 @@ from kinoflow.config import Params, Serving
 from kinoflow.data import tables
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace, run
 
 # what the service imports: a change elsewhere in the library makes no other Bento
@@ -199,7 +199,7 @@ def served(bento: Path) -> Iterator[str]:
         log = Path(folder) / "log"
         with (
             log.open("w") as output,
-            supervised(command, stdout=output, stderr=subprocess.STDOUT) as server,
+            run_supervised(command, stdout=output, stderr=subprocess.STDOUT) as server,
         ):
             _wait_until_ready(url, server, log)
             yield url

@@ -10,7 +10,7 @@ def decoders(pid: int | None = None) -> list[psutil.Process]:
     found = []
     for child in psutil.Process(pid or os.getpid()).children():
         try:
-            if "kinoflow.bounded_child" in child.cmdline():
+            if "kinoflow.system.sandbox_child" in child.cmdline():
                 found.append(child)
         except psutil.NoSuchProcess:
             continue  # it has just ended
