@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from flows.recipe import overlaid
+from flows.settings import merge
 from kinoflow import bundle
 from kinoflow.config import Params, checked
 from kinoflow.data import catalog, clips, tables
@@ -51,7 +51,7 @@ def settings(overlay: Path) -> Params:
 
     yaml = YAML(typ="safe")
     text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
-    return checked(overlaid(yaml.load(Path("params.yaml")), yaml.load(text)), overlay)
+    return checked(merge(yaml.load(Path("params.yaml")), yaml.load(text)), overlay)
 
 
 def videos(data: Path) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from flows import deployments, dvc, reach_this_machine_directly
 from flows import server as servers
 from kinoflow.config import Retrain
 from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 
 pytest_plugins = ["tests.flows_fixtures"]
 
@@ -33,7 +34,7 @@ pytest_plugins = ["tests.flows_fixtures"]
 def test_failure_is_the_stages_own_message(repo: Path, train: str, message: str) -> None:
     (repo / "train.py").write_text(train)
     with pytest.raises(dvc.StageFailed) as failure:
-        dvc.repro(lambda line: None)
+        dvc.repro(lambda line: None, Workspace())
     assert str(failure.value) == f"train@lrcn: {message}"
 
 
@@ -99,7 +100,7 @@ def test_reason(output: str, reason: str) -> None:
 def test_locks_that_dvc_left_cut_off_do_not_stop_it_for_ever(repo: Path) -> None:
     (repo / ".dvc" / "tmp").mkdir(exist_ok=True)
     (repo / ".dvc" / "tmp" / "rwlock").touch()
-    dvc.repro(lambda line: None)
+    dvc.repro(lambda line: None, Workspace())
     assert (repo / "trained_lrcn").exists()
 
 
@@ -114,7 +115,7 @@ def test_the_login_is_printed_on_a_terminal_alone(
     monkeypatch.setattr(printed, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", printed)
     file = tmp_path / "login"
-    with servers._told(file, "http://127.0.0.1:4200", "kinoflow:secret"):
+    with servers._show_login(file, "http://127.0.0.1:4200", "kinoflow:secret"):
         assert file.read_text() == "kinoflow:secret\n"
     assert ("kinoflow:secret" in printed.getvalue()) == terminal
     assert (str(file) in printed.getvalue()) != terminal
