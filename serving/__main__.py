@@ -1,26 +1,21 @@
 """Serve an exported Bento: `python -m serving [--bento FILE] [--port N] [--host ADDRESS]`."""
 
 import argparse
-import contextlib
-import fcntl
 import lzma
 import os
-import shutil
 import signal
 import socket
 import sys
 import tarfile
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+from kinoflow.system import locks
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 
-_PREFIX = "kinoflow-serve-"
-_OWNER = "owner"  # a file that whoever made a folder holds locked for as long as it lives
+PREFIX = "kinoflow-serve-"  # of the temporary folders of servers
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -64,7 +59,7 @@ def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
     It answers to the host `names` as well as to IP addresses and localhost. All that it writes,
     BentoML's own files included, lies in a temporary folder.
     """
-    with temporary_folder() as folder:
+    with locks.temporary_folder(PREFIX, "serving") as folder:
         unpack(bento, folder / "bento")
         (folder / "tmp").mkdir()
         print(f"serving {bento} at http://{ip}:{port} until Ctrl-C", flush=True)
@@ -82,30 +77,6 @@ def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
             env=environment,
         ) as server:
             return server.wait()
-
-
-@contextlib.contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for as long as the block runs; what killed runs left behind is deleted first."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        _delete_if_left(left)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as name:
-        folder = Path(name)
-        # it takes its name only when it is locked: without a lock it would look left behind
-        with (folder / f".{_OWNER}").open("w") as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX)
-            (folder / f".{_OWNER}").rename(folder / _OWNER)
-            yield folder
-
-
-def _delete_if_left(folder: Path) -> None:
-    # in a folder that everybody writes to, somebody else's may have any name
-    with contextlib.suppress(OSError):
-        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            return
-        with (folder / _OWNER).open() as owner:
-            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(_number: int, _frame: object) -> NoReturn:
