@@ -14,7 +14,7 @@ import tenacity
 
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
-from kinoflow.system.terminal import transfer
+from kinoflow.system.terminal import byte_progress
 
 _TIMEOUT = httpx.Timeout(30.0)
 _FRUITLESS = 5  # attempts in a row that bring nothing new, before giving up
@@ -225,7 +225,7 @@ def _untrusted(error: BaseException | None) -> bool:
 def _receive(
     response: httpx.Response, file: IO[bytes], start: int, total: int | None, name: str
 ) -> None:
-    with transfer(name, start, total) as advance:
+    with byte_progress(name, start, total) as advance:
         for chunk in response.iter_raw():
             file.write(chunk)
             advance(len(chunk))
