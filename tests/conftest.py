@@ -21,7 +21,7 @@ _LONG = [
     f"test_{name}.py"
     for name in (
         *("pipeline", "models", "training", "recipes", "flows", "service", "serving", "package"),
-        *("extract", "parts", "console"),
+        *("extract", "parts", "errors"),
     )
 ]
 
