@@ -20,7 +20,17 @@ ROOT = Path(__file__).parent.parent
 _LONG = [
     f"test_{name}.py"
     for name in (
-        *("pipeline", "models", "training", "recipes", "flows", "service", "serving", "package"),
+        *(
+            "pipeline",
+            "models",
+            "training",
+            "recipes",
+            "flows",
+            "flow_server",
+            "service",
+            "serving",
+            "package",
+        ),
         *("extract", "parts", "errors"),
     )
 ]

@@ -1,4 +1,4 @@
-"""Files and folders are written whole or not at all, and on the disk before they get their names."""
+"""Files and folders are written whole or not at all, and on the disk before they bear a name."""
 
 import os
 import subprocess
