@@ -1,3 +1,5 @@
+"""A sandboxed call may hang, crash, leak or print, and harms neither its caller nor the next."""
+
 import contextlib
 import os
 import signal
@@ -126,6 +128,23 @@ def test_its_own_libraries_start_no_threads(tmp_path: Path) -> None:
 
     video = write_video(tmp_path / "a.avi", moving_square(20, height=480, width=640))
     assert run_sandboxed(threads, video, BOUNDS) == 1
+
+
+def test_modules_that_merely_lie_in_the_working_folder_are_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "traceback.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "script.py").write_text(
+        "from kinoflow.system.sandbox import Bounds, run_sandboxed\n"
+        "print(run_sandboxed(len, 'abc', Bounds(20, 300)))"
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"],
+        cwd=tmp_path / "videos",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 def test_a_function_finds_nothing_to_read() -> None:

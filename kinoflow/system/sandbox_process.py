@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from multiprocessing.connection import Pipe
+from pathlib import Path
 from typing import Any, ClassVar
 
 from kinoflow.system import sandbox_child
@@ -62,12 +63,13 @@ class SandboxProcess:
             process.end()
 
     def __init__(self) -> None:
-        # pickled functions name their modules, which must be found there as they are here
-        path = os.pathsep.join(filter(None, sys.path))
+        # Pickled functions name their modules, which must be found there as they are here: -P keeps
+        # out modules that merely lie in the working folder, beside somebody's videos perhaps.
+        path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
         self.connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", sandbox_child.__name__],
+                [sys.executable, "-P", "-m", sandbox_child.__name__],
                 stdin=theirs.fileno(),
                 env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
             )
