@@ -1,13 +1,10 @@
 """A miniature pipeline for the flows to run, a Prefect server, and commands that talk to it."""
 
-import contextlib
-import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,9 +24,11 @@ from flows import server as servers
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
+from tests.running import PATIENCE
 
 # a port that nothing listens at
 DEAD_PROXY = "http://127.0.0.1:9"
+
 DVC_YAML = """
 stages:
   prepare:
@@ -118,7 +117,8 @@ def client(server: dict[str, str]) -> Iterator[SyncPrefectClient]:
 def api(server: dict[str, str]) -> Iterator[httpx.Client]:
     """A browser, as it were, whose user has logged in."""
     user, _, password = server["PREFECT_API_AUTH_STRING"].partition(":")
-    with httpx.Client(base_url=server["PREFECT_API_URL"], auth=(user, password)) as client:
+    url = server["PREFECT_API_URL"]
+    with httpx.Client(base_url=url, auth=(user, password), timeout=PATIENCE) as client:
         yield client
 
 
@@ -147,49 +147,3 @@ def start(
             relative.kill()
     for process in started:
         process.communicate()
-
-
-def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    parent = psutil.Process(process.pid)
-    return [parent, *parent.children(recursive=True)]
-
-
-def survivors(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still live when the time is up."""
-    deadline = time.monotonic() + seconds
-    living = processes
-    while living and time.monotonic() < deadline:
-        time.sleep(0.1)
-        living = [p for p in living if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    return living
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """The output up to a line with the text; it must come."""
-    assert process.stdout is not None
-    output = ""
-    for line in process.stdout:
-        output += line
-        if text in line:
-            return output
-    raise AssertionError(f"ended without {text!r}:\n{output}")
-
-
-@contextlib.contextmanager
-def listening(
-    logger: str, hear: Callable[[str], None] = lambda message: None
-) -> Iterator[list[str]]:
-    """The messages that the logger is given within the block, handed to `hear` at once."""
-    messages = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-            hear(record.getMessage())
-
-    listener = Listener()
-    logging.getLogger(logger).addHandler(listener)
-    try:
-        yield messages
-    finally:
-        logging.getLogger(logger).removeHandler(listener)

@@ -21,6 +21,7 @@ from websockets.typing import Origin, Subprotocol
 from flows import reach_this_machine_directly
 from flows import server as servers
 from kinoflow.system.errors import UserError
+from tests.running import PATIENCE
 
 pytest_plugins = ["tests.flows_fixtures"]
 
@@ -31,7 +32,8 @@ def test_server_answers_nobody_without_its_login(server: dict[str, str], api: ht
     described = api.get(f"{origin}/openapi.json").json()["paths"]
     routes = [(method, path) for path, methods in described.items() for method in methods]
     assert len(routes) > 150
-    with httpx.Client(base_url=server["PREFECT_API_URL"], headers=foreign) as page:
+    url = server["PREFECT_API_URL"]
+    with httpx.Client(base_url=url, headers=foreign, timeout=PATIENCE) as page:
         open_to_all = set()
         for method, path in routes:
             answer = page.request(method, path, json={})

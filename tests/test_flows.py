@@ -31,7 +31,7 @@ from flows import retrain as flow
 from kinoflow.config import Retrain
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from tests.flows_fixtures import family, listening, read_until, survivors
+from tests.running import family, listening, read_until, survivors
 
 pytest_plugins = ["tests.flows_fixtures"]
 
@@ -227,6 +227,10 @@ def test_served_schedule(
     [entry] = deployment.schedules
     assert entry.active
     assert entry.schedule == deployments.schedule(Retrain(cron="0 3 * * *", timezone="UTC"))
+    # who may start it cannot choose another folder, or what else it runs
+    schema = deployment.parameter_openapi_schema
+    assert schema
+    assert not schema["properties"]
     assert deployment.global_concurrency_limit
     assert deployment.global_concurrency_limit.limit == 1
     assert deployment.concurrency_options
