@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro test soak benchmarks deps lint serve retrain schedule recipe lock clean
+.PHONY: help install repro check test soak benchmarks lint deps drawings serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,8 +26,11 @@ repro: $(READY)  ## the main job: bring the data, run what is out of date, show 
 	@python -m kinoflow.system.locks .locks/data "running the pipeline" dvc repro
 	@kinoflow results
 
-test: $(READY) lint  ## check style, types and structure, then run all tests
-	@python -m pytest
+check: $(READY) lint  ## style, types, structure and the quick tests, in under two minutes
+	@python -m pytest -m "not slow" --durations 5 --durations-min 3
+
+test: $(READY) lint  ## check style, types and structure, then run all tests and tell what they cover
+	@python -m pytest --cov --cov-report=term:skip-covered
 
 soak: $(READY)  ## the attacks of tests/attack at their full length, with their figures (about an hour)
 	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack
@@ -43,6 +46,9 @@ lint: $(READY)  ## style, types and structure alone
 	@ruff format --check .
 	@mypy
 	@lint-imports
+
+drawings: $(READY)  ## draw the imports and the pipeline into docs/architecture.md
+	@python docs/drawings.py
 
 serve: $(READY)  ## serve the packaged winner: make serve PORT=3000
 	@python -m serving --port $(PORT)

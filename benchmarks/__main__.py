@@ -1,5 +1,6 @@
 """Run all benchmarks and write benchmarks/README.md."""
 
+import argparse
 from pathlib import Path
 
 from benchmarks import depthwise, extract, machine, scale
@@ -9,6 +10,7 @@ README = Path(__file__).parent / "README.md"
 
 
 def main() -> None:
+    argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     # first what needs every core, since the comparison of decoders keeps to one
     scaling = scale.report()
     decoding = extract.report()

@@ -21,19 +21,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from benchmarks.accuracy_tables import FOLDS, Results, choices, summary
+from benchmarks.repository import REPOSITORY
 from flows.settings import merge
 from kinoflow import bundle
-from kinoflow.config import Params, checked
-from kinoflow.data import catalog, clips, tables
-from kinoflow.data.clips import ClipSet
-from kinoflow.reports import metrics
-from kinoflow.system import errors, files, terminal
+from kinoflow.config import Params, Run, checked
+from kinoflow.data import catalog, tables
+from kinoflow.data.clips import ClipSet, ClipStore
+from kinoflow.data.extraction import extract_clip
+from kinoflow.system import documents, errors, files, terminal
+from kinoflow.workspace import Workspace
 from stages.evaluate import predict
 from stages.split import divide
 
-FOLDS = (1, 2, 3)
 # further ways of looking at a clip, where the model takes fewer frames than are stored
 VIEWS: dict[str, dict[str, Any]] = {
     f"{views} view{'s' * (views > 1)}{', mirrored too' * flip}": {"views": views, "flip": flip}
@@ -41,17 +42,15 @@ VIEWS: dict[str, dict[str, Any]] = {
     for flip in (False, True)
 }
 
-# what was measured: by candidate, then by fold, "2", or fold and repeat, "2.1"
-Results = dict[str, dict[str, dict[str, Any]]]
 
+def read_params(overlay: Path) -> Params:
+    """params.yaml with another file laid over it, as a recipe's params are.
 
-def settings(overlay: Path) -> Params:
-    """params.yaml with another file laid over it, as a recipe's params are."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe")
+    Variables of the environment in the file, such as $KINOFLOW_REAL_DATA, are replaced.
+    """
     text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
-    return checked(merge(yaml.load(Path("params.yaml")), yaml.load(text)), overlay)
+    changes = documents.parse_yaml(text, overlay)
+    return checked(merge(documents.read_yaml(REPOSITORY.params), changes), overlay)
 
 
 def videos(data: Path) -> pd.DataFrame:
@@ -70,24 +69,27 @@ def videos(data: Path) -> pd.DataFrame:
 def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> None:
     """Sample all videos that the store lacks."""
     for video in terminal.progress(table["video"].tolist(), "extract"):
-        target = clips.clip_path(store, video)
+        target = ClipStore(store).path(video)
         if not target.exists():
-            clips.decode(data / video, params.clip, target)
+            extract_clip(data / video, params.clip, target)
 
 
 def score(
-    name: str,
-    params: Params,
-    table: pd.DataFrame,
-    store: Path,
-    side: str,
-    views: dict[str, dict[str, Any]],
+    run: Run, table: pd.DataFrame, store: Path, *, side: str, views: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Train a candidate on one split and say how it does on `side`, clip by clip.
+    """Train a candidate on one split and score it, clip by clip.
 
-    By the candidate's name as params.yaml looks at clips, and by further names with `views`.
+    Args:
+        run: the candidate's settings.
+        table: video, label, group and split of each video.
+        store: the folder of clips.
+        side: which side of the split is scored: val or test.
+        views: further ways of looking at a clip, by name: the changes to the bundle's description.
+
+    Returns:
+        The scores by the candidate's name, and by "name, way" for each of the ways.
     """
-    from kinoflow.training.fit import train
+    from kinoflow.training.fit import Outputs, TrainingData, fit
 
     labels = tuple(sorted(table["label"].unique()))
     number = {label: k for k, label in enumerate(labels)}
@@ -95,107 +97,30 @@ def score(
         str(one): ClipSet(store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64))
         for one, rows in table.groupby("split")
     }
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = Outputs.of(Workspace(Path(folder)), run.name)
         started = time.monotonic()
-        train(name, params, labels, sets, "", folder / "m", folder / "c", folder / "k")
+        fit(run, TrainingData(labels, sets["train"], sets["val"], md5=""), outputs)
         minutes = (time.monotonic() - started) / 60
-        model = bundle.load(folder / "m")
-        chosen = sets[side]
-        history = tables.read(folder / "m" / bundle.HISTORY, tables.HISTORY)
+        model = bundle.load(outputs.bundle)
+        scored_clips = sets[side]
+        history = tables.read(outputs.bundle / bundle.HISTORY, tables.HISTORY)
         same = {
             "groups": table.loc[table["split"] == side, "group"].tolist(),
-            "labels": chosen.labels.tolist(),
+            "labels": scored_clips.labels.tolist(),
             "minutes": round(minutes, 2),
             "parameters": model.model.count_params(),
             "epochs": len(history),
             "train_accuracy": float(history["accuracy"].max()),
         }
-        looks = [(name, model)]
-        for called, seen in views.items():
-            description = replace(model.description, **seen)
-            looks.append((f"{name}, {called}", replace(model, description=description)))
         scored = {}
-        for called, looking in looks:
-            predicted = predict(looking, chosen, called).argmax(axis=1)
-            hits = (predicted == chosen.labels).tolist()
-            scored[called] = {"hits": hits, "predicted": predicted.tolist(), **same}
+        for way, changes in {"": {}, **views}.items():
+            name = f"{run.name}, {way}" if way else run.name
+            viewed = replace(model, description=model.description.model_copy(update=changes))
+            predicted = predict(viewed, scored_clips, name).argmax(axis=1)
+            hits = (predicted == scored_clips.labels).tolist()
+            scored[name] = {"hits": hits, "predicted": predicted.tolist(), **same}
         return scored
-
-
-def summary(results: Results) -> str:
-    """A row per candidate: the accuracy of each fold, their mean and its 95% interval."""
-    lines = [
-        "| candidate | parameters | split 1 | split 2 | split 3 | mean | 95% interval | macro F1 "
-        "| minutes a split |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    rows = []
-    for name, scored in results.items():
-        parts = list(scored.values())
-        folds = [
-            [part for key, part in scored.items() if key.partition(".")[0] == str(fold)]
-            for fold in FOLDS
-        ]
-        accuracies = [float(np.mean(_joined(of_fold, "hits"))) for of_fold in folds if of_fold]
-        cells = [f"{value:.3f}" for value in accuracies] + [""] * (len(FOLDS) - len(accuracies))
-        low, high = _interval(_joined(parts, "hits"), parts)
-        scores = [_f1(part) for part in parts]
-        minutes = max(part["minutes"] for part in parts)
-        rows.append(
-            (
-                -float(np.mean(accuracies)),
-                f"| {name} | {parts[0]['parameters']:,} | {' | '.join(cells)} "
-                f"| {np.mean(accuracies):.3f} | {low:.3f} to {high:.3f} "
-                f"| {np.mean(scores):.3f} | {minutes:.1f} |",
-            )
-        )
-    return "\n".join(lines + [row for _, row in sorted(rows)])
-
-
-def choices(results: Results, bases: list[str]) -> str:
-    """A row per choice: the accuracy of each base with it, and how much it gains over them without.
-
-    The choice `no_flip` of the base `lrcn` is the candidate `lrcn_no_flip`. What it gains is over
-    all that was scored both with and without it, clip by clip.
-    """
-    lines = [
-        f"| choice | {' | '.join(bases)} | gain | 95% interval | answers |",
-        f"|---|{'---:|' * (len(bases) + 3)}",
-    ]
-    rows = []
-    for choice in {n.removeprefix(base) for n in results for base in bases if n.startswith(base)}:
-        cells, chosen, without = [], [], []
-        for base in bases:
-            scored = results.get(base + choice, {})
-            parts = list(scored.values())
-            cells.append(f"{np.mean(_joined(parts, 'hits')):.3f}" if parts else "")
-            both = sorted(scored.keys() & results.get(base, {}).keys())
-            chosen += [scored[key] for key in both]
-            without += [results[base][key] for key in both]
-        if not chosen:
-            continue
-        gains = _joined(chosen, "hits").astype(int) - _joined(without, "hits")
-        low, high = _interval(gains, chosen)
-        row = f"| {choice.lstrip('_, ') or 'none'} | {' | '.join(cells)} "
-        row += f"| {gains.mean():+.3f} | {low:+.3f} to {high:+.3f} | {len(gains)} |"
-        rows.append((-gains.mean(), row))
-    return "\n".join(lines + [row for _, row in sorted(rows)])
-
-
-def _joined(parts: list[dict[str, Any]], what: str) -> NDArray:
-    return np.concatenate([part[what] for part in parts])
-
-
-def _interval(values: NDArray, parts: list[dict[str, Any]]) -> tuple[float, float]:
-    """Of all parts' clips together; a recording that several of them hold counts as one."""
-    return metrics.bootstrap_interval(values, _joined(parts, "groups"), 2000, 0)
-
-
-def _f1(part: dict[str, Any]) -> float:
-    truth: NDArray = np.array(part["labels"])
-    table = metrics.per_class(truth, np.array(part["predicted"]), tuple(map(str, np.unique(truth))))
-    return float(table["f1"].mean())
 
 
 def main() -> None:
@@ -213,13 +138,15 @@ def main() -> None:
     if not real:
         raise errors.UserError("set KINOFLOW_REAL_DATA to the folder that holds ucf101-mini/")
     data = Path(real) / "ucf101-mini"
-    params = settings(arguments.overlay)
+    params = read_params(arguments.overlay)
     if unknown := set(arguments.bases or ()) - params.candidates.keys():
         raise errors.UserError(f"--bases: {arguments.overlay} has no {', '.join(sorted(unknown))}")
     table = videos(data)
-    store = Path("work") / "accuracy" / "x".join(str(part) for part in vars(params.clip).values())
+    store = (
+        REPOSITORY.work / "accuracy" / "x".join(str(part) for part in vars(params.clip).values())
+    )
     extract(table, data, params, store)
-    results = files.read_json(arguments.into) if arguments.into.exists() else {}
+    results: Results = files.read_json(arguments.into) if arguments.into.exists() else {}
     side, views = ("test" if arguments.test else "val"), (VIEWS if arguments.views else {})
     with tempfile.TemporaryDirectory() as made:
         lists = Path(made) / ".lists"
@@ -233,9 +160,11 @@ def main() -> None:
             for name in arguments.only or params.candidates:
                 if key in results.get(name, {}):
                     continue
-                for called, scored in score(name, seeded, known, store, side, views).items():
-                    results.setdefault(called, {})[key] = scored
-                    print(f"{called}, split {key}: {np.mean(scored['hits']):.3f}")
+                run = seeded.resolve(name)
+                scores = score(run, known, store, side=side, views=views)
+                for scored_as, scored in scores.items():
+                    results.setdefault(scored_as, {})[key] = scored
+                    print(f"{scored_as}, split {key}: {np.mean(scored['hits']):.3f}")
                 files.write_json(arguments.into, results)
     print(summary(results))
     if arguments.bases:

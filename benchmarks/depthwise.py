@@ -11,7 +11,7 @@ ROUNDS = 7
 def report() -> str:
     """The table, as Markdown."""
     taken = {name: _milliseconds(layer) for name, layer in _layers().items()}
-    ours = taken["kinoflow.models.layers.separable.DepthwiseConv3D"]
+    ours = taken["kinoflow.models.layers.depthwise.DepthwiseConv3D"]
     lines = [f"| {name} | {ms:.0f} | {ms / ours:.2f} |" for name, ms in taken.items()]
     return "\n".join(
         [
@@ -30,7 +30,7 @@ def report() -> str:
 def _layers() -> dict[str, Any]:
     from keras import layers, ops
 
-    from kinoflow.models.layers.separable import DepthwiseConv3D
+    from kinoflow.models.layers.depthwise import DepthwiseConv3D
 
     class Shifted(DepthwiseConv3D):
         """All 27 products one by one."""
@@ -47,7 +47,7 @@ def _layers() -> dict[str, Any]:
             return total
 
     return {
-        "kinoflow.models.layers.separable.DepthwiseConv3D": DepthwiseConv3D(),
+        "kinoflow.models.layers.depthwise.DepthwiseConv3D": DepthwiseConv3D(),
         "27 shifted products": Shifted(),
         "keras.layers.Conv3D(groups=channels)": layers.Conv3D(
             CHANNELS, 3, padding="same", groups=CHANNELS

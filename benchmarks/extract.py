@@ -170,5 +170,6 @@ kinoflow's frames are {"identical" if same else "NOT identical"} to those picked
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m benchmarks.extract", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    rounds = parser.parse_args().rounds
     print(machine.name(), machine.versions(), sep="\n", end="\n\n")
-    print(report(parser.parse_args().rounds))
+    print(report(rounds))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from benchmarks.repository import REPOSITORY
 from benchmarks.settings import SETTINGS, environment
 from kinoflow.system import errors, files
 from kinoflow.system.errors import UserError
@@ -23,16 +24,16 @@ from kinoflow.system.errors import UserError
 PAGE = Path(__file__).parent / "numerics.md"
 # what compares numbers that were computed in floating point
 FILES = (
-    *("models", "training", "parts", "motion", "evaluate", "leaks", "duplicates", "synthetic"),
-    *("augment", "metrics", "explore"),
+    *("models", "training", "layers", "motion", "evaluate", "leaks", "duplicates", "synthetic"),
+    *("augment", "metrics", "explore", "bundle", "streaming", "batches", "optimization"),
 )
-# by heart: run apart, since many seeds can share one compiled model. Less precision: TensorFlow
-# asks the processor itself what it can, and then oneDNN, told to be older, refuses bfloat16. The
-# others compare no such numbers.
+# Left out: learning by heart, which is run apart, since many seeds can share one compiled model;
+# less precision, since TensorFlow asks the processor what it can do, and then oneDNN, told to be an
+# older one, refuses bfloat16; and tests that compare no numbers.
 LEFT_OUT = (
     *("by_heart", "less_precision", "killed", "of_keras", "equal", "refused", "page", "divergence"),
 )
-SHOWN = 0.05  # of its bound: what uses less is not listed
+SHOWN = 0.05  # a test that uses a smaller share of its bound is not listed
 
 
 def compared(setting: str, seed: int) -> dict[str, Any]:
@@ -46,6 +47,7 @@ def compared(setting: str, seed: int) -> dict[str, Any]:
                 *(f"tests/test_{name}.py" for name in FILES),
             ],
             env=environment(setting) | {"KINOFLOW_MARGINS": str(into), "KINOFLOW_SEED": str(seed)},
+            cwd=REPOSITORY.root,
             check=False,
             stdout=sys.stderr,
         )
@@ -58,6 +60,7 @@ def learned(setting: str, seeds: int) -> dict[str, list[int]]:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.numerics", "--learn", "--seeds", str(seeds)],
         env=environment(setting),
+        cwd=REPOSITORY.root,
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -67,16 +70,17 @@ def learned(setting: str, seeds: int) -> dict[str, list[int]]:
 
 
 def learn(seeds: int) -> dict[str, list[int]]:
-    """What `learned` gives, here and now."""
+    """What `learned` gives, in this process."""
     import keras
 
     from kinoflow.models import MODELS
-    from tests.test_models import by_heart, compiled, losses, made
+    from tests.networks import small_model
+    from tests.test_models import by_heart, compiled, losses
 
     steps: dict[str, list[int]] = {}
     for name in MODELS:
-        begun = [made(name, seed=seed).get_weights() for seed in range(seeds)]
-        model = compiled(made(name), name)
+        begun = [small_model(name, seed=seed).get_weights() for seed in range(seeds)]
+        model = compiled(small_model(name), name)
         steps[name] = []
         for weights in begun:
             model.set_weights(weights)
@@ -164,7 +168,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="of learning by heart")
     parser.add_argument("--shifts", type=int, default=2, help="seeds of all else")
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
-    parser.add_argument("--into", type=Path, default=Path("work/numerics.json"))
+    parser.add_argument("--into", type=Path, default=REPOSITORY.work / "numerics.json")
     parser.add_argument("--learn", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.learn:

@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks import machine
+from benchmarks.repository import REPOSITORY
 from benchmarks.settings import SETTINGS, environment
 from kinoflow.data import tables
 from kinoflow.system import errors, files
 from kinoflow.workspace import Workspace
 
-ROOT = Path(__file__).parent.parent
+# what training and evaluation read of a work tree, beside params.yaml
 READ = (
-    Workspace().catalog,
-    Workspace().split,
-    Workspace().clips,
-    Workspace().clips_table,
-    Workspace().validation,
+    REPOSITORY.catalog,
+    REPOSITORY.split,
+    REPOSITORY.clips,
+    REPOSITORY.clips_table,
+    REPOSITORY.validation,
 )
 PAGE = Path(__file__).parent / "repeats.md"
 AGAIN = " again"
@@ -41,27 +42,24 @@ Results = dict[str, dict[str, dict[str, Any]]]
 def measured(candidate: str, setting: str) -> dict[str, Any]:
     """Hashes of the bundle's files, the test clips' answers and the scores."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        shutil.copy("params.yaml", folder)
-        (Workspace(folder).work).mkdir()
+        copy = Workspace(Path(temporary))
+        shutil.copy(REPOSITORY.params, copy.params)
+        copy.work.mkdir()
         for path in READ:
-            (folder / path).symlink_to(path.absolute())
+            (copy.root / path.relative_to(REPOSITORY.root)).symlink_to(path)
         for stage in ("train", "evaluate"):
             subprocess.run(
                 [sys.executable, "-m", f"stages.{stage}", candidate],
-                cwd=folder,
-                env=environment(setting) | {"PYTHONPATH": str(ROOT)},
+                cwd=copy.root,
+                env=environment(setting) | {"PYTHONPATH": str(REPOSITORY.root)},
                 check=True,
             )
-        scores = files.read_json(Workspace(folder).report(candidate) / "metrics.json")
-        table = tables.read(
-            Workspace(folder).report(candidate) / "predictions.csv", tables.PREDICTIONS
-        )
-        bundle = sorted((Workspace(folder).bundle(candidate)).iterdir())
-        report = sorted((Workspace(folder).report(candidate)).iterdir())
+        bundle, report = copy.bundle(candidate), copy.report(candidate)
+        scores = files.read_json(report / "metrics.json")
+        table = tables.read(report / "predictions.csv", tables.PREDICTIONS)
         return {
-            "bundle": {path.name: files.md5(path) for path in bundle},
-            "report": {path.name: files.md5(path) for path in report},
+            "bundle": {path.name: files.md5(path) for path in sorted(bundle.iterdir())},
+            "report": {path.name: files.md5(path) for path in sorted(report.iterdir())},
             "answers": table.filter(regex="^p_").to_numpy().tolist(),
             "accuracy": [scores[side]["accuracy"] for side in ("val", "test")],
         }
@@ -103,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("candidates", nargs="+")
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
-    parser.add_argument("--into", type=Path, default=Path("work/repeats.json"))
+    parser.add_argument("--into", type=Path, default=REPOSITORY.work / "repeats.json")
     arguments = parser.parse_args()
     results: Results = files.read_json(arguments.into) if arguments.into.exists() else {}
     first = next(iter(SETTINGS))

@@ -5,6 +5,7 @@
 Extraction is the stage's own function, on real clips where KINOFLOW_REAL_DATA names some.
 """
 
+import argparse
 import multiprocessing
 import os
 import subprocess
@@ -19,15 +20,17 @@ import pandas as pd
 import psutil  # type: ignore[import-untyped]
 
 from benchmarks import footage, machine
+from benchmarks.repository import REPOSITORY
 from kinoflow import config
 from kinoflow.config import Compute
-from kinoflow.data import clips
+from kinoflow.data.clips import ClipStore
+from kinoflow.data.extraction import extract_clip
 from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace
 from stages import extract
 
 SPEC = ClipSpec(20, 64, 64)
-COMPUTE = config.load(Workspace().params).compute
+COMPUTE = config.load(REPOSITORY.params).compute
 
 # run in a process of its own, whose memory is watched
 _EXTRACT = """
@@ -57,55 +60,50 @@ def extract_all(data: Path, out: Path, compute: Compute = COMPUTE) -> float:
     """Extract every video below `data`; return the seconds it took."""
     names = sorted(path.relative_to(data).as_posix() for path in data.rglob("*.avi"))
     started = time.perf_counter()
-    extract.extract(catalog_of(data, names), data, out / "clips", out / "clips.csv", SPEC, compute)
+    extract.extract(catalog_of(data, names), data, ClipStore(out / "clips"), SPEC, compute)
     return time.perf_counter() - started
 
 
 def plain_processes(data: Path, out: Path, workers: int) -> float:
     """The same decoding by a pool of processes and nothing else; the seconds it took."""
     tasks = [
-        (path, SPEC, clips.clip_path(out, path.relative_to(data).as_posix()))
+        (path, SPEC, ClipStore(out).path(path.relative_to(data).as_posix()))
         for path in sorted(data.rglob("*.avi"))
     ]
     started = time.perf_counter()
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        pool.starmap(clips.decode, tasks, chunksize=COMPUTE.videos_per_task)
+        pool.starmap(extract_clip, tasks, chunksize=COMPUTE.videos_per_task)
     return time.perf_counter() - started
 
 
 def train_epoch(data: Path, count: int, out: Path) -> None:
     """Train an LRCN for one epoch on `count` clips of random pixels, read from disk."""
     from kinoflow.data.clips import ClipSet
-    from kinoflow.training.fit import train
+    from kinoflow.training.fit import Outputs, TrainingData, fit
 
-    values = config.load(Workspace().params).model_dump()
+    values = config.load(REPOSITORY.params).model_dump()
     values["clip"] = vars(SPEC)
     values["candidates"] = {"lrcn": {"model": "lrcn", "frames": 4, "height": 32, "width": 32}}
     values["training"]["epochs"] = 1
     rng = np.random.default_rng(0)
     videos = tuple(f"{number:05d}.avi" for number in range(count))
     for video in videos:
-        path = clips.clip_path(data, video)
+        path = ClipStore(data).path(video)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, rng.integers(0, 256, SPEC.shape, dtype=np.uint8))
     labels = np.arange(count) % 2
     few = ClipSet(data, videos[:20], labels[:20])
-    sets = {"train": ClipSet(data, videos, labels), "val": few}
-    train(
-        "lrcn",
-        config.Params.model_validate(values),
-        ("a", "b"),
-        sets,
-        "",
-        *(out / name for name in ("model", "curves", "checkpoints")),
-    )
+    run = config.Params.model_validate(values).resolve("lrcn")
+    data_set = TrainingData(("a", "b"), train=ClipSet(data, videos, labels), val=few, md5="")
+    fit(run, data_set, Outputs.of(Workspace(out), run.name))
 
 
 def peak_megabytes(code: str, *arguments: object) -> float:
     """The most memory that the processes of a program ever take together, shared pages once."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=REPOSITORY.root,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -192,6 +190,8 @@ After 5,000 rendered clips of 96x72, another 50 take {more:.2f} s; 50 alone take
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONPATH", str(Path.cwd()))
+    argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__).parse_args()
+    # for the processes of the pool and of Dask
+    os.environ.setdefault("PYTHONPATH", str(REPOSITORY.root))
     print(machine.name(), machine.versions(), sep="\n", end="\n\n")
     print(report())

@@ -1,26 +1,25 @@
-"""A trained model as a folder: model.keras, bundle.json and history.csv.
+"""A bundle: a trained model as a folder, with all that is needed to answer for a video.
 
-Everything that serving needs lies in it, and the same training gives the same bytes.
+It holds model.keras, bundle.json (the `Description`) and history.csv (the scores of each epoch).
+`kinoflow.training.export` writes it.
 """
 
 import importlib.metadata
-import json
-import re
-import shutil
-import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from kinoflow.system import files
+from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import silenced_stderr
 from kinoflow.video.decoder import sample
-from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.video.padding import valid_frames
+from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import ClipSpec, Frames
 
 if TYPE_CHECKING:
@@ -33,27 +32,41 @@ HISTORY = "history.csv"
 Probabilities = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Description:
-    """What bundle.json holds beside the model."""
+class Description(BaseModel):
+    """What bundle.json says about the model beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str  # of the candidate
     labels: tuple[str, ...]  # in the order of the model's outputs
-    clip: ClipSpec  # what to sample from a video
-    frames: int  # of those, how many the model takes
-    views: int  # temporal views averaged where it takes fewer
+    clip: ClipSpec  # how a video is sampled
+    frames: int  # how many frames of such a clip the model takes
+    views: int  # temporal views that an answer averages where these are fewer than the clip has
     candidate: dict[str, Any]  # its section of params.yaml
     seed: int
     data: str  # MD5 over the clips trained on and their labels
     versions: dict[str, str]  # of the libraries trained with
-    metrics: dict[str, float]  # training's own: the epoch kept and its validation scores
-    flip: bool = False  # whether each view is seen mirrored as well
+    metrics: dict[str, int | float]  # of training: the epoch kept, from 1, and its scores
+    flip: bool = False  # whether an answer averages over mirrored views as well
     weights: str | None = None  # MD5 of the file of weights that training began with
+
+    @classmethod
+    def read(cls, folder: Path) -> "Description":
+        """The description in a bundle's folder.
+
+        Raises UserError for one that this version of kinoflow cannot read, and FileNotFoundError.
+        """
+        path = folder / DESCRIPTION
+        return documents.checked(cls, files.read_json(path), path)
+
+    def write(self, folder: Path) -> None:
+        """Write bundle.json into a bundle's folder."""
+        files.write_json(folder / DESCRIPTION, self.model_dump(mode="json"))
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model with what is needed to answer for a video."""
+    """A trained model that answers for clips and videos."""
 
     folder: Path
     description: Description
@@ -76,99 +89,60 @@ class Bundle:
         return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
 
     def predict(self, clips: Frames) -> Probabilities:
-        """Class probabilities float32 (B, classes) of clips uint8 (B, T, H, W, 3).
+        """Class probabilities of clips.
 
-        T is that of `clip`. Where the model takes fewer frames, its answers to several
-        temporal views, evenly shifted against each other, are averaged; so are those to mirrored
-        clips, if the bundle says so.
+        Where the model takes fewer frames than a clip has, its answers to several temporal views
+        are averaged, and so are those to mirrored views if the description says so.
+
+        Args:
+            clips: uint8 RGB (B, T, H, W, 3), sampled as `clip` says.
+
+        Returns:
+            float32 (B, classes), classes in the order of `labels`.
+
+        Raises ValueError for clips of another shape.
         """
         if clips.ndim != 5 or clips.shape[1:] != self.clip.shape:
             raise ValueError(f"clips must be (B, {self.clip.shape}), got {clips.shape}")
         return np.array([self._averaged(clip) for clip in clips], dtype=np.float32)
 
     def predict_video(self, path: Path) -> Probabilities:
-        """Class probabilities float32 (classes,) of a video file.
+        """Class probabilities of a video file: float32 (classes,), in the order of `labels`.
 
         Raises UnreadableVideo for a file that gives no frame.
         """
         return self.predict(sample(path, self.clip)[None])[0]
 
     def _averaged(self, clip: Frames) -> Probabilities:
-        known = frames_there(clip, masked=self.clip.padding == "mask")
+        known = valid_frames(clip, masked=self.clip.padding == "mask")
         views = temporal_views(known, self.description.frames, self.description.views)
         sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
         answers = [self._call(clip[view][:, :, side]) for view in views for side in sides]
         return np.asarray(np.mean(answers, axis=0))
 
     def _call(self, clip: Frames) -> Probabilities:
-        # One clip at a time, in evaluation as in serving: sums are rounded differently in larger
-        # batches, by enough to tell the two apart. And compiled: on small models that is ten
-        # times as fast as calling the model.
+        # One clip at a time, in evaluation as in serving: in larger batches sums are rounded
+        # differently, by enough to tell evaluation and serving apart. predict_on_batch runs the
+        # compiled model: on small models that is ten times as fast as calling it.
         return np.asarray(self.model.predict_on_batch(clip[None])[0])
-
-
-def save(folder: Path, model: "keras.Model", description: Description, history: str) -> None:
-    """Write a bundle, whole or not at all; `history` is the text of history.csv."""
-    with files.replacing_folder(folder) as partial:
-        model.save(partial / MODEL)
-        _make_reproducible(partial / MODEL)
-        files.write_json(partial / DESCRIPTION, asdict(description))
-        files.write_text(partial / HISTORY, history)
 
 
 def load(folder: Path | str) -> Bundle:
     """Read a bundle; the model itself is loaded at its first use.
 
-    Raises UserError for a folder that is no bundle.
+    Raises UserError for a folder that holds no bundle, or one that cannot be read.
     """
     folder = Path(folder)
     try:
-        raw = files.read_json(folder / DESCRIPTION)
+        return Bundle(folder, Description.read(folder))
     except FileNotFoundError:
         raise UserError(f"{folder} holds no trained model: train one with `make repro`") from None
-    raw["labels"] = tuple(raw["labels"])
-    raw["clip"] = ClipSpec(**raw["clip"])
-    return Bundle(folder, Description(**raw))
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a model's answers depend on, Keras' backend among them."""
+    """Versions of the libraries that a model's answers depend on, with Keras' backend."""
     import keras
 
     backend = keras.config.backend()
     names = ("kinoflow", "keras", backend, "numpy", "opencv-python-headless", "av")
     return {name: importlib.metadata.version(name) for name in names}
-
-
-def weights_md5(options: dict[str, Any]) -> str | None:
-    """What identifies the file that a model's option `weights` names; None for other weights."""
-    path = Path(str(options.get("weights"))).expanduser()
-    return files.md5(path) if path.is_file() else None
-
-
-def _make_reproducible(archive: Path) -> None:
-    """Rewrite a .keras file without what changes from one saving to the next.
-
-    That is the date, and the addresses in memory by which Keras marks shared objects.
-    """
-    stripped = archive.with_suffix(".stripped")
-    with zipfile.ZipFile(archive) as old, zipfile.ZipFile(stripped, "w") as new:
-        for entry in sorted(old.namelist()):
-            content = old.read(entry)
-            if entry == "metadata.json":
-                metadata = json.loads(content)
-                metadata.pop("date_saved", None)
-                content = json.dumps(metadata, sort_keys=True).encode()
-            elif entry == "config.json":
-                content = _renumbered(content.decode()).encode()
-            new.writestr(zipfile.ZipInfo(entry), content)
-    shutil.move(stripped, archive)
-
-
-def _renumbered(config: str) -> str:
-    numbers: dict[str, str] = {}
-
-    def number(match: re.Match[str]) -> str:
-        return numbers.setdefault(match[0], str(len(numbers) + 1))
-
-    return re.sub(r'(?<="shared_object_id": )\d+', number, config)

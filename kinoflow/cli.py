@@ -6,12 +6,12 @@ from pathlib import Path
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.live import answers
 from kinoflow.reports import leaderboard
-from kinoflow.system import files
+from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
 from kinoflow.video.frames import UnreadableVideo
-from kinoflow.video.live import stream
 from kinoflow.workspace import Workspace
 
 
@@ -34,13 +34,14 @@ def predict(arguments: argparse.Namespace) -> None:
 def live(arguments: argparse.Namespace) -> None:
     """Print what a camera, stream or file shows, once every few frames.
 
-    Each answer is for the latest frames in a row, however the model's clips were sampled.
+    A model that can read frame by frame (movinet) answers for all frames that it remembers, any
+    other for the latest clip; both take frames in a row, however the model's clips were sampled.
     """
     model = _model(arguments.model)
     source = int(arguments.source) if arguments.source.isdecimal() else arguments.source
     try:
-        for clip in stream(source, model.clip, every=arguments.every):
-            print(_top(model, model.predict(clip[None])[0], arguments.top), flush=True)
+        for answer in answers(model, source, every=arguments.every, memory=arguments.memory):
+            print(_top(model, answer, arguments.top), flush=True)
     except UnreadableVideo as problem:
         raise UserError(f"{source}: {problem}") from None
 
@@ -49,7 +50,7 @@ def show_results(arguments: argparse.Namespace) -> None:
     """Print the table of all evaluated candidates."""
     if not leaderboard.rows(Workspace()):
         raise UserError("nothing is evaluated yet: run `make repro`")
-    print(leaderboard.table(Workspace()))
+    leaderboard.show(Workspace())
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -74,7 +75,7 @@ def doctor(arguments: argparse.Namespace) -> None:
     print(f"disk        {shutil.disk_usage('.').free / 1e9:.1f} GB free")
     print(f"git         {shutil.which('git') or 'missing: DVC needs it'}")
     winner = Workspace().winner
-    name = files.read_json(winner)["winner"] if winner.exists() else "none yet"
+    name = Winner.read(winner).winner if winner.exists() else "none yet"
     print(f"winner      {name}")
 
 
@@ -89,13 +90,20 @@ def _model(folder: Path | None) -> Bundle:
         workspace = Workspace()
         if not workspace.winner.exists():
             raise UserError("no winner here: run `make repro`, or name a bundle with --model")
-        folder = workspace.bundle(files.read_json(workspace.winner)["winner"])
+        folder = workspace.bundle(Winner.read(workspace.winner).winner)
     return bundle.load(folder)
 
 
 def _top(model: Bundle, probabilities: Probabilities, count: int) -> str:
     best = probabilities.argsort()[::-1][:count]
     return ", ".join(f"{model.labels[k]} {probabilities[k]:.3f}" for k in best)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
 
 
 def main() -> None:
@@ -111,7 +119,13 @@ def main() -> None:
 
     command = commands.add_parser("live", parents=[of_model], help=live.__doc__)
     command.add_argument("source", help="a camera's number, a stream's URL or a file")
-    command.add_argument("--every", type=int, default=16, help="frames between two answers")
+    command.add_argument("--every", type=_count, default=16, help="frames between two answers")
+    command.add_argument(
+        "--memory",
+        type=_count,
+        default=256,
+        help="for a model that reads frame by frame: the frames that an answer goes back at least",
+    )
     command.set_defaults(run=live)
 
     command = commands.add_parser("results", help=show_results.__doc__)

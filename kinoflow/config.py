@@ -1,13 +1,16 @@
-"""params.yaml as frozen models: every key is known, every value is checked, errors are one line."""
+"""params.yaml as frozen models: every key is known, every value is checked.
 
-import difflib
-from dataclasses import replace
+params.yaml itself explains each key; docs/training.md says more of `training` and `augment`.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kinoflow.models import registry
+from kinoflow.system import documents
 from kinoflow.system.cluster import Pool
 from kinoflow.system.errors import UserError
 from kinoflow.system.sandbox import Bounds
@@ -16,15 +19,10 @@ from kinoflow.video.spec import ClipSpec
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-# folders beside the candidates' in reports/
-_RESERVED = {"explore", "validation"}
-# of models and of dataclasses
-_UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
-
+# a candidate's name is a folder in models/ and reports/, and part of a Bento's version
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-
-
-T = TypeVar("T", bound=BaseModel)
+# reports/ has folders of these names already
+_RESERVED = {"explore", "validation"}
 
 
 class _Section(BaseModel):
@@ -96,7 +94,7 @@ class Split(_Section):
 
 
 class Augment(_Section):
-    """What is not named is off."""
+    """How clips are changed at random in training; whatever is not named is off."""
 
     flip: bool = False
     flip_except: tuple[str, ...] = ()
@@ -113,6 +111,8 @@ class Augment(_Section):
 
 
 class Training(_Section):
+    """How weights are fitted to clips."""
+
     epochs: Count
     batch_size: Count
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"]
@@ -128,15 +128,15 @@ class Training(_Section):
 
 
 class Candidate(_Section):
-    """One architecture under comparison; None means: as the clip store has it."""
+    """One architecture under comparison, with its own settings."""
 
-    model: str  # a module of kinoflow.models
-    frames: Count | None = None
+    model: str  # a name in kinoflow.models.registry
+    frames: Count | None = None  # what the model sees of a clip; None: as the clip store has it
     height: Count | None = None
     width: Count | None = None
-    augment: dict[str, Any] = {}
-    training: dict[str, Any] = {}
-    options: dict[str, Any] = {}
+    augment: dict[str, Any] = {}  # keys of the section `augment` that differ for this candidate
+    training: dict[str, Any] = {}  # likewise of `training`
+    options: dict[str, Any] = {}  # arguments of the model's builder
 
     @field_validator("model")
     @classmethod
@@ -145,7 +145,7 @@ class Candidate(_Section):
         return model
 
     def spec(self, stored: ClipSpec) -> ClipSpec:
-        """What the model sees, at most `stored`."""
+        """What the model sees of clips as `stored`: at most as many frames and pixels."""
         return replace(
             stored,
             frames=self.frames or stored.frames,
@@ -169,13 +169,20 @@ class Selection(_Section):
     max_size_mb: Annotated[float, Field(gt=0)] | None = None
 
 
-class Serving(_Section):
+class Service(_Section):
+    """What the running service needs of the section `serving`."""
+
     top_k: Count
     max_upload_mb: Annotated[float, Field(gt=0)]
     timeout_s: Annotated[float, Field(gt=0)]
     max_concurrency: Count
     memory_mb: Annotated[int, Field(ge=64)]
     decoders: Annotated[int, Field(ge=0)]
+
+
+class Serving(Service):
+    """The section `serving`: what the service needs, and how it is packed and checked."""
+
     gpu: bool
     check_videos: Count
 
@@ -201,9 +208,27 @@ class Compute(_Section):
 
     @property
     def pool(self) -> Pool:
-        """Who decodes, and what decoding one video may take."""
+        """Where videos are decoded, and how much time and memory each may take."""
         bounds = Bounds(self.timeout_s, self.memory_mb, self.workers)
         return Pool(bounds, self.videos_per_task, self.dask_address)
+
+
+@dataclass(frozen=True)
+class Run:
+    """All settings of one candidate's training, with the candidate's own laid over the common ones.
+
+    What it is trained on is not among them.
+    """
+
+    name: str
+    candidate: Candidate  # as params.yaml has it
+    clip: ClipSpec  # of the clips in the store
+    model_clip: ClipSpec  # of what the model sees of them: at most as many frames and pixels
+    training: Training
+    augment: Augment
+    seed: int
+    views: int  # temporal views that an answer averages; see kinoflow.video.sampling
+    flip: bool  # whether an answer averages over mirrored views as well
 
 
 class Params(_Section):
@@ -228,14 +253,6 @@ class Params(_Section):
         for name, candidate in self.candidates.items():
             if name in _RESERVED:
                 raise ValueError(f"candidates.{name}: this name is taken, choose another")
-            self.training_of(name)
-            augment = self.augment_of(name)
-            if self.evaluation.flip and (augment.flip_except or not augment.flip):
-                raise ValueError(
-                    "evaluation.flip averages over mirrored clips, but in training not all are "
-                    f"mirrored (augment.flip, augment.flip_except; candidate {name}): set it to "
-                    "false"
-                )
             for field in ("frames", "height", "width"):
                 wanted, stored = getattr(candidate, field), getattr(self.clip, field)
                 if wanted is not None and wanted > stored:
@@ -243,30 +260,37 @@ class Params(_Section):
                         f"candidates.{name}.{field} is {wanted}, but the clips hold {stored}: "
                         f"raise clip.{field} or lower it"
                     )
+            augment = self.resolve(name).augment
+            if self.evaluation.flip and (augment.flip_except or not augment.flip):
+                raise ValueError(
+                    "evaluation.flip averages over mirrored clips, but in training not all are "
+                    f"mirrored (augment.flip, augment.flip_except; candidate {name}): set it to "
+                    "false"
+                )
         return self
 
-    def candidate(self, name: str) -> Candidate:
-        """The candidate called `name`; UserError if there is none."""
+    def resolve(self, name: str) -> Run:
+        """The settings of the candidate called `name`.
+
+        Raises UserError if there is no candidate of that name.
+        """
         if name not in self.candidates:
             raise UserError(
                 f"no candidate {name!r} in params.yaml; there are {', '.join(self.candidates)}"
             )
-        return self.candidates[name]
-
-    def training_of(self, name: str) -> Training:
-        """The training section with the overrides of one candidate."""
-        return self._overridden(name, "training", self.training)
-
-    def augment_of(self, name: str) -> Augment:
-        """The augment section with the overrides of one candidate."""
-        return self._overridden(name, "augment", self.augment)
-
-    def _overridden(self, name: str, section: str, default: T) -> T:
-        overrides = getattr(self.candidates[name], section)
-        try:
-            return type(default).model_validate(default.model_dump() | overrides)
-        except ValidationError as error:
-            raise ValueError(_describe(error, f"candidates.{name}.{section}.")) from None
+        candidate = self.candidates[name]
+        section = f"candidates.{name}"
+        return Run(
+            name=name,
+            candidate=candidate,
+            clip=self.clip,
+            model_clip=candidate.spec(self.clip),
+            training=_overridden(self.training, candidate.training, f"{section}.training"),
+            augment=_overridden(self.augment, candidate.augment, f"{section}.augment"),
+            seed=self.seed,
+            views=self.evaluation.views,
+            flip=self.evaluation.flip,
+        )
 
 
 def load(path: Path) -> Params:
@@ -275,56 +299,24 @@ def load(path: Path) -> Params:
     Raises UserError, with the file, the key and what is wrong with it, for a file that is
     missing, is not YAML, has an unknown key or a value out of range.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
     try:
-        raw = YAML(typ="safe").load(path)
+        values = documents.read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run this at the root of the repository") from None
-    except MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
-    return checked(raw, path)
+    return checked(values, path)
 
 
-def checked(raw: object, source: Path) -> Params:
-    """What was read from `source` as params; UserError that names the key at fault."""
+def checked(values: object, source: Path) -> Params:
+    """Values that were read from `source` as params; UserError that names the key at fault."""
+    return documents.checked(Params, values, source)
+
+
+S = TypeVar("S", bound=_Section)
+
+
+def _overridden(common: S, own: dict[str, Any], section: str) -> S:
+    """A section with a candidate's own values in it; `section` is what errors call those."""
     try:
-        return Params.model_validate(raw)
+        return type(common).model_validate(common.model_dump() | own)
     except ValidationError as error:
-        raise UserError(f"{source}: {_describe(error)}") from None
-
-
-def _describe(error: ValidationError, prefix: str = "") -> str:
-    # a misspelt key is also a missing one: name the misspelling
-    first, *others = sorted(error.errors(), key=lambda e: e["type"] not in _UNKNOWN_KEY)
-    where = prefix + ".".join(str(part) for part in first["loc"])
-    if first["type"] in _UNKNOWN_KEY:
-        text = f"unknown key {where}{_nearest(first['loc'])}"
-    elif first["type"] == "value_error":
-        message = str(first["ctx"]["error"])
-        text = message if message.startswith("candidates.") else f"{where}: {message}".lstrip(": ")
-    else:
-        text = f"{where}: {first['msg']}"
-        if first["type"] != "missing":
-            text += f", got {first['input']!r}"
-    return text + (f" (and {len(others)} more)" if others else "")
-
-
-def _nearest(location: tuple[int | str, ...]) -> str:
-    known: list[str] = []
-    for model in _sections(Params):
-        known += model.model_fields
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    return f": did you mean {close[0]}?" if close else ""
-
-
-def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
-    found = [model]
-    for field in model.model_fields.values():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += _sections(field.annotation)
-    return [*found, Candidate]
+        raise ValueError(documents.describe(error, Params, section)) from None

@@ -1,1 +1,1 @@
-"""The service that a Bento holds, and the command that serves one."""
+"""The service that a Bento holds, and the command that serves a Bento: `python -m serving`."""

@@ -1,12 +1,10 @@
-"""Serve an exported Bento: `python -m serving [--bento FILE] [--port N] [--host ADDRESS]`."""
+"""Serve a .bento file: `python -m serving [--bento FILE] [--port N] [--host ADDRESS]`."""
 
 import argparse
-import lzma
 import os
 import signal
 import socket
 import sys
-import tarfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,31 +12,10 @@ from kinoflow.system import locks
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
+from serving.bentos import extract_bento, newest
 
 PREFIX = "kinoflow-serve-"  # of the temporary folders of servers
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def newest(folder: Path) -> Path:
-    """The .bento file made last. Raises UserError if there is none."""
-    bentos = sorted(folder.glob("[!.]*.bento"), key=lambda path: path.stat().st_mtime)
-    if not bentos:
-        raise UserError(f"{folder}/ holds no Bento: make one with `make repro`")
-    return bentos[-1]
-
-
-def unpack(bento: Path, folder: Path) -> None:
-    """Extract a .bento file. Raises UserError for a file that is missing, damaged or no Bento."""
-    if not bento.is_file():
-        raise UserError(f"there is no file {bento}")
-    try:
-        with tarfile.open(bento) as archive:
-            # "data": nothing lands outside the folder, no links out of it, no devices
-            archive.extractall(folder, filter="data")
-    except (tarfile.TarError, lzma.LZMAError, EOFError):
-        raise UserError(f"{bento} is no Bento, or a damaged one") from None
-    if not (folder / "bento.yaml").is_file():
-        raise UserError(f"{bento} is no Bento")
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def address(host: str, port: int) -> str:
@@ -53,14 +30,14 @@ def address(host: str, port: int) -> str:
     return str(ip)
 
 
-def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
+def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
     """Serve a .bento file until the server ends by itself; return its exit code.
 
-    It answers to the host `names` as well as to IP addresses and localhost. All that it writes,
-    BentoML's own files included, lies in a temporary folder.
+    Requests to `host_names` are answered as well as those to IP addresses and localhost. All that
+    the server writes, BentoML's own files included, lies in a temporary folder.
     """
     with locks.temporary_folder(PREFIX, "serving") as folder:
-        unpack(bento, folder / "bento")
+        extract_bento(bento, folder / "bento")
         (folder / "tmp").mkdir()
         print(f"serving {bento} at http://{ip}:{port} until Ctrl-C", flush=True)
         command = [sys.executable, "-m", "serving.server", "--host", ip, "--port", str(port)]
@@ -72,24 +49,22 @@ def serve(bento: Path, ip: str, port: int, names: list[str]) -> int:
         # the Bento's code, not that of whoever starts it
         environment.pop("PYTHONPATH", None)
         with run_supervised(
-            [*command, *(f"--allow-host={name}" for name in names)],
+            [*command, *(f"--allow-host={name}" for name in host_names)],
             cwd=folder / "bento" / "src",
             env=environment,
         ) as server:
             return server.wait()
 
 
-def _end(_number: int, _frame: object) -> NoReturn:
-    for number in _ENDING:
-        # one is enough: what follows is cleaning up
+def _stop(_number: int, _frame: object) -> NoReturn:
+    for number in _STOPPING:
+        # one signal is enough: a second must not cut cleaning up short
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving", description="Serve an exported Bento."
-    )
+    parser = argparse.ArgumentParser(prog="python -m serving", description="Serve a .bento file.")
     parser.add_argument("--bento", type=Path, help=f"default: the newest in {Workspace().dist}/")
     parser.add_argument("--port", type=int, default=3000, help="default: %(default)s")
     parser.add_argument(
@@ -109,8 +84,8 @@ def main() -> None:
     arguments = parser.parse_args()
     bento = arguments.bento or newest(Workspace().dist)
     ip = address(arguments.host, arguments.port)
-    for number in _ENDING:
-        signal.signal(number, _end)
+    for number in _STOPPING:
+        signal.signal(number, _stop)
     try:
         code = serve(bento, ip, arguments.port, arguments.allow_host)
     except KeyboardInterrupt:

@@ -1,7 +1,7 @@
-"""Connections that clients cannot hold on to: HTTP as uvicorn speaks it, with bounds.
+"""Bounds on connections, so that slow clients cannot use them up.
 
-uvicorn itself bounds neither their number nor the time that a client takes to send the headers
-of a request or to read an answer.
+uvicorn itself bounds neither their number, nor how long a client takes to send the headers of a
+request or to read an answer.
 """
 
 import asyncio
@@ -9,23 +9,23 @@ import resource
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-HEADERS_S = 10.0  # seconds from the first byte of a request, or the connection, to its last header
-READING_S = 30.0  # seconds in which a client takes nothing of an answer that waits for it
-_MOST = 1000  # connections at once, each of which may hold 64 KiB of headers
+HEADERS_S = 10.0  # seconds from the connection, or a request's first byte, to its last header
+READING_S = 30.0  # seconds that an answer may wait for the client to read on
+_MOST = 1000  # connections at a time; each may hold 64 KiB of headers
 
 
 class Connection(H11Protocol):
     """One client's connection.
 
-    Where there are too many, the one goes that has waited longest for its client, so that a
-    client that sends its request at once is always let in.
+    When one too many is made, the one that has waited longest for its client is closed, so that a
+    client that sends its request at once always gets through.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.since = self.loop.time()
         self.timer: asyncio.TimerHandle | None = None
         super().connection_made(transport)
-        if len(self.connections) > most():
+        if len(self.connections) > limit():
             self._make_room()
         self._end_after(HEADERS_S)
 
@@ -62,7 +62,7 @@ class Connection(H11Protocol):
         return self.is_between_requests or self.is_sending
 
     def end(self) -> None:
-        """Close at once, without waiting for the client to take what is sent."""
+        """Close at once, even if the client has not read all that was sent."""
         self.transport.abort()
 
     def _make_room(self) -> None:
@@ -71,7 +71,7 @@ class Connection(H11Protocol):
             for other in self.connections
             if isinstance(other, Connection) and other is not self and other.waits_for_client
         ]
-        # rather one that has not sent a whole header yet than one that is uploading
+        # first those that have not sent all their headers, then those that are uploading
         min(others, key=lambda other: (other.is_sending, other.since), default=self).end()
 
     def _end_after(self, seconds: float | None) -> None:
@@ -80,7 +80,7 @@ class Connection(H11Protocol):
         self.timer = None if seconds is None else self.loop.call_later(seconds, self.end)
 
 
-def most() -> int:
-    """How many connections are let in: half of the files that this process may have open."""
+def limit() -> int:
+    """How many connections there may be: at most half of the files that this process may open."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return min(_MOST, files // 2)

@@ -1,4 +1,4 @@
-"""Who may ask: requests that a web page makes a browser send from elsewhere are refused."""
+"""Refuse requests that a web page of another site makes a browser send."""
 
 import ipaddress
 import os
@@ -6,19 +6,19 @@ import os
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
-from serving.visits import App, Message, Receive, Send
+from serving.asgi import App, Message, Receive, Send
 
 
 class KnownHosts:
-    """ASGI middleware that answers requests to this host alone, and to no other site's pages.
+    """ASGI middleware that answers requests to known host names alone, and no cross-site posts.
 
-    A name that somebody else owns can be made to lead to this machine (DNS rebinding), and then
-    a page under that name is allowed to read the answers. IP addresses cannot be taken over so,
-    nor can localhost.
+    Whoever owns a host name can let it lead to this machine's address (DNS rebinding); a browser
+    then lets the pages under that name read the answers of this service. IP addresses and
+    localhost belong to nobody, and so are always known.
 
     Args:
         app: the application.
-        names: further host names to answer to; "*" allows every one.
+        names: the other known host names; with "*" every one is known.
     """
 
     def __init__(self, app: App, *, names: tuple[str, ...]) -> None:
@@ -52,7 +52,7 @@ def host_name(host: str) -> str:
 
 
 def from_environment() -> tuple[str, ...]:
-    """The names in KINOFLOW_HOSTS, which commas divide."""
+    """The host names in KINOFLOW_HOSTS, a list with commas."""
     names = os.environ.get("KINOFLOW_HOSTS", "").split(",")
     return tuple(name.strip() for name in names if name.strip())
 

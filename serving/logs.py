@@ -1,4 +1,4 @@
-"""What the service logs: a line an event, whatever a client puts into it."""
+"""The log of the service: one line per event, whatever a client puts into it."""
 
 import logging
 import re

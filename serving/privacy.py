@@ -1,6 +1,6 @@
-"""Keep the pages of the service to themselves."""
+"""Pages of the service load nothing from other sites."""
 
-from serving.visits import App, Message, Receive, Send
+from serving.asgi import App, Message, Receive, Send
 
 _OWN_PAGES_ONLY = (
     b"content-security-policy",
@@ -9,9 +9,9 @@ _OWN_PAGES_ONLY = (
 
 
 class OwnPagesOnly:
-    """ASGI middleware that has browsers load nothing from elsewhere.
+    """ASGI middleware that forbids browsers to load anything for a page from another site.
 
-    BentoML's page at / would bring Google Tag Manager to everyone who looks at it.
+    BentoML's page at / would otherwise load Google Tag Manager.
     """
 
     def __init__(self, app: App) -> None:

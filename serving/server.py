@@ -1,9 +1,9 @@
 """Serve the Bento that holds this file: `python -m serving.server`, in the Bento's folder `src`.
 
-This process holds the one port that listens, starts a worker, and starts another whenever that
-dies. `bentoml serve` would do the same with a supervisor that listens on a port of its own and
-starts any program for whoever on this machine asks it to. uvicorn's supervisor listens nowhere,
-but now and then takes a killed worker for alive until its time for health checks is up.
+This process listens on the one port, starts a worker that answers, and starts another when that
+dies. It stands in the place of two supervisors: that of `bentoml serve` listens on a second port,
+over which every user of the machine can have it start programs; that of uvicorn now and then
+takes a killed worker for alive until its health check times out.
 """
 
 import argparse
@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 
-STARTUP_FAILURE = 3  # the exit code of a worker that could not start, and nor could another
-_AGAIN_AFTER_S = 1.0
+STARTUP_FAILURE = 3  # exit code of a worker that could not start; another could not either
+_RESTART_AFTER_S = 1.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -25,7 +25,7 @@ def serve(host: str, port: int) -> int:
 
     Raises OSError if nothing can listen there.
     """
-    # each connection is a file; so many of them are let in as this allows
+    # each connection is an open file, so this bounds their number
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -34,7 +34,7 @@ def serve(host: str, port: int) -> int:
         tempfile.TemporaryDirectory(prefix="kinoflow-metrics-") as metrics,
     ):
         listening.set_inheritable(True)
-        # prometheus_client adds up in here what each worker counted
+        # prometheus_client adds up the counts of all workers from the files in here
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
         return _supervise([sys.executable, "-m", "serving.worker", str(listening.fileno())])
 
@@ -52,7 +52,7 @@ def _supervise(command: list[str]) -> int:
     for number in _STOPPING:
         signal.signal(number, stop)
     while True:
-        # a signal that came between these lines would miss the worker
+        # a signal between these lines would not reach the worker
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         worker = os.posix_spawn(command[0], command, os.environ, setsigmask=[])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
@@ -63,7 +63,7 @@ def _supervise(command: list[str]) -> int:
         if code == STARTUP_FAILURE:
             return code
         print(f"the worker ended with code {code}: another is started", file=sys.stderr, flush=True)
-        time.sleep(_AGAIN_AFTER_S)
+        time.sleep(_RESTART_AFTER_S)
         if stopped:
             return 0
 
@@ -71,7 +71,7 @@ def _supervise(command: list[str]) -> int:
 def _ended(worker: int) -> int:
     """Wait for the end of the worker and return its exit code, or minus its signal."""
     while True:
-        # in a container this process also inherits what a killed worker leaves behind
+        # in a container this process also becomes the parent of a killed worker's children
         pid, status = os.wait()
         if pid == worker:
             return os.waitstatus_to_exitcode(status)

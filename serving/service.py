@@ -3,8 +3,6 @@
 import os
 import threading
 import time
-from functools import partial
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -14,19 +12,22 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse
 
 from kinoflow import bundle
+from kinoflow.bundle import Probabilities
 from kinoflow.system import terminal
-from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, run_sandboxed
-from kinoflow.video.decoder import sample
-from kinoflow.video.frames import UnreadableVideo
-from serving import hosts
+from kinoflow.system.sandbox import Bounds
+from kinoflow.video.spec import Frames
+from serving import hosts, settings
+from serving.admission import AdmissionControl
+from serving.decoding import decode
 from serving.hosts import KnownHosts
 from serving.privacy import OwnPagesOnly
-from serving.settings import ROOT, SETTINGS
-from serving.uploads import Received, Upload, on_disk
-from serving.visits import Refusal, Visits
+from serving.refusals import Refusal
+from serving.uploads import Upload, UploadForm, written
 
-_DECODING = Bounds(SETTINGS.timeout_s, SETTINGS.memory_mb, SETTINGS.decoders)
-_BUSY = {429, 503, 507}  # of HTTP: the same request may be answered later
+# BentoML's decorators want their values at import
+_SETTINGS = settings.load()
+_DECODING = Bounds(_SETTINGS.timeout_s, _SETTINGS.memory_mb, _SETTINGS.decoders)
+_TRY_AGAIN = {429, 503, 507}  # of HTTP: the same request may be answered later
 
 
 class Guess(BaseModel):
@@ -36,7 +37,7 @@ class Guess(BaseModel):
 
 class Milliseconds(BaseModel):
     decode: float  # from the file to the clip
-    inference: float  # the model alone, without the wait for its turn
+    inference: float  # of the model, without waiting until it is free
 
 
 class Model(BaseModel):
@@ -59,9 +60,8 @@ class Answer(BaseModel):
 @bentoml.service(
     name="kinoflow",
     description="Says which action a video shows: POST it to /predict, in the field `video`.",
-    # Visits keeps time and counts, since BentoML's own limits count requests that are still
-    # being sent and forget those that go on after their time is up
-    traffic={"timeout": 2 * SETTINGS.timeout_s},
+    # AdmissionControl keeps the time; this only ends what it should have ended
+    traffic={"timeout": 2 * _SETTINGS.timeout_s},
 )
 class Kinoflow:
     """The bundle packed beside this code, behind HTTP."""
@@ -71,12 +71,12 @@ class Kinoflow:
         terminal.quiet()
         # TensorFlow would otherwise take all memory of a GPU that others may be using too
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
-        self.bundle = bundle.load(ROOT / "bundle")
-        # Requests are decoded side by side but take turns at the model: it uses every core by
-        # itself, and Keras does not promise that two threads may call one model.
-        self.turn = threading.Lock()
-        # as many as there are turns: a request that has one finds a thread
-        self.threads = anyio.CapacityLimiter(SETTINGS.max_concurrency)
+        self.bundle = bundle.load(settings.ROOT / "bundle")
+        # Requests are decoded side by side but use the model one after the other: it takes every
+        # core by itself, and Keras does not promise that two threads may call one model.
+        self.model_is_free = threading.Lock()
+        # as many as there are slots: a request that has one finds a thread
+        self.threads = anyio.CapacityLimiter(_SETTINGS.max_concurrency)
         self.bundle.predict(np.zeros((1, *self.bundle.clip.shape), np.uint8))
         import keras
 
@@ -86,8 +86,8 @@ class Kinoflow:
             device=keras.distribution.list_devices()[0],
         )
 
-    @bentoml.api(input_spec=Upload, output_spec=Answer)  # type: ignore[untyped-decorator]
-    async def predict(self, video: Received | Refusal) -> Answer | JSONResponse:
+    @bentoml.api(input_spec=UploadForm, output_spec=Answer)  # type: ignore[untyped-decorator]
+    async def predict(self, video: Upload | Refusal) -> Answer | JSONResponse:
         """Say which action a video shows.
 
         Any format that the decoder reads will do, whatever its name and content type say. An
@@ -97,61 +97,49 @@ class Kinoflow:
             # here and not in a thread, so that a refusal never waits for one
             if isinstance(video, Refusal):
                 raise video
-            return await anyio.to_thread.run_sync(self._look, video, limiter=self.threads)
-        except (UnreadableVideo, OutOfBoundsError) as problem:
-            refusal = Refusal(400, f"the upload cannot be read as a video: {problem}")
-        except Refusal as raised:
-            refusal = raised
-        later = {"Retry-After": "1"} if refusal.status in _BUSY else None
-        return JSONResponse({"error": str(refusal)}, refusal.status, headers=later)
+            return await anyio.to_thread.run_sync(self._answer, video, limiter=self.threads)
+        except Refusal as refusal:
+            headers = {"Retry-After": "1"} if refusal.status in _TRY_AGAIN else None
+            return JSONResponse({"error": str(refusal)}, refusal.status, headers=headers)
 
-    def _look(self, video: Received) -> Answer:
-        with on_disk(video.file) as path:
-            return self._answer(path, video.deadline)
-
-    def _answer(self, path: Path, deadline: float) -> Answer:
-        started = time.monotonic()
-        # elsewhere, since an upload that crashes the decoder must not take the service along
-        sampled = partial(sample, spec=self.bundle.clip)
-        try:
-            clip = run_sandboxed(sampled, path, _DECODING, deadline=deadline)
-        except LateError as late:
-            if late.begun:
-                raise Refusal(504, f"the upload was not decoded in time: {late}") from None
-            raise Refusal(503, f"the service is busy, try again later: {late}") from None
-        decoded = time.monotonic()
-        if not self.turn.acquire(timeout=max(0, deadline - decoded)):
-            raise Refusal(503, "the service is busy, try again later: the model was never free")
-        try:
-            begun = time.monotonic()
-            probabilities = self.bundle.predict(clip[None])[0]
-            answered = time.monotonic()
-        finally:
-            self.turn.release()
-
-        order = np.argsort(-probabilities, kind="stable")[: SETTINGS.top_k]
-        top = [
-            Guess(label=self.bundle.labels[i], confidence=float(probabilities[i])) for i in order
-        ]
+    def _answer(self, upload: Upload) -> Answer:
+        with written(upload) as path:
+            started = time.monotonic()
+            clip = decode(path, self.bundle.clip, _DECODING, upload.deadline)
+            decoding = time.monotonic() - started
+        probabilities, inference = self._predict(clip, upload.deadline)
+        order = np.argsort(-probabilities, kind="stable")[: _SETTINGS.top_k]
+        labels = self.bundle.labels
+        top = [Guess(label=labels[i], confidence=float(probabilities[i])) for i in order]
         return Answer(
             label=top[0].label,
             confidence=top[0].confidence,
             top=top,
-            probabilities=dict(zip(self.bundle.labels, probabilities.tolist(), strict=True)),
+            probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
             milliseconds=Milliseconds(
-                decode=round(1000 * (decoded - started), 3),
-                inference=round(1000 * (answered - begun), 3),
+                decode=round(1000 * decoding, 3), inference=round(1000 * inference, 3)
             ),
             model=self.model,
         )
 
+    def _predict(self, clip: Frames, deadline: float) -> tuple[Probabilities, float]:
+        """Probabilities (classes,) of a clip, and how many seconds the model took."""
+        if not self.model_is_free.acquire(timeout=max(0, deadline - time.monotonic())):
+            raise Refusal(503, "the service is busy, try again later: the model was never free")
+        try:
+            started = time.monotonic()
+            probabilities = self.bundle.predict(clip[None])[0]
+            return probabilities, time.monotonic() - started
+        finally:
+            self.model_is_free.release()
 
-# no class any more
+
+# the decorator has made a service of the class; what is added first sees a request first
 Kinoflow.add_asgi_middleware(OwnPagesOnly)  # type: ignore[attr-defined]
 Kinoflow.add_asgi_middleware(KnownHosts, names=hosts.from_environment())  # type: ignore[attr-defined]
 Kinoflow.add_asgi_middleware(  # type: ignore[attr-defined]
-    Visits,
-    seconds=SETTINGS.timeout_s,
-    turns=SETTINGS.max_concurrency,
-    megabytes=SETTINGS.max_concurrency * SETTINGS.max_upload_mb,
+    AdmissionControl,
+    seconds=_SETTINGS.timeout_s,
+    slots=_SETTINGS.max_concurrency,
+    max_upload_mb=_SETTINGS.max_upload_mb,
 )

@@ -1,4 +1,4 @@
-"""From the request to a video file on disk, with every mistake answered in a sentence."""
+"""From a request to a video file on disk. Whatever is wrong with it is answered in a sentence."""
 
 import shutil
 import tempfile
@@ -13,20 +13,22 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from kinoflow.system.errors import no_space
-from serving import visits
-from serving.settings import SETTINGS
-from serving.visits import Refusal
+from serving import admission
+from serving.admission import Admission
+from serving.refusals import Refusal
+
+PREFIX = "kinoflow-upload-"  # of the temporary folders that uploads are written to
 
 
 @dataclass(frozen=True)
-class Received:
-    """An upload that is there, and by when it must be answered, as time.monotonic() counts."""
+class Upload:
+    """A complete upload, and by when it must be answered, as time.monotonic() counts."""
 
     file: UploadFile
     deadline: float
 
 
-class Upload(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes without types
+class UploadForm(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes without types
     """A multipart form with one video file."""
 
     # The form is read below rather than by BentoML, which holds a whole upload in memory,
@@ -35,55 +37,50 @@ class Upload(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes witho
     video: Path
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: object) -> "Upload":
-        """What was `Received`, in place of `video`, or the Refusal.
+    async def from_http_request(cls, request: Request, serde: object) -> "UploadForm":
+        """The form with an `Upload`, or a Refusal, in the place of `video`.
 
         A Refusal is not raised, since BentoML would log it as a crash of the service.
         """
-        visit = visits.of(request.scope)
         try:
-            with _room_on_disk():
-                async with visit.arriving():
-                    file = await _file(request, visit)
-            # a client that is slow to send keeps nobody else from being answered
-            visit.take_turn()
-        except TimeoutError:
-            return cls.model_construct(
-                video=Refusal(408, "the upload takes too long: send it at once, or a shorter video")
-            )
+            return cls.model_construct(video=await _received(request))
         except Refusal as refusal:
             return cls.model_construct(video=refusal)
-        return cls.model_construct(video=Received(file, visit.deadline))
 
 
 @contextmanager
-def on_disk(upload: UploadFile) -> Iterator[Path]:
-    """The path of the uploaded file, which is deleted afterwards.
+def written(upload: Upload) -> Iterator[Path]:
+    """Write the upload to a file; yield its path, and delete it after the block.
 
-    Raises Refusal if the disk is full.
+    Raises Refusal (507) if the disk is full.
     """
-    with tempfile.TemporaryDirectory(prefix="kinoflow-upload-") as folder:
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
         # Never by the name it came with, nor its ending: the decoder goes by the content, but a
         # playlist that ends in .m3u8 would make it read other files of this machine.
         path = Path(folder) / "video"
-        with _room_on_disk(), path.open("wb") as file, upload.file:
-            shutil.copyfileobj(upload.file, file)
+        with _room_on_disk(), path.open("wb") as file, upload.file.file as content:
+            shutil.copyfileobj(content, file)
         yield path
 
 
-@contextmanager
-def _room_on_disk() -> Iterator[None]:
+async def _received(request: Request) -> Upload:
+    admitted = admission.of(request.scope)
     try:
-        yield
-    except OSError as error:
-        if not no_space(error):
-            raise
-        raise Refusal(507, "there is no room for the upload just now: try again later") from None
+        with _room_on_disk():
+            async with admitted.uploading():
+                file = await _file(request, admitted)
+    except TimeoutError:
+        raise Refusal(
+            408, "the upload takes too long: send it at once, or a shorter video"
+        ) from None
+    # only now: a client that is slow to send keeps nobody else from being answered
+    admitted.take_slot()
+    return Upload(file, admitted.deadline)
 
 
-async def _file(request: Request, visit: visits.Visit) -> UploadFile:
+async def _file(request: Request, admitted: Admission) -> UploadFile:
     try:
-        form = await _Bounded(request, visit).form(max_files=1)
+        form = await _LimitedRequest(request, admitted).form(max_files=1)
     # the last two are for what no codec or form allows, such as a charset called undefined
     except (HTTPException, ClientDisconnect, ValueError, LookupError):
         form = None
@@ -97,24 +94,28 @@ async def _file(request: Request, visit: visits.Visit) -> UploadFile:
     return video
 
 
-class _Bounded(Request):
-    """A request that is refused once its body turns out larger than the limit."""
+class _LimitedRequest(Request):
+    """A request that is refused as soon as its body is larger than it may be."""
 
-    def __init__(self, request: Request, visit: visits.Visit) -> None:
+    def __init__(self, request: Request, admitted: Admission) -> None:
         super().__init__(request.scope, request.receive)
-        self._visit = visit
+        self._admitted = admitted
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        self._check(int(self.headers.get("content-length", 0)))
+        self._admitted.check_size(int(self.headers.get("content-length", 0)))
         received = 0
         async for chunk in super().stream():
             received += len(chunk)
-            self._check(received)
-            self._visit.grow(len(chunk))
+            self._admitted.check_size(received)
+            self._admitted.reserve(len(chunk))
             yield chunk
 
-    def _check(self, size: int) -> None:
-        if size > SETTINGS.max_upload_mb * 1e6:
-            raise Refusal(
-                413, f"the upload is larger than {SETTINGS.max_upload_mb:g} MB, the limit here"
-            )
+
+@contextmanager
+def _room_on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if not no_space(error):
+            raise
+        raise Refusal(507, "there is no room for the upload just now: try again later") from None

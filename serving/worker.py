@@ -11,21 +11,22 @@ from typing import Any
 from serving import logs
 from serving.server import STARTUP_FAILURE
 
-# of the Bento: src/ lies in it, and this file in src/serving/
+# the folder of the Bento: this file is src/serving/worker.py in it
 BENTO = Path(__file__).resolve().parent.parent.parent
-_LET_FINISH_S = 10  # what is being answered when the server is told to stop
+_FINISH_WITHIN_S = 10  # requests that are being answered when the server is told to stop
 
 
 def application() -> Any:
     """The Bento as an ASGI application."""
     import bentoml
 
-    for left in Path(tempfile.gettempdir()).glob("kinoflow-upload-*"):
-        # of a worker that was killed: this one has answered nothing yet
-        shutil.rmtree(left, ignore_errors=True)
-    # a Service of today's kind or of an older one, as far as types know
+    from serving.uploads import PREFIX
+
+    for upload in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        # a killed worker left it: this one has answered nothing yet
+        shutil.rmtree(upload, ignore_errors=True)
     service: Any = bentoml.load(str(BENTO), standalone_load=True)
-    # what `bentoml serve` sets: its metrics carry these as labels
+    # the labels of BentoML's metrics; `bentoml serve` sets them too
     context = bentoml.server_context
     context.service_type, context.service_name = "entry_service", service.name
     context.bento_name, context.bento_version = service.bento.tag.name, service.bento.tag.version
@@ -48,11 +49,11 @@ def main() -> None:
         access_log=False,  # BentoML keeps one
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_LET_FINISH_S,
+        timeout_graceful_shutdown=_FINISH_WITHIN_S,
     )
     try:
         config.load()
-    except (Exception, SystemExit):  # noqa: BLE001 whatever a Bento raises, so would the next worker
+    except (Exception, SystemExit):  # noqa: BLE001 the next worker would fail in the same way
         traceback.print_exc()
         sys.exit(STARTUP_FAILURE)
     server = uvicorn.Server(config)

@@ -1,4 +1,4 @@
-"""One row per video in data/: what it shows, where it comes from, and whether it decodes."""
+"""Write the catalog: a row per video in data/ with its label, its group and what its file holds."""
 
 import sys
 from pathlib import Path
@@ -15,20 +15,22 @@ from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import printable
 from kinoflow.video.decoder import probe
 from kinoflow.video.frames import UnreadableVideo
-from kinoflow.workspace import Workspace, run
+from kinoflow.workspace import LABELS, Workspace, run
 
-# what decoding tells; the same bytes tell the same
+# the columns found by decoding, which depend on the file's content alone
 _PROBED = ["frames", "fps", "seconds", "width", "height", "codec", "readable", "problem"]
 
 
 def labelled(data: Path) -> pd.DataFrame:
-    """The videos below `data` with their `label` and `group`.
+    """The videos below `data` with their `label` and `group`, in the order of `video`.
 
-    From data/labels.csv where there is one, else from the class folders. Raises UserError if
-    there is no video, one is missing or lies in no class folder, or all are of one class, and for
-    names as `names.check` does: nobody but this stage has seen what was pulled or put there.
+    Labels come from labels.csv in `data` if that exists, else from the class folders.
+
+    Raises UserError if there is no video, one is missing or lies in no class folder, or all are
+    of one class, and for names as `names.check` does: what `dvc pull` or a user put into `data`
+    has not been checked before.
     """
-    labels = data / "labels.csv"
+    labels = data / LABELS
     if labels.is_file():
         table = catalog.read_labels(labels)
         missing = [video for video in table["video"] if not (data / video).is_file()]
@@ -42,10 +44,10 @@ def labelled(data: Path) -> pd.DataFrame:
         alone = table["group"] == ""
         table.loc[alone, "group"] = table.loc[alone, "video"].map(catalog.group_of)
     else:
-        files_there = sorted(path.relative_to(data) for path in data.rglob("*") if path.is_file())
+        found = sorted(path.relative_to(data) for path in data.rglob("*") if path.is_file())
         videos = [
             path.as_posix()
-            for path in files_there
+            for path in found
             if not any(part.startswith(".") for part in path.parts)
         ]
         names.check_videos(videos, f"{data}/")
@@ -65,10 +67,16 @@ def labelled(data: Path) -> pd.DataFrame:
 def examine(
     table: pd.DataFrame, data: Path, before: pd.DataFrame | None, compute: Compute
 ) -> pd.DataFrame:
-    """Add to the labelled videos what their files hold; decode only what `before` lacks.
+    """The catalog of labelled videos; only files that an earlier catalog lacks are decoded.
 
-    Those that it has as unreadable are tried again, since more time, more memory or a newer
-    decoder may read them.
+    Files that were unreadable are tried again, since more time, more memory or a newer decoder
+    may read them.
+
+    Args:
+        table: `video`, `label` and `group` of each video.
+        data: the folder of the videos.
+        before: the catalog of an earlier run, if there is one.
+        compute: how many processes decode, and what one video may cost.
     """
     table = table.copy()
     table["bytes"] = [(data / video).stat().st_size for video in table["video"]]
@@ -79,17 +87,17 @@ def examine(
         probed = readable.set_index("md5")[_PROBED].to_dict("index")
     new = table[~table["md5"].isin(probed.keys())].drop_duplicates("md5")
     # absolute, since the workers of a cluster may run in another folder
-    where = [(data / video).absolute() for video in new["video"]]
-    tasks = list(zip(new["md5"], where, strict=True))
+    paths = [(data / video).absolute() for video in new["video"]]
+    tasks = list(zip(new["md5"], paths, strict=True))
     probed |= dict(spread(_examine_one, tasks, compute.pool, "catalog", failed=_unreadable))
     known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
     return pd.concat([table, known], axis="columns").astype(catalog.COLUMNS)
 
 
 def check_readable(table: pd.DataFrame, max_unreadable: float) -> None:
-    """Name on stderr the videos set aside.
+    """Warn on stderr of each video that does not decode and is therefore set aside.
 
-    Raises UserError if they are more than the fraction `max_unreadable` of all.
+    Raises UserError if these are more than the fraction `max_unreadable` of all videos.
     """
     bad = table[~table["readable"]]
     for row in bad.itertuples():
@@ -103,6 +111,7 @@ def check_readable(table: pd.DataFrame, max_unreadable: float) -> None:
 
 
 def _examine_one(task: tuple[str, Path]) -> tuple[str, dict[str, object]]:
+    """The MD5 of a file, as given in the task, and what decoding the file tells."""
     md5, path = task
     try:
         info = vars(probe(path))

@@ -1,10 +1,10 @@
-"""Find clips of different recordings that show the same: trimmed, re-encoded, mirrored copies.
+"""Find near-duplicates: videos of different groups that are copies, trimmed, re-encoded, mirrored.
 
-Group names are what somebody wrote down; pictures are the evidence. Perceptual hashes find the
-pairs that could be copies, fast and with many false alarms; the colours of the frames decide.
+Group names may be wrong, so this stage compares what the clips show. Perceptual hashes find the
+pairs that could be copies, fast and with many false alarms; the correlation of their thumbnails
+decides.
 """
 
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -14,47 +14,52 @@ from numpy.typing import NDArray
 
 from kinoflow import config
 from kinoflow.config import Duplicates
-from kinoflow.data import catalog, clips, tables
+from kinoflow.data import catalog, tables
+from kinoflow.data.clips import ClipStore
 from kinoflow.system.terminal import progress
-from kinoflow.video.sampling import unpadded
+from kinoflow.video.padding import unpadded
 from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace, run
 
-_FLAT = 4.0  # grey levels of contrast below which a frame shows nothing to compare
-_FRAMES = 16  # of a clip, at most
-_BITS = 63  # 8 x 8 frequencies without the mean
+_FLAT = 4.0  # grey levels: frames with a lower standard deviation show nothing to compare
+_FRAMES = 16  # T: how many frames of each clip are compared
+_BITS = 63  # of a hash: 8 x 8 frequencies without the mean
 _THUMBNAIL = 32  # pixels
-_BLOCK = 1024  # videos compared with one at a time, so that the numbers stay in the cache
+_BLOCK = 1024  # how many videos one is compared with at a time, so that they fit into the cache
 
 
-class Look(NamedTuple):
-    """What is compared of each clip; the frames of short ones are filled up by repetition."""
+class Fingerprints(NamedTuple):
+    """What is compared of clips: T frames of each; a short clip's last frame is repeated.
+
+    Of a single clip, the arrays lack the first axis.
+    """
 
     plain: NDArray[np.uint64]  # (N, T) perceptual hashes
-    mirrored: NDArray[np.uint64]  # (N, T) of the same frames swapped left and right
-    thumbnails: NDArray[np.uint8]  # (N, T / 2, 32, 32, 3), blurred
+    mirrored: NDArray[np.uint64]  # (N, T) of the same frames with left and right swapped
+    thumbnails: NDArray[np.uint8]  # (N, T / 2, 32, 32, 3) RGB, blurred
 
 
-def find(table: pd.DataFrame, store: Path, params: Duplicates) -> pd.DataFrame:
-    """Pairs of near-duplicates among the readable videos of a catalog, of different groups.
+def find(table: pd.DataFrame, store: ClipStore, params: Duplicates) -> pd.DataFrame:
+    """Pairs of near-duplicates of different groups among the readable videos of a catalog.
 
-    Two videos may be copies if the median frame of one is within `params.distance` bits of its
-    nearest frame in the other, and are taken for that if, likewise, the correlation of their
-    thumbnails is at least `params.similarity`. Of the two directions the better counts, so that
-    a part of a video is found in the whole.
+    Two videos could be copies if the median frame of one is within `params.distance` bits of its
+    nearest frame in the other. They are taken for copies if also the median thumbnail of one
+    correlates by `params.similarity` or more with its nearest in the other. Of the two directions
+    the better counts, so that a part of a video is found in the whole.
 
     Time grows with the square of the number of videos: about a minute for ten thousand.
     """
     rows = table[table["readable"]]
-    seen = [look(np.load(clips.clip_path(store, video))) for video in rows["video"]]
-    usable = [one is not None for one in seen]
+    each = [fingerprint(store.read(video)) for video in rows["video"]]
+    usable = [found is not None for found in each]
     videos, groups = rows.loc[usable, "video"].to_numpy(), rows.loc[usable, "group"].to_numpy()
-    looks = [one for one in seen if one is not None]
-    if not looks:
+    known = [found for found in each if found is not None]
+    if not known:
         return tables.empty(tables.DUPLICATES)
-    everything = Look(*(np.stack(part) for part in zip(*looks, strict=True)))
-    # one after the other in memory are the clips, over which what follows is fastest
-    plain, mirror = (np.ascontiguousarray(hashes.T) for hashes in everything[:2])
+    fingerprints = Fingerprints(*(np.stack(part) for part in zip(*known, strict=True)))
+    # (T, N): what follows is fastest where the videos lie one after the other in memory
+    plain = np.ascontiguousarray(fingerprints.plain.T)
+    mirror = np.ascontiguousarray(fingerprints.mirrored.T)
 
     pairs = []
     for first in progress(range(len(videos) - 1), "duplicates"):
@@ -62,37 +67,39 @@ def find(table: pd.DataFrame, store: Path, params: Duplicates) -> pd.DataFrame:
             hashes = mirror if mirrored else plain
             near = first + 1 + _near(plain[:, first], hashes[:, first + 1 :], params.distance)
             for other in near[groups[near] != groups[first]]:
-                thumbnails = everything.thumbnails[other]
+                thumbnails = fingerprints.thumbnails[other]
                 similarity = _similarity(
-                    everything.thumbnails[first],
+                    fingerprints.thumbnails[first],
                     thumbnails[:, :, ::-1] if mirrored else thumbnails,
                 )
                 if similarity >= params.similarity:
-                    who = (videos[first], groups[first], videos[other], groups[other])
-                    pairs.append((*who, round(similarity, 3), mirrored))
+                    names = (videos[first], groups[first], videos[other], groups[other])
+                    pairs.append((*names, round(similarity, 3), mirrored))
     found = pd.DataFrame(pairs, columns=list(tables.DUPLICATES.columns))
     best = found.sort_values("similarity", ascending=False, kind="stable")
     return best.drop_duplicates(["video", "other"]).sort_values(["video", "other"])
 
 
-def look(clip: Frames) -> Look | None:
-    """What is compared of a clip (T, H, W, 3), without the first axis; None if it is blank.
+def fingerprint(clip: Frames) -> Fingerprints | None:
+    """The fingerprints of one clip, uint8 RGB (T, H, W, 3); None for a blank one.
 
-    A frame's hash is the signs of its 8 x 8 lowest spatial frequencies against their median,
-    which other sizes, codecs and brightness leave much as they are (pHash: Zauner, 2010).
+    The bits of a frame's hash say which of its 8 x 8 lowest spatial frequencies are above their
+    median. Another size, codec or brightness changes few of them (pHash: Zauner, 2010).
     """
     clip = unpadded(clip)
-    chosen = np.unique(np.linspace(0, len(clip) - 1, _FRAMES).round().astype(int))
-    frames = [frame for frame in clip[chosen] if frame.std(axis=(0, 1)).max() >= _FLAT]
+    spaced = np.unique(np.linspace(0, len(clip) - 1, _FRAMES).round().astype(int))
+    frames = [frame for frame in clip[spaced] if frame.std(axis=(0, 1)).max() >= _FLAT]
     if not frames:
         return None
     low = np.stack([cv2.dct(_shrunk(_grey(frame), 32))[:8, :8] for frame in frames])
-    # mirroring a picture turns the sign of its odd horizontal frequencies
+    # mirroring a frame flips the sign of its odd horizontal frequencies
     odd = np.where(np.arange(8) % 2, -1, 1)
     kept = np.minimum(np.arange(_FRAMES), len(frames) - 1)
-    # blurred, so that a shift by a pixel counts little
+    # blurred, so that a shift by one pixel changes little
     thumbnails = [cv2.GaussianBlur(_shrunk(frames[k], _THUMBNAIL), (0, 0), 1) for k in kept[::2]]
-    return Look(_hash(low)[kept], _hash(low * odd)[kept], np.stack(thumbnails).astype(np.uint8))
+    return Fingerprints(
+        _hash(low)[kept], _hash(low * odd)[kept], np.stack(thumbnails).astype(np.uint8)
+    )
 
 
 def _grey(frame: Frames) -> NDArray[np.float32]:
@@ -104,22 +111,26 @@ def _shrunk(picture: NDArray, side: int) -> NDArray:
 
 
 def _hash(frequencies: NDArray) -> NDArray[np.uint64]:
-    """(T, 8, 8) -> (T,)"""
+    """One hash per frame: (T, 8, 8) -> (T,)"""
     flat = frequencies.reshape(len(frequencies), -1)[:, 1:]
     bits = flat > np.median(flat, axis=1, keepdims=True)
     return np.asarray((bits * (np.uint64(1) << np.arange(_BITS, dtype=np.uint64))).sum(axis=1))
 
 
 def _near(one: NDArray[np.uint64], others: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
-    """Which of the videos with hashes (T, N) are at most so many bits from that with (T,)."""
+    """Which videos are at most `most` bits from one of them: indices into the N videos.
+
+    `one` holds the hashes (T,) of one video, `others` those of all (T, N).
+    """
     found = []
     for start in range(0, others.shape[1], _BLOCK):
         block = others[:, start : start + _BLOCK]
         bits = np.bitwise_count(one[:, None, None] ^ block)
-        there, back = bits.min(axis=1), bits.min(axis=0)
-        # a median takes long, and is above what fewer than half of its numbers keep to
-        half = np.maximum((there <= most).sum(axis=0), (back <= most).sum(axis=0)) >= len(one) // 2
-        medians = (np.median(bits[:, half], axis=0) for bits in (there, back))
+        # from each frame of the one to its nearest in the other, and the other way round
+        forth, back = bits.min(axis=1), bits.min(axis=0)
+        # medians take long; one is above `most` wherever fewer than half of its numbers are not
+        half = np.maximum((forth <= most).sum(axis=0), (back <= most).sum(axis=0)) >= len(one) // 2
+        medians = (np.median(bits[:, half], axis=0) for bits in (forth, back))
         found.append(start + np.flatnonzero(half)[np.minimum(*medians) <= most])
     return np.concatenate(found)
 
@@ -131,7 +142,7 @@ def _similarity(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 def _standard(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(T, h, w, 3) -> (T, h * w * 3) of mean 0 and length 1."""
+    """Each thumbnail as a vector of mean 0 and length 1: (T, h, w, 3) -> (T, h * w * 3)."""
     flat = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
@@ -139,7 +150,7 @@ def _standard(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    found = find(catalog.read(workspace.catalog), workspace.clips, params.duplicates)
+    found = find(catalog.read(workspace.catalog), ClipStore(workspace.clips), params.duplicates)
     tables.write(found, workspace.duplicates, tables.DUPLICATES)
     print(f"duplicates: {len(found)} pairs of videos of different groups show the same")
 

@@ -2,8 +2,8 @@
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from kinoflow.config import Evaluation
 from kinoflow.data import clips, tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.reports import figures, metrics
+from kinoflow.reports.records import CandidateScores, Metrics, Scores, Timing, TrainingTime
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import progress
@@ -24,54 +25,77 @@ from kinoflow.workspace import Workspace, run
 _CHUNK = 64
 
 
+@dataclass(frozen=True)
+class Side:
+    """The clips of one side of the split, and the recording (N,) that each was cut from."""
+
+    clips: ClipSet
+    groups: NDArray
+
+
 def evaluate(
-    model: Bundle,
-    sets: dict[str, ClipSet],
-    groups: dict[str, NDArray],
-    params: Evaluation,
-    seed: int,
-    folder: Path,
-) -> dict[str, Any]:
-    """Write the report on a bundle to `folder` and return what metrics.json holds.
+    model: Bundle, *, val: Side, test: Side, params: Evaluation, seed: int, folder: Path
+) -> Metrics:
+    """Write the report on a bundle to `folder`, and return what its metrics.json holds.
 
-    `sets` and `groups` hold the clips of "val" and "test" and the recording of each. All but
-    timing.json is the same whenever the bundle and the clips are.
+    Neither holds what a clock says: the same bundle and clips give the same bytes.
+
+    Args:
+        model: the bundle.
+        val: the validation clips.
+        test: the test clips; tables and pictures are of these.
+        params: the section `evaluation`.
+        seed: of the resampling that gives the intervals.
+        folder: an empty folder.
     """
-    answers = {side: predict(model, clipset, side) for side, clipset in sets.items()}
+    val_answers = predict(model, val.clips, "val")
+    test_answers = predict(model, test.clips, "test")
     history = tables.read(model.folder / bundle.HISTORY, tables.HISTORY)
-    report: dict[str, Any] = {
-        side: metrics.scores(
-            clipset.labels,
-            answers[side],
-            groups[side],
-            bootstrap=params.bootstrap,
-            bins=params.calibration_bins,
-            seed=seed,
-        )
-        for side, clipset in sets.items()
-    }
-    test, labels = sets["test"], model.labels
-    predicted = answers["test"].argmax(axis=1)
-    matrix = metrics.confusion(test.labels, predicted, len(labels))
-
-    for name, table, schema in (
-        ("predictions", predictions(test, answers["test"], labels), tables.PREDICTIONS),
-        ("per_class", metrics.per_class(test.labels, predicted, labels), tables.PER_CLASS),
-        ("most_confused", metrics.most_confused(matrix, labels), tables.MOST_CONFUSED),
-        ("confusion", _pairs(test.labels, predicted, labels), tables.CONFUSION),
-    ):
-        tables.write(table, folder / f"{name}.csv", schema)
-    figures.confusion(matrix, labels).savefig(folder / "confusion.png")
+    _write_errors(test.clips, test_answers, model.labels, folder)
     figures.curves(history).savefig(folder / "curves.png")
-    report["parameters"] = model.model.count_params()
-    report["size_mb"] = round((model.folder / bundle.MODEL).stat().st_size / 1e6, 3)
-    report["epochs"] = len(history)
-    files.write_json(folder / "metrics.json", report)
+    report = Metrics(
+        val=_scores(val, val_answers, params, seed),
+        test=_scores(test, test_answers, params, seed),
+        parameters=model.model.count_params(),
+        size_mb=round((model.folder / bundle.MODEL).stat().st_size / 1e6, 3),
+        epochs=len(history),
+    )
+    report.write(folder / "metrics.json")
     return report
 
 
+def _scores(side: Side, answers: NDArray[np.float32], params: Evaluation, seed: int) -> Scores:
+    values = metrics.scores(
+        side.clips.labels,
+        answers,
+        side.groups,
+        bootstrap=params.bootstrap,
+        bins=params.calibration_bins,
+        seed=seed,
+    )
+    return Scores.model_validate(values)
+
+
+def _write_errors(
+    clipset: ClipSet, answers: NDArray[np.float32], labels: tuple[str, ...], folder: Path
+) -> None:
+    """Write the tables and the picture of what is taken for what."""
+    truth, predicted = clipset.labels, answers.argmax(axis=1)
+    matrix = metrics.confusion(truth, predicted, len(labels))
+    names = np.array(labels)
+    pairs = pd.DataFrame({"actual": names[truth], "predicted": names[predicted]})
+    for name, table, schema in (
+        ("predictions", predictions(clipset, answers, labels), tables.PREDICTIONS),
+        ("per_class", metrics.per_class(truth, predicted, labels), tables.PER_CLASS),
+        ("most_confused", metrics.most_confused(matrix, labels), tables.MOST_CONFUSED),
+        ("confusion", pairs, tables.CONFUSION),
+    ):
+        tables.write(table, folder / f"{name}.csv", schema)
+    figures.confusion(matrix, labels).savefig(folder / "confusion.png")
+
+
 def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
-    """Probabilities (N, classes) for all clips of a set, read a chunk at a time."""
+    """Probabilities (N, classes) of all clips of a set, under a progress bar that says `what`."""
     starts = range(0, len(clipset), _CHUNK)
     return np.concatenate(
         [
@@ -82,7 +106,7 @@ def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
 
 
 def latency_ms(model: Bundle, clipset: ClipSet, count: int) -> float:
-    """Median milliseconds of the model's answer to a single clip, decoding not included."""
+    """Median milliseconds that the model takes for one clip, over `count` clips, decoded before."""
     taken = []
     for row in range(min(count, len(clipset)) + 1):
         clip = clipset.read(np.array([row % len(clipset)]))
@@ -107,43 +131,46 @@ def predictions(
     return table.join(pd.DataFrame(answers, columns=[f"p_{label}" for label in labels]))
 
 
-def _pairs(
-    truth: NDArray[np.int64], predicted: NDArray[np.int64], labels: tuple[str, ...]
-) -> pd.DataFrame:
-    names = np.array(labels)
-    return pd.DataFrame({"actual": names[truth], "predicted": names[predicted]})
-
-
 def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.evaluate", description=__doc__)
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
     params = config.load(workspace.params)
-    params.candidate(name)
+    params.resolve(name)
     model = bundle.load(workspace.bundle(name))
     labels, sets = clips.load_sets(workspace, ("val", "test"))
     if labels != model.labels:
         raise UserError(f"{name} was trained for other classes: train it again")
     groups = clips.split_table(workspace).set_index("video")["group"]
-    trained = files.read_json(workspace.training(name) / "timing.json")
+    sides = {
+        side: Side(clipset, groups[list(clipset.videos)].to_numpy())
+        for side, clipset in sets.items()
+    }
+    trained = TrainingTime.read(workspace.training(name) / "timing.json")
     with files.replacing_folder(workspace.report(name)) as folder:
         report = evaluate(
             model,
-            sets,
-            {side: groups[list(found.videos)].to_numpy() for side, found in sets.items()},
-            params.evaluation,
-            params.seed,
-            folder,
+            val=sides["val"],
+            test=sides["test"],
+            params=params.evaluation,
+            seed=params.seed,
+            folder=folder,
         )
         latency = round(latency_ms(model, sets["test"], params.evaluation.latency_clips), 2)
-        files.write_json(folder / "timing.json", {"latency_ms": latency, **trained})
+        Timing(latency_ms=latency, train_seconds=trained.train_seconds).write(
+            folder / "timing.json"
+        )
     # selection is given no test scores, so that it cannot choose by them
-    known = {name: report[name] for name in ("val", "parameters", "size_mb")}
-    files.write_json(workspace.scores(name), {**known, "latency_ms": latency})
-    test = report["test"]
+    CandidateScores(
+        val=report.val,
+        parameters=report.parameters,
+        size_mb=report.size_mb,
+        latency_ms=latency,
+    ).write(workspace.scores(name))
+    test = report.test
     print(
-        f"evaluate: {name} has test accuracy {test['accuracy']:.3f} "
-        f"({test['accuracy_low']:.3f} to {test['accuracy_high']:.3f})"
+        f"evaluate: {name} has test accuracy {test.accuracy:.3f} "
+        f"({test.accuracy_low:.3f} to {test.accuracy_high:.3f})"
     )
 
 

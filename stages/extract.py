@@ -1,4 +1,4 @@
-"""Sample every readable video once into the store of clips; only new and changed ones."""
+"""Sample every readable video into the clip store, once: only new and changed ones are decoded."""
 
 import time
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ import pandas as pd
 
 from kinoflow import config
 from kinoflow.config import Compute
-from kinoflow.data import catalog, clips
+from kinoflow.data import catalog
+from kinoflow.data.clips import ClipStore, describe
+from kinoflow.data.extraction import extract_clip
 from kinoflow.system import files, locks
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
@@ -16,7 +18,7 @@ from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace, run
 
-# seconds between records of what is done: the most that a killed run has to do again
+# seconds between two writings of the clip records: the most work that a killed run repeats
 _RECORD_EVERY = 5.0
 
 
@@ -30,54 +32,60 @@ class _Task:
     spec: ClipSpec
 
 
-def missing(table: pd.DataFrame, store: Path, done: pd.DataFrame, spec: ClipSpec) -> pd.DataFrame:
-    """The readable videos of a catalog whose clip is not there, or not of this file and spec."""
-    current = done[done["spec"] == clips.describe(spec)]
-    made = set(zip(current["video"], current["md5"], strict=True))
+def missing_clips(table: pd.DataFrame, store: ClipStore, spec: ClipSpec) -> pd.DataFrame:
+    """The readable videos of a catalog that have no clip, or one of another file or spec."""
+    records = store.records()
+    current = records[records["spec"] == describe(spec)]
+    recorded = set(zip(current["video"], current["md5"], strict=True))
     wanted = table[table["readable"]]
-    stale = [
-        (video, md5) not in made or not clips.clip_path(store, video).exists()
+    missing = [
+        (video, md5) not in recorded or not store.path(video).exists()
         for video, md5 in zip(wanted["video"], wanted["md5"], strict=True)
     ]
-    return wanted[stale]
+    return wanted[missing]
 
 
 def extract(
-    table: pd.DataFrame,
-    data: Path,
-    store: Path,
-    record: Path,
-    spec: ClipSpec,
-    compute: Compute,
+    table: pd.DataFrame, data: Path, store: ClipStore, spec: ClipSpec, compute: Compute
 ) -> int:
-    """Bring the store in line with the catalog; return how many videos were decoded.
+    """Bring the clip store in line with the catalog.
 
-    `record` is the table of the store, written again and again meanwhile, so that after a kill
-    only the last few seconds are repeated. Clips of videos that are gone are deleted. Raises
-    UserError, after all the others are done, for a video that decoded when it was cataloged and
-    does not now: sampling may decode twice, and its file may have changed.
+    Clips of videos that are gone are deleted. The clip records are written every few seconds, so
+    that after a kill only the last few seconds of work are repeated.
+
+    Args:
+        table: the catalog.
+        data: the folder of the videos.
+        store: where the clips go.
+        spec: what a clip is.
+        compute: how many processes decode, and what one video may cost.
+
+    Returns how many videos were decoded.
+
+    Raises UserError, after all other videos are done, for one that could be decoded when it was
+    cataloged and cannot now: sampling takes more than cataloging, and its file may have changed.
     """
-    files.sweep(store)
-    done = clips.read_table(record)
+    files.sweep(store.folder)
+    records = store.records()
     wanted = table[table["readable"]]
-    todo = missing(table, store, done, spec)
-    keep = done[done["video"].isin(set(wanted["video"]) - set(todo["video"]))]
-    _delete_others(store, {clips.clip_path(store, video) for video in wanted["video"]})
+    todo = missing_clips(table, store, spec)
+    keep = records[records["video"].isin(set(wanted["video"]) - set(todo["video"]))]
+    _delete_others(store, set(wanted["video"]))
 
     # absolute, since the workers of a cluster may run in another folder
     tasks = [
-        _Task(video, (data / video).absolute(), clips.clip_path(store, video).absolute(), spec)
+        _Task(video, (data / video).absolute(), store.path(video).absolute(), spec)
         for video in todo["video"].tolist()
     ]
-    fresh: list[str] = []
+    decoded: list[str] = []
     problems: list[str] = []
 
-    def write() -> None:
-        new = todo.set_index("video").loc[fresh, ["md5"]].reset_index()
-        new["spec"] = clips.describe(spec)
-        if fresh:
-            files.flush(store)
-        clips.write_table(pd.concat([keep, new]).sort_values("video"), record)
+    def write_records() -> None:
+        new = todo.set_index("video").loc[decoded, ["md5"]].reset_index()
+        new["spec"] = describe(spec)
+        if decoded:
+            files.flush(store.folder)
+        store.write_records(pd.concat([keep, new]).sort_values("video"))
 
     recorded = time.monotonic()
     try:
@@ -85,25 +93,25 @@ def extract(
             if problem:
                 problems.append(f"{video} ({problem})")
             else:
-                fresh.append(video)
+                decoded.append(video)
             if time.monotonic() - recorded > _RECORD_EVERY:
-                write()
+                write_records()
                 recorded = time.monotonic()
     finally:
-        write()
+        write_records()
     if problems:
         raise UserError(
             f"{len(problems)} videos decoded when they were cataloged and do not now, the first "
             f"{problems[0]}: raise compute.timeout_s or compute.memory_mb if that is the reason, "
             "else bring the data again with `python -m stages.download`"
         )
-    return len(fresh)
+    return len(decoded)
 
 
 def _decode(task: _Task) -> tuple[str, str]:
-    """Decode and store; return the video and what is wrong with it, if anything is."""
+    """Store the clip of a video; return the video and why it could not be decoded, or ""."""
     try:
-        clips.decode(task.path, task.spec, task.target)
+        extract_clip(task.path, task.spec, task.target)
     except UnreadableVideo as problem:
         return _failed(task, str(problem))
     return task.video, ""
@@ -113,8 +121,9 @@ def _failed(task: _Task, problem: str) -> tuple[str, str]:
     return task.video, problem
 
 
-def _delete_others(store: Path, keep: set[Path]) -> None:
-    for path in store.rglob("*.npy"):
+def _delete_others(store: ClipStore, videos: set[str]) -> None:
+    keep = {store.path(video) for video in videos}
+    for path in store.folder.rglob("*.npy"):
         if path not in keep:
             path.unlink()
 
@@ -123,14 +132,8 @@ def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     with locks.held(workspace.lock("clips"), "extracting clips"):
         table = catalog.read(workspace.catalog)
-        decoded = extract(
-            table,
-            workspace.data,
-            workspace.clips,
-            workspace.clips_table,
-            params.clip,
-            params.compute,
-        )
+        store = ClipStore(workspace.clips)
+        decoded = extract(table, workspace.data, store, params.clip, params.compute)
     total, spec = int(table["readable"].sum()), params.clip
     print(
         f"extract: {decoded} videos decoded, "

@@ -1,6 +1,6 @@
-"""What the split would leak: near-duplicates on two sides, and how much a random split flatters.
+"""Report what the split leaks: near-duplicates on two sides, and what a random split would give.
 
-The report is written in any case; with `split.near_duplicates: block` the pipeline then stops.
+With `split.near_duplicates: block` the pipeline stops at a leak, after the report is written.
 """
 
 import sys
@@ -19,24 +19,35 @@ from sklearn.preprocessing import StandardScaler
 from kinoflow import config
 from kinoflow.config import Split
 from kinoflow.data import clips, tables
-from kinoflow.reports import figures, page
+from kinoflow.data.clips import ClipStore
+from kinoflow.reports.drawing import strip
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.video.sampling import unpadded
+from kinoflow.video.padding import unpadded
 from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace, run
+from stages import leaks_page
+from stages.leaks_page import Strips
 
-_PICTURES = 40  # pairs shown, the leaking and the most alike first
-_FRAMES = 8  # of each clip in a picture
+_SHOWN = 40  # how many pairs the page shows; leaks and the most similar come first
+_FRAMES = 8  # how many frames of a clip the page shows
+_STRIP = 84  # pixels: their height
 _RANDOM_SPLITS = 5
-_COMPONENTS = 128
+_COMPONENTS = 128  # principal components that the cheap model is given
 
 
 def judge(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The near-duplicates with their sides and a verdict each, leaks first.
+    """Give each pair of near-duplicates its sides and a verdict; leaks come first.
 
-    `table` is that of the split. A pair `leaks` where its videos stand on two sides; else it is
-    `merged` where the split took both for one group, or is on `one side` by chance.
+    The verdict is `leaks` if the videos of a pair are on two sides. Otherwise it is `merged` if
+    the split took both for one group, and `one side` if they are on one side by chance. Pairs with
+    a video that the split leaves out are dropped.
+
+    Args:
+        pairs: near-duplicates, as `stages.duplicates.find` gives them.
+        table: the split, with `video`, `split` and `group`.
+
+    Returns the columns of `tables.LEAKS`.
     """
     side, group = table.set_index("video")["split"], table.set_index("video")["group"]
     found = pairs[pairs["video"].isin(side.index) & pairs["other"].isin(side.index)].copy()
@@ -51,32 +62,40 @@ def judge(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def probe(
-    seen: NDArray[np.float32], labels: NDArray, test: NDArray[np.bool_], seed: int
+    features: NDArray[np.float32], labels: NDArray, test: NDArray[np.bool_], seed: int
 ) -> dict[str, float]:
     """How well a cheap model tells the classes apart on this split and on random ones.
 
-    `seen` are features (N, F) of the clips, `test` says which are in the test set. The model is
-    logistic regression on their principal components. `grouped` is its accuracy on the split,
-    `random` the mean over random splits, stratified by class, with as many test clips; what lies
-    between them is what knowing the recordings is worth.
+    The model is logistic regression on principal components.
+
+    Args:
+        features: (N, F) of the clips.
+        labels: (N,) the label of each clip.
+        test: (N,) whether the split has each clip in its test set.
+        seed: decides the random splits.
+
+    Returns accuracies: `grouped` on the split; `random`, `random_lowest` and `random_highest`,
+    the mean and the range over random splits, stratified by class, with as many test clips;
+    `chance`, that of always answering the commonest class. The difference of `random` and
+    `grouped` is what knowing the recordings is worth.
     """
 
     def accuracy(held: NDArray[np.bool_]) -> float:
         model = make_pipeline(
             StandardScaler(),
-            PCA(min(_COMPONENTS, int((~held).sum()), seen.shape[1]), random_state=seed),
+            PCA(min(_COMPONENTS, int((~held).sum()), features.shape[1]), random_state=seed),
             LogisticRegression(C=0.1, max_iter=500),
         )
-        model.fit(seen[~held], labels[~held])
-        return float(model.score(seen[held], labels[held]))
+        model.fit(features[~held], labels[~held])
+        return float(model.score(features[held], labels[held]))
 
     random = []
     for number in range(_RANDOM_SPLITS):
         rows = np.arange(len(labels))
-        _, chosen = train_test_split(
+        _, held = train_test_split(
             rows, test_size=int(test.sum()), stratify=labels, random_state=seed + number
         )
-        random.append(accuracy(np.isin(rows, chosen)))
+        random.append(accuracy(np.isin(rows, held)))
     return {
         "grouped": round(accuracy(test), 4),
         "random": round(float(np.mean(random)), 4),
@@ -86,10 +105,11 @@ def probe(
     }
 
 
-def features(clip: Frames) -> NDArray[np.float32]:
-    """What a clip (T, H, W, 3) looks like, and nothing of its order in time: (F,).
+def appearance(clip: Frames) -> NDArray[np.float32]:
+    """Features (F,) of what a clip (T, H, W, 3) looks like, whatever the order of its frames.
 
-    The histogram of its colours, and the mean and deviation over time of a coarse picture.
+    They are the histogram of its colours, and the mean and standard deviation over time of its
+    frames at 16 x 16 pixels.
     """
     clip = unpadded(clip)
     small = [cv2.resize(frame, (16, 16), interpolation=cv2.INTER_AREA) for frame in clip]
@@ -102,78 +122,27 @@ def features(clip: Frames) -> NDArray[np.float32]:
     return np.concatenate([np.ravel(part) for part in parts]).astype(np.float32)
 
 
-def picture(pair: pd.Series, store: Path) -> bytes:
-    """Both clips of a pair, one above the other, as PNG."""
-    shown = {}
-    for name, side in (("video", "split"), ("other", "other_split")):
-        clip = np.load(clips.clip_path(store, pair[name]), mmap_mode="r")
-        rows = np.linspace(0, len(clip) - 1, min(_FRAMES, len(clip))).round().astype(int)
-        shown[f"{Path(pair[name]).name}\n{pair[side]}"] = np.asarray(clip[rows])
-    return figures.png(figures.contact_sheet(shown))
+def strips(pair: pd.Series, store: ClipStore) -> Strips:
+    """Frames of both clips of a pair in order of time, as two JPEG files."""
+    one, other = (_strip(pair[name], store) for name in ("video", "other"))
+    return one, other
 
 
-def report(found: pd.DataFrame, numbers: dict[str, float], pictures: list[bytes]) -> str:
-    """The page; the first of the pairs `found` have `pictures`."""
-    points = 100 * (numbers["random"] - numbers["grouped"])
-    splits = [
-        ("this one", f"{numbers['grouped']:.3f}", ""),
-        (
-            f"random, mean of {_RANDOM_SPLITS}",
-            f"{numbers['random']:.3f}",
-            f"{numbers['random_lowest']:.3f} to {numbers['random_highest']:.3f}",
-        ),
-        ("always the commonest class", f"{numbers['chance']:.3f}", ""),
-    ]
-    leaking = int((found["verdict"] == "leaks").sum())
-    shown = [
-        page.picture(
-            content,
-            f"Frames of {pair['video']} above frames of {pair['other']}",
-            f"{pair['verdict']}, similarity {pair['similarity']:.3f}"
-            f"{', mirrored' if pair['mirrored'] else ''}: {pair['video']} ({pair['split']}, group "
-            f"{pair['group']}) and {pair['other']} ({pair['other_split']}, group "
-            f"{pair['other_group']})",
-        )
-        for pair, content in zip(found.to_dict("records"), pictures, strict=False)
-    ]
-    if len(found) > len(shown):
-        shown.append(page.paragraph(f"{len(found) - len(shown)} more are in leaks.csv."))
-    return page.document(
-        "Leaks",
-        page.contents(
-            [
-                (
-                    "What a random split would be worth",
-                    page.paragraph(
-                        "A cheap model, logistic regression on colours and layout without any "
-                        "sense of time, was fitted to the same clips, divided in two ways. On "
-                        "random splits, where clips of one recording stand on both sides, it "
-                        f"scores {abs(points):.1f} percentage points "
-                        + (
-                            "higher: what is higher is owed to knowing the recordings."
-                            if points > 0
-                            else "lower: knowing the recordings is worth nothing here."
-                        )
-                    )
-                    + page.table(("split", "test accuracy", "lowest to highest"), splits),
-                ),
-                (
-                    "Near-duplicates of different groups",
-                    page.paragraph(
-                        f"{len(found)} pairs of videos show the same although their groups "
-                        f"differ; {leaking} of them stand on two sides of the split."
-                    )
-                    + "\n".join(shown),
-                ),
-            ]
-        ),
-    )
+def _strip(video: str, store: ClipStore) -> bytes:
+    clip = store.memmap(video)
+    rows = np.linspace(0, len(clip) - 1, min(_FRAMES, len(clip))).round().astype(int)
+    return strip([np.asarray(clip[row]) for row in rows], _STRIP)
 
 
 def check(found: pd.DataFrame, params: Split, page: Path) -> str:
-    """A warning about the pairs on two sides, or "" without any.
+    """A warning of the near-duplicates on two sides of the split; "" if there are none.
 
-    `page` shows them all. Raises UserError instead where `near_duplicates` is `block`.
+    Args:
+        found: near-duplicates with their verdicts.
+        params: the section `split` of params.yaml.
+        page: the page that shows them.
+
+    Raises UserError instead if `near_duplicates` is `block`.
     """
     leaking = found[found["verdict"] == "leaks"]
     if leaking.empty:
@@ -194,16 +163,15 @@ def check(found: pd.DataFrame, params: Split, page: Path) -> str:
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    table = clips.split_table(workspace)
+    table, store = clips.split_table(workspace), ClipStore(workspace.clips)
     found = judge(tables.read(workspace.duplicates, tables.DUPLICATES), table)
-    seen = np.stack(
-        [features(np.load(clips.clip_path(workspace.clips, video))) for video in table["video"]]
-    )
+    features = np.stack([appearance(store.read(video)) for video in table["video"]])
     numbers = probe(
-        seen, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
+        features, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
     )
-    pictures = [picture(pair, workspace.clips) for _, pair in found.head(_PICTURES).iterrows()]
-    files.write_text(workspace.leaks_page, report(found, numbers, pictures))
+    shown = [strips(pair, store) for _, pair in found.head(_SHOWN).iterrows()]
+    page = leaks_page.render(found, numbers, shown, _RANDOM_SPLITS)
+    files.write_text(workspace.leaks_page, page)
     tables.write(found, workspace.leaks, tables.LEAKS)
     leaking = int((found["verdict"] == "leaks").sum())
     files.write_json(workspace.leaks_numbers, {"pairs": len(found), "leaking": leaking, **numbers})

@@ -1,86 +1,85 @@
 """Choose the winner by its validation score, under the limits; the test set has no say."""
 
-from typing import Any
+from dataclasses import dataclass
 
 from kinoflow import config
 from kinoflow.config import Selection
-from kinoflow.system import files
+from kinoflow.reports.records import CandidateScores, Rival, Winner
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 
-Report = dict[str, Any]
 
-
-def select(reports: dict[str, Report], params: Selection) -> dict[str, Any]:
-    """Choose among candidates by their `val` scores, `parameters`, `size_mb` and `latency_ms`.
+def select(candidates: dict[str, CandidateScores], params: Selection) -> Winner:
+    """Choose among candidates, given by name.
 
     The highest validation score wins; of those within `params.tie` of it, the one with fewest
-    parameters. Returns what goes to winner.json. Raises UserError if no candidate keeps the
-    limits.
+    parameters. Raises UserError if every candidate breaks a limit.
     """
-    refused = {name: why for name, report in reports.items() if (why := _over(report, params))}
-    allowed = {name: report for name, report in reports.items() if name not in refused}
+    refused = {
+        name: limit for name, scores in candidates.items() if (limit := _broken(scores, params))
+    }
+    allowed = {name: scores for name, scores in candidates.items() if name not in refused}
     if not allowed:
         raise UserError(
             "no candidate keeps the limits of selection: "
-            + "; ".join(f"{name} {why}" for name, why in refused.items())
+            + "; ".join(f"{name} {limit}" for name, limit in refused.items())
         )
+    score = {name: float(getattr(found.val, params.metric)) for name, found in candidates.items()}
+    best = max(score[name] for name in allowed)
+    tied = [name for name in allowed if best - score[name] <= params.tie]
+    winner = min(tied, key=lambda name: (allowed[name].parameters, name))
+    others = sorted(
+        (name for name in score if name != winner), key=lambda name: (-score[name], name)
+    )
+    choice = _Choice(
+        winner=winner,
+        tied=[name for name in tied if name != winner],
+        runner_up=next((name for name in others if name in allowed), None),
+        score=score,
+    )
+    return Winner(
+        winner=winner,
+        reason="; ".join(
+            [
+                _reason(choice, candidates[winner].parameters, params),
+                *(f"{name} {limit}" for name, limit in refused.items()),
+            ]
+        ),
+        metric=f"val.{params.metric}",
+        score=score[winner],
+        against={name: Rival(score=score[name], refused=refused.get(name)) for name in others},
+    )
 
-    def score(name: str) -> float:
-        return float(reports[name]["val"][params.metric])
 
-    best = max(map(score, allowed))
-    tied = [name for name in allowed if best - score(name) <= params.tie]
-    winner = min(tied, key=lambda name: (reports[name]["parameters"], name))
-    against = sorted((name for name in reports if name != winner), key=lambda n: (-score(n), n))
-    return {
-        "winner": winner,
-        "reason": _reason(winner, tied, against, refused, score(winner), reports, params),
-        "metric": f"val.{params.metric}",
-        "score": score(winner),
-        "against": {
-            name: {"score": score(name), **({"refused": refused[name]} if name in refused else {})}
-            for name in against
-        },
-    }
+@dataclass(frozen=True)
+class _Choice:
+    winner: str
+    tied: list[str]  # with the winner
+    runner_up: str | None  # the best of the others that keep the limits
+    score: dict[str, float]  # by candidate
 
 
-def _over(report: Report, params: Selection) -> str:
-    """Which limit a candidate breaks, or nothing."""
-    if params.max_latency_ms is not None and report["latency_ms"] > params.max_latency_ms:
-        return f"takes {report['latency_ms']:g} ms a clip, over {params.max_latency_ms:g}"
-    if params.max_size_mb is not None and report["size_mb"] > params.max_size_mb:
-        return f"is {report['size_mb']:g} MB, over {params.max_size_mb:g}"
+def _broken(scores: CandidateScores, params: Selection) -> str:
+    """Which limit a candidate breaks; empty if none."""
+    if params.max_latency_ms is not None and scores.latency_ms > params.max_latency_ms:
+        return f"takes {scores.latency_ms:g} ms a clip, over {params.max_latency_ms:g}"
+    if params.max_size_mb is not None and scores.size_mb > params.max_size_mb:
+        return f"is {scores.size_mb:g} MB, over {params.max_size_mb:g}"
     return ""
 
 
-def _reason(
-    winner: str,
-    tied: list[str],
-    against: list[str],
-    refused: dict[str, str],
-    score: float,
-    reports: dict[str, Report],
-    params: Selection,
-) -> str:
-    metric = f"validation {params.metric}"
-    rivals = [name for name in against if name not in refused]
-    others = [name for name in tied if name != winner]
-    if others:
-        text = (
-            f"{winner} wins with {metric} {score:.3f}: within {params.tie:g} of the best it is "
-            f"level with {' and '.join(others)}, and the smallest "
-            f"({reports[winner]['parameters']:,} parameters)"
+def _reason(choice: _Choice, parameters: int, params: Selection) -> str:
+    score = choice.score[choice.winner]
+    won = f"{choice.winner} wins with validation {params.metric} {score:.3f}"
+    if choice.tied:
+        return (
+            f"{won}: within {params.tie:g} of the best it is level with "
+            f"{' and '.join(choice.tied)}, and the smallest ({parameters:,} parameters)"
         )
-    elif rivals:
-        runner_up = reports[rivals[0]]["val"][params.metric]
-        text = (
-            f"{winner} wins with {metric} {score:.3f}, "
-            f"{score - runner_up:.3f} ahead of {rivals[0]} ({runner_up:.3f})"
-        )
-    else:
-        text = f"{winner} wins with {metric} {score:.3f}, with no rival"
-    return text + "".join(f"; {name} {why}" for name, why in refused.items())
+    if choice.runner_up is None:
+        return f"{won}, with no rival"
+    second = choice.score[choice.runner_up]
+    return f"{won}, {score - second:.3f} ahead of {choice.runner_up} ({second:.3f})"
 
 
 def main(workspace: Workspace) -> None:
@@ -88,10 +87,10 @@ def main(workspace: Workspace) -> None:
     missing = [name for name in params.candidates if not workspace.scores(name).exists()]
     if missing:
         raise UserError(f"{missing[0]} is not evaluated: `python -m stages.evaluate {missing[0]}`")
-    reports = {name: files.read_json(workspace.scores(name)) for name in params.candidates}
-    chosen = select(reports, params.selection)
-    files.write_json(workspace.winner, chosen)
-    print(f"select: {chosen['reason']}")
+    candidates = {name: CandidateScores.read(workspace.scores(name)) for name in params.candidates}
+    winner = select(candidates, params.selection)
+    winner.write(workspace.winner)
+    print(f"select: {winner.reason}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Divide the videos into train, val and test so that no recording stands on two sides.
+"""Divide the videos into train, val and test so that no recording is on two sides.
 
-But for `random`, which is there to show what published numbers owe to the leak.
+The method `random` alone does not keep to that: it shows how much a leak flatters the scores.
 """
 
 from pathlib import Path
@@ -15,15 +15,14 @@ from kinoflow import config
 from kinoflow.config import Split
 from kinoflow.data import catalog, tables
 from kinoflow.system.errors import UserError
-from kinoflow.workspace import LABELS, LISTS, Workspace, run
-
-SIDES = ("train", "val", "test")
+from kinoflow.workspace import Workspace, run
+from stages.split_published import SIDES, published_sides, read_folders
 
 
 def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
-    """A side per row of the catalog: groups whole, classes as balanced as groups allow.
+    """The side of each row of the catalog: no group is divided, and classes are balanced.
 
-    Raises UserError where a class has fewer than three groups.
+    Raises UserError if a class has fewer than three groups.
     """
     groups = table.groupby("label")["group"].nunique()
     few = groups[groups < len(SIDES)]
@@ -43,10 +42,16 @@ def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series
 
 
 def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int) -> pd.Series:
-    """A side per row of the catalog as published; "" for videos that the lists leave out.
+    """The published side of each row of the catalog; "" for videos that have none.
 
-    `published` maps a video's name to train, val or test. Where it knows no val, val is carved
-    out of train by group.
+    Args:
+        table: the catalog.
+        published: train, val or test by a video's name. If no video is on val, some groups of
+            train are moved there.
+        params: the section `split` of params.yaml.
+        seed: decides which groups.
+
+    Raises UserError if none of the videos has a published side.
     """
     sides = table["video"].map(published).fillna("").astype("str")
     if (sides == "").all():
@@ -64,11 +69,18 @@ def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int
 def leave_one_group_out(
     table: pd.DataFrame, stated: pd.Series, params: Split, seed: int
 ) -> pd.Series:
-    """A side per row of the catalog: the groups of number `fold` for test, as UCF-50 asks for.
+    """The side of each row of the catalog: groups with the number `fold` are for testing.
 
-    A group's number ends its name as `stated`: v_Basketball_g07 has the number 7 in every class.
-    Val is carved out of the rest by the table's groups. Raises UserError for groups without a
-    number, and for a number that no group has.
+    This is the protocol of UCF-50. A group's number ends its name: v_Basketball_g07 has the
+    number 7, as one group of every class does. Some of the other groups become val.
+
+    Args:
+        table: the catalog, with near-duplicate groups merged where that is asked for.
+        stated: the groups of its rows as the catalog has them, which numbers are read from.
+        params: the section `split` of params.yaml.
+        seed: decides which groups become val.
+
+    Raises UserError for groups without a number, and for a number that no group has.
     """
     numbers = stated.str.extract(r"(\d+)$", expand=False)
     if numbers.isna().any():
@@ -90,9 +102,9 @@ def leave_one_group_out(
 
 
 def random(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
-    """A side per row of the catalog whatever its group, stratified by class: this leaks.
+    """A random side for each row of the catalog, stratified by class: groups leak.
 
-    Raises UserError where a class has too few videos for that.
+    Raises UserError if a class has too few videos.
     """
 
     def held_out(rows: pd.DataFrame, fraction: float) -> pd.Index:
@@ -111,84 +123,8 @@ def random(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
     return sides
 
 
-def published_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
-    """Which side the published lists put each video on, by the video's name.
-
-    Those of UCF-101 are trainlistNN.txt and testlistNN.txt with lines `Class/video.avi`, with or
-    without a label number; those of HMDB-51 <class>_test_splitN.txt with lines `video.avi 1`,
-    where 1 is train, 2 is test and 0 is neither. Raises UserError for a fold that has no lists.
-    """
-    by_class = sorted(lists.glob(f"*_test_split{fold}.txt"))
-    if by_class:
-        return _lists_by_class(by_class, fold)
-    if others := {path.stem.rpartition("split")[2] for path in lists.glob("*_test_split*.txt")}:
-        raise UserError(
-            f"split.fold {fold}: the lists in {lists} are those of {', '.join(sorted(others))}"
-        )
-    by_name = {Path(video).name: video for video in videos}
-    found = {}
-    for side in ("train", "test"):
-        path = lists / f"{side}list{fold:02d}.txt"
-        if not path.exists():
-            raise UserError(
-                f"split.fold {fold} has no {path}: there are "
-                + (", ".join(sorted(p.name for p in lists.glob("*.txt"))) or "no lists at all")
-            )
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            if entry := line.strip():
-                name = Path(entry.split()[0]).name
-                found[by_name.get(name, entry.split()[0])] = side
-    return pd.Series(found, dtype="str")
-
-
-def _lists_by_class(lists: list[Path], fold: int) -> pd.Series:
-    sides = {"1": "train", "2": "test"}
-    found = {}
-    for path in lists:
-        label = path.name.removesuffix(f"_test_split{fold}.txt")
-        for line in path.read_text(encoding="utf-8").split("\n"):
-            if entry := line.strip():
-                video, _, side = entry.rpartition(" ")
-                if side in sides:
-                    found[f"{label}/{video.strip()}"] = sides[side]
-    return pd.Series(found, dtype="str")
-
-
-def published_column(labels: Path) -> pd.Series:
-    """Which side the split column of a labels.csv puts each video on.
-
-    Raises UserError if there is no such column, or it holds anything but train, val and test.
-    """
-    table = catalog.read_labels(labels) if labels.is_file() else pd.DataFrame()
-    if "split" not in table:
-        raise UserError(
-            "split.method official needs published lists: set dataset.lists to their folder, "
-            "give labels.csv a split column, or put the class folders into train/, val/ and "
-            "test/; for UCF-50, which has no lists, use leave_one_group_out"
-        )
-    sides = table.set_index("video")["split"]
-    unknown = sides[~sides.isin(SIDES)]
-    if len(unknown):
-        raise UserError(
-            f"{labels}: {unknown.index[0]} has the split {unknown.iloc[0]!r}, "
-            f"which is none of {', '.join(SIDES)}"
-        )
-    return sides
-
-
-def published_folders(videos: pd.Series, data: Path) -> pd.Series:
-    """Which side each video is on by the folder of `data` it lies in; empty without such folders.
-
-    A labels.csv stands above folders.
-    """
-    if (data / LABELS).is_file():
-        return pd.Series(dtype="str")
-    sides = catalog.from_folders(videos, str(data)).set_index("video")["split"]
-    return sides[sides != ""]
-
-
 def check(table: pd.DataFrame, sides: pd.Series) -> None:
-    """Raise UserError if a group stands on two sides or a side lacks a class."""
+    """Raise UserError if a group is on two sides or a class is missing on one."""
     used = table.assign(split=sides)[sides != ""]
     per_group = used.groupby("group")["split"].nunique()
     leaking = per_group[per_group > 1]
@@ -209,11 +145,14 @@ def check(table: pd.DataFrame, sides: pd.Series) -> None:
             )
 
 
-def merged(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
-    """The groups of a catalog's rows, one where near-duplicates connect several.
+def merged_groups(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
+    """The group of each row of the catalog, where groups that share near-duplicates are one.
 
-    `pairs` names videos that show the same, as `video` and `other`. A merged group is called by
-    the first of its members' names.
+    A merged group is called like the first of its groups in alphabetical order.
+
+    Args:
+        table: the catalog.
+        pairs: near-duplicates, named in `video` and `other`.
     """
     names, numbers = np.unique(table["group"], return_inverse=True)
     number = pd.Series(numbers, index=table["video"])
@@ -228,30 +167,31 @@ def merged(table: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
 def divide(
     table: pd.DataFrame, params: Split, seed: int, data: Path, pairs: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """The table `video, split, group` for the readable videos of a catalog.
+    """The table `video`, `split`, `group` of the readable videos that are on a side.
 
-    `pairs` are near-duplicates of different groups. Where they are to be merged, `group` is the
-    merged one, and stays on one side but for what published lists prescribe.
+    Args:
+        table: the catalog.
+        params: the section `split` of params.yaml.
+        seed: decides everything that is drawn at random.
+        data: the folder of the videos, which may hold published sides.
+        pairs: near-duplicates of different groups. Where params say to merge them, `group` is
+            the merged group. It stays on one side, unless published sides divide it.
 
-    Raises UserError as `stratified_group`, `official` and `check` do.
+    Raises UserError as the methods and `check` do.
     """
-    by_folder = published_folders(table["video"], data)
+    by_folder = read_folders(table["video"], data)
     if len(by_folder) and params.method != "official":
         raise UserError(
             f"{data}/ is divided already, into {', '.join(sorted(by_folder.unique()))}, and "
             f"split.method {params.method} would ignore that: set it to official, or write a "
             "labels.csv with the columns video and label to divide anew"
         )
-    table = table[table["readable"]].reset_index(drop=True)
+    everything, table = table, table[table["readable"]].reset_index(drop=True)
     stated = table
     if params.near_duplicates == "merge" and pairs is not None:
-        table = table.assign(group=merged(table, pairs))
+        table = table.assign(group=merged_groups(table, pairs))
     if params.method == "official":
-        lists = data / LISTS
-        if lists.exists():
-            published = published_lists(lists, params.fold, table["video"])
-        else:
-            published = by_folder if len(by_folder) else published_column(data / LABELS)
+        published = published_sides(everything, data, params.fold)
         sides = official(table, published, params, seed)
         check(stated, sides)
     elif params.method == "leave_one_group_out":
@@ -259,7 +199,7 @@ def divide(
         check(stated, sides)
     elif params.method == "random":
         sides = random(table, params, seed)
-        # every clip for a recording of its own, which is what this method makes believe
+        # this method pretends that every video is a recording of its own
         check(table.assign(group=table["video"]), sides)
     else:
         sides = stratified_group(table, params, seed)
@@ -268,9 +208,10 @@ def divide(
 
 
 def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
-    """The rows of the fold that holds `fraction` of them and is closest to it in every class.
+    """The rows to hold out: about `fraction` of every class, in whole groups.
 
-    Folds are stratified by class and keep groups whole.
+    The rows are divided into 1 / `fraction` stratified folds, and the fold that comes closest to
+    `fraction` in every class is held out.
     """
     folds = max(2, round(1 / fraction))
     labels, groups = table["label"].to_numpy(), table["group"].to_numpy()
@@ -280,7 +221,7 @@ def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
 
     def distance(rows: np.ndarray) -> float:
         held = table["label"].iloc[rows].value_counts().reindex(wanted.index, fill_value=0)
-        # a class without any is worse than any imbalance
+        # a class of which nothing is held out is worse than any imbalance
         return float((held - wanted).abs().sum() + len(table) * (held == 0).sum())
 
     candidates = [rows for _, rows in splitter.split(labels, labels, groups)]

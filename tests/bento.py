@@ -13,12 +13,14 @@ from ruamel.yaml import YAML
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
-from kinoflow.system import files
+from kinoflow.reports.records import Verdict
+from kinoflow.training import export
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
-from tests.building import build
+from tests import documents
 from tests.conftest import ROOT
 from tests.media import footage
+from tests.networks import build
 
 SLIM = {"bentoml", "tensorflow", "keras", "numpy", "opencv-python-headless", "av", "cloudpickle"}
 # what a Bento must do without, by the names of packages and of modules
@@ -60,7 +62,7 @@ def make_project(folder: Path) -> None:
     videos = sorted((Workspace(folder).data).rglob("*.avi"))
     labels, clip = ("A", "B", "C"), ClipSpec(4, 16, 16)
     candidate = Candidate(model="frame_voting", options={"filters": [4, 8], "pools": [2, 2]})
-    bundle.save(
+    export.save(
         Workspace(folder).bundle("voting"),
         build(candidate, clip, len(labels)),
         Description(
@@ -90,8 +92,8 @@ def make_project(folder: Path) -> None:
     report = Workspace(folder).report("voting")
     report.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(report / "predictions.csv", index=False, float_format="%.9g")
-    files.write_json(Workspace(folder).winner, {"winner": "voting"})
-    files.write_json(Workspace(folder).validation, {"passed": True, "split": "stratified_group"})
+    documents.winner("voting").write(Workspace(folder).winner)
+    Verdict(passed=True, split="stratified_group").write(Workspace(folder).validation)
 
 
 def package(project: Path) -> "subprocess.CompletedProcess[str]":

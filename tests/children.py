@@ -1,6 +1,7 @@
 """The processes that kinoflow.system.sandbox starts, as the system sees them."""
 
 import os
+import time
 
 import psutil  # type: ignore[import-untyped]
 
@@ -15,3 +16,11 @@ def decoders(pid: int | None = None) -> list[psutil.Process]:
         except psutil.NoSuchProcess:
             continue  # it has just ended
     return found
+
+
+def nothing_runs() -> bool:
+    """Whether none of this process's uses the processor."""
+    children = decoders()
+    before = [sum(child.cpu_times()[:2]) for child in children]
+    time.sleep(0.3)
+    return [sum(child.cpu_times()[:2]) for child in children] == before

@@ -1,12 +1,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kinoflow import config
 from kinoflow.config import Params
 from kinoflow.system import terminal
+from tests.slow import is_slow
 
 terminal.quiet()
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -16,22 +18,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 ROOT = Path(__file__).parent.parent
 
+_LEFT_OUT = pytest.StashKey[int]()
+
 # files that take long go first, so that no worker is left alone with one at the end
 _LONG = [
     f"test_{name}.py"
     for name in (
-        *(
-            "pipeline",
-            "models",
-            "training",
-            "recipes",
-            "flows",
-            "flow_server",
-            "service",
-            "serving",
-            "package",
-        ),
-        *("extract", "parts", "errors"),
+        *("pipeline", "models", "training", "recipes", "flows"),
+        *("serving", "serving_command", "package"),
+        *("service_load", "service_requests", "service_processes"),
+        *("extract", "layers", "errors", "flow_server"),
     )
 ]
 
@@ -40,8 +36,37 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the attacks at their full length")
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONG.index(name) if (name := item.path.name) in _LONG else 99)
+    for item in items:
+        file = item.path.relative_to(ROOT / "tests").as_posix()
+        if is_slow(file, item.name.partition("[")[0]):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    config = items[0].config
+    if config.option.markexpr == "not slow":
+        slow = sum(item.get_closest_marker("slow") is not None for item in items)
+        config.stash[_LEFT_OUT] = config.stash.get(_LEFT_OUT, 0) + slow
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # in a worker: what its controller shall tell
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # every worker collects, and leaves out, the same tests
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if left_out := config.stash.get(_LEFT_OUT, 0):
+        terminalreporter.write_line(f"{left_out} slow tests were left out: `make test` runs them")
 
 
 @pytest.fixture

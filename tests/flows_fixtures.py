@@ -21,8 +21,9 @@ from prefect.settings import (
 )
 
 from flows import server as servers
-from kinoflow.system import files
+from kinoflow.reports.records import Timing
 from kinoflow.workspace import Workspace
+from tests import documents
 from tests.conftest import ROOT
 from tests.running import PATIENCE
 
@@ -64,11 +65,9 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "stages" / "download.py").write_text("print('download: nothing new')")
     for name, accuracy in (("lrcn", 0.9), ("convlstm", 0.8)):
         report = root / "reports" / name
-        scores = {"accuracy": accuracy, "f1": accuracy}
-        metrics = {"val": scores, "test": scores, "parameters": 12345, "size_mb": 1.5}
-        files.write_json(report / "metrics.json", metrics)
-        files.write_json(report / "timing.json", {"latency_ms": 3.25, "train_seconds": 60})
-    files.write_json(root / "reports" / "winner.json", {"winner": "lrcn", "reason": REASON})
+        documents.metrics(accuracy).write(report / "metrics.json")
+        Timing(latency_ms=3.25, train_seconds=60).write(report / "timing.json")
+    documents.winner("lrcn", REASON).write(Workspace(root).winner)
     return root
 
 

@@ -17,12 +17,12 @@ HOSTILE = [
 # what kinoflow's own pages are made of
 _TAGS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "nav", "section", "a"),
-    *("dl", "dt", "dd", "div", "figure", "figcaption", "img"),
+    *("dl", "dt", "dd", "div", "figure", "figcaption", "picture", "source", "img"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
 }
 _ATTRIBUTES = {
     *("lang", "charset", "name", "content", "http-equiv", "id", "class", "scope"),
-    *("aria-label", "aria-labelledby", "href", "src", "alt"),
+    *("aria-label", "aria-labelledby", "href", "src", "srcset", "media", "alt"),
 }
 
 
@@ -40,8 +40,9 @@ class _Reader(HTMLParser):
         self._inside = tag
         if tag not in _TAGS or not given.keys() <= _ATTRIBUTES:
             self.faults.append(f"<{tag} {' '.join(given)}>")
-        if not given.get("src", "data:image/").startswith("data:image/"):
-            self.faults.append(f"src {given['src']}")
+        for image in ("src", "srcset"):
+            if not given.get(image, "data:image/").startswith("data:image/"):
+                self.faults.append(f"{image} {given[image]}")
         if not given.get("href", "#").startswith("#"):
             self.faults.append(f"href {given['href']}")
         if "http-equiv" in given:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kinoflow.config import Augment
-from kinoflow.training.augment import augmented, frame_choice, mixed
+from kinoflow.training.augment import augment_clip, choose_frames, mix_up
 from kinoflow.video import Frames
 
 PICTURE = np.random.default_rng(0).integers(1, 256, (32, 48, 3), dtype=np.uint8)
@@ -15,7 +15,7 @@ def drawn(
     count: int = 8, clip: Frames = STILL, *, flip: bool = True, **params: Any
 ) -> list[Frames]:
     augment = Augment(**params)
-    return [augmented(clip, augment, np.random.default_rng(k), flip=flip) for k in range(count)]
+    return [augment_clip(clip, augment, np.random.default_rng(k), flip=flip) for k in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_padding_stays_black() -> None:
 def choices(stored: int, wanted: int, count: int = 100, **params: Any) -> np.ndarray:
     augment = Augment(**params)
     return np.array(
-        [frame_choice(stored, wanted, augment, np.random.default_rng(k)) for k in range(count)]
+        [choose_frames(stored, wanted, augment, np.random.default_rng(k)) for k in range(count)]
     )
 
 
@@ -152,7 +152,7 @@ def test_dropped_frames_show_the_one_before() -> None:
 def test_mixup_blends_clips_and_labels_by_the_same_share() -> None:
     clips = np.stack([np.full((2, 4, 4, 3), 250 * (k % 2), np.uint8) for k in range(16)])
     labels = np.eye(2, dtype=np.float32)[np.arange(16) % 2]
-    blended, targets = mixed(clips, labels, 1.0, np.random.default_rng(0))
+    blended, targets = mix_up(clips, labels, 1.0, np.random.default_rng(0))
     np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(blended[:, 0, 0, 0, 0] / 250, targets[:, 1], atol=0.003)
     assert ((targets > 0.01) & (targets < 0.99)).any()

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Params
-from kinoflow.data import clips
+from kinoflow.data.clips import ClipStore
 from kinoflow.video import Frames, frame_indices
 from stages import duplicates
 
@@ -48,7 +48,7 @@ COPIES = {
 
 def store(folder: Path, films: dict[str, Frames]) -> pd.DataFrame:
     for name, whole in films.items():
-        path = clips.clip_path(folder, name)
+        path = ClipStore(folder).path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, whole[frame_indices(len(whole), 16)])
     table = pd.DataFrame({"video": list(films), "readable": True})
@@ -59,7 +59,7 @@ def store(folder: Path, films: dict[str, Frames]) -> pd.DataFrame:
 def test_a_copy_in_another_group_is_found(copy: str, defaults: Params, tmp_path: Path) -> None:
     films = {f"g{seed}_a.avi": film(seed) for seed in range(12)}
     films["copy_a.avi"] = COPIES[copy](film(3))
-    found = duplicates.find(store(tmp_path, films), tmp_path, defaults.duplicates)
+    found = duplicates.find(store(tmp_path, films), ClipStore(tmp_path), defaults.duplicates)
     assert list(found["video"]) == ["g3_a.avi"]
     assert list(found["other"]) == ["copy_a.avi"]
     assert list(found["other_group"]) == ["copy"]
@@ -81,13 +81,13 @@ def test_near_is_by_the_median_frame_in_the_better_direction(most: int) -> None:
 
 def test_clips_of_one_group_are_no_finding(defaults: Params, tmp_path: Path) -> None:
     films = {"g1_a.avi": film(1), "g1_b.avi": film(1), "g2_a.avi": film(2)}
-    assert duplicates.find(store(tmp_path, films), tmp_path, defaults.duplicates).empty
+    assert duplicates.find(store(tmp_path, films), ClipStore(tmp_path), defaults.duplicates).empty
 
 
 def test_blank_clips_are_alike_and_no_finding(defaults: Params, tmp_path: Path) -> None:
     blank = np.full((60, 64, 64, 3), (7, 200, 90), np.uint8)
     films = {"g1_a.avi": blank, "g2_a.avi": blank, "g3_a.avi": film(3)}
-    assert duplicates.find(store(tmp_path, films), tmp_path, defaults.duplicates).empty
+    assert duplicates.find(store(tmp_path, films), ClipStore(tmp_path), defaults.duplicates).empty
 
 
 def test_short_masked_clips_are_compared_by_what_they_show(
@@ -99,8 +99,8 @@ def test_short_masked_clips_are_compared_by_what_they_show(
         masked = np.zeros((64, 64, 64, 3), np.uint8)
         masked[1:4] = whole[:30:10]
         masked[0] = 1  # it begins black
-        np.save(clips.clip_path(tmp_path, video), masked)
-    found = duplicates.find(table, tmp_path, defaults.duplicates)
+        np.save(ClipStore(tmp_path).path(video), masked)
+    found = duplicates.find(table, ClipStore(tmp_path), defaults.duplicates)
     assert list(zip(found["video"], found["other"], strict=True)) == [("g1_a.avi", "copy_a.avi")]
 
 
@@ -108,7 +108,7 @@ def test_unreadable_videos_are_passed_over(defaults: Params, tmp_path: Path) -> 
     table = store(tmp_path, {"g1_a.avi": film(1), "g2_a.avi": film(1)})
     lost = pd.DataFrame({"video": ["g3_a.avi"], "group": ["g3"], "readable": [False]})
     table = pd.concat([lost, table], ignore_index=True)
-    assert len(duplicates.find(table, tmp_path, defaults.duplicates)) == 1
+    assert len(duplicates.find(table, ClipStore(tmp_path), defaults.duplicates)) == 1
 
 
 def test_a_recording_that_is_two_groups_in_ucf101_is_found(
@@ -123,7 +123,7 @@ def test_a_recording_that_is_two_groups_in_ucf101_is_found(
         np.save(tmp_path / f"{video.name}.npy", sample(video, spec))
     table = pd.DataFrame({"video": [video.name for video in videos], "readable": True})
     table["group"] = table["video"].map(group_of)
-    found = duplicates.find(table, tmp_path, defaults.duplicates)
+    found = duplicates.find(table, ClipStore(tmp_path), defaults.duplicates)
     assert set(zip(found["group"], found["other_group"], strict=True)) == {
         ("v_YoYo_g09", "v_YoYo_g10")
     }

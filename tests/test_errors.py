@@ -17,7 +17,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from kinoflow.data import clips
+from kinoflow.data import extraction
 from kinoflow.system import errors, files
 from kinoflow.video import ClipSpec
 
@@ -34,7 +34,7 @@ errors.run(main)
     "what",
     [
         "files.write_text(Path('target'), 'x' * 5000)",
-        "clips.decode(Path('video.avi'), ClipSpec(8, 64, 64), Path('target'))",
+        "extraction.extract_clip(Path('video.avi'), ClipSpec(8, 64, 64), Path('target'))",
     ],
 )
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path, what: str) -> None:

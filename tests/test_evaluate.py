@@ -10,11 +10,13 @@ from kinoflow.bundle import Bundle, Description
 from kinoflow.config import Candidate, Params
 from kinoflow.data.clips import ClipSet
 from kinoflow.reports import figures
+from kinoflow.reports.records import Metrics
 from kinoflow.system import files
+from kinoflow.training import export
 from kinoflow.video import ClipSpec
-from stages.evaluate import evaluate, latency_ms
-from tests.building import build
+from stages.evaluate import Side, evaluate, latency_ms
 from tests.media import moving_square, write_video
+from tests.networks import build
 
 SPEC = ClipSpec(4, 16, 16)
 LABELS = ("jump", "run", "walk")
@@ -37,7 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         versions={},
         metrics={},
     )
-    bundle.save(folder, network, description, HISTORY)
+    export.save(folder, network, description, HISTORY)
     return bundle.load(folder)
 
 
@@ -52,23 +54,32 @@ def clipset(folder: Path, count: int, seed: int) -> ClipSet:
 def test_the_report_agrees_with_the_model_and_with_itself(
     model: Bundle, defaults: Params, tmp_path: Path
 ) -> None:
-    sets = {"val": clipset(tmp_path, 6, 0), "test": clipset(tmp_path, 9, 1)}
-    groups = {side: np.arange(len(found)) // 3 for side, found in sets.items()}
+    val, test = (
+        Side(clipset(tmp_path, count, seed), np.arange(count) // 3)
+        for seed, count in enumerate((6, 9))
+    )
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        evaluate(model, sets, groups, defaults.evaluation, 7, tmp_path / folder)
+        evaluate(
+            model,
+            val=val,
+            test=test,
+            params=defaults.evaluation,
+            seed=7,
+            folder=tmp_path / folder,
+        )
     assert files.folder_md5(tmp_path / "one") == files.folder_md5(tmp_path / "two")
 
-    report = files.read_json(tmp_path / "one" / "metrics.json")
+    report = Metrics.read(tmp_path / "one" / "metrics.json")
     table = pd.read_csv(tmp_path / "one" / "predictions.csv")
-    expected = model.predict(sets["test"].read(np.arange(9)))
+    expected = model.predict(test.clips.read(np.arange(9)))
     stored = table[[f"p_{label}" for label in LABELS]].to_numpy(np.float32)
     np.testing.assert_array_equal(stored, expected)
     assert list(table["predicted"]) == [LABELS[k] for k in expected.argmax(axis=1)]
     accuracy = (table["predicted"] == table["label"]).mean()
-    assert report["test"]["accuracy"] == pytest.approx(accuracy, abs=1e-6)
-    assert report["epochs"] == 2
-    assert report["parameters"] == model.model.count_params()
+    assert report.test.accuracy == pytest.approx(accuracy, abs=1e-6)
+    assert report.epochs == 2
+    assert report.parameters == model.model.count_params()
     pairs = pd.read_csv(tmp_path / "one" / "confusion.csv")
     assert (pairs["actual"] == pairs["predicted"]).mean() == pytest.approx(accuracy)
     assert list(pd.read_csv(tmp_path / "one" / "per_class.csv")["clips"]) == [3, 3, 3]

@@ -1,16 +1,18 @@
 import re
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from kinoflow.config import Explore, Params
-from kinoflow.data import clips
-from kinoflow.reports import figures, page
+from kinoflow.data.clips import ClipStore
+from kinoflow.data.extraction import extract_clip
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, runs, sample
 from stages import catalog as cataloging
 from stages import explore
+from stages.explore_flow import Video, measure
 from tests import pages
 from tests.media import moving_square, write_video
 
@@ -20,8 +22,6 @@ HOSTILE = "<script>alert('x')</script> & $\\frac{1$"
 
 def texture(frames: int, height: int = 96, width: int = 128) -> Frames:
     """Smooth noise, the same in every frame."""
-    import cv2
-
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (height // 4, width // 4, 3), dtype=np.uint8)
     return np.repeat(cv2.resize(noise, (width, height))[None], frames, axis=0)
@@ -58,22 +58,37 @@ def table(data: Path, defaults: Params) -> pd.DataFrame:
     return table
 
 
-@pytest.fixture
-def made(
-    data: Path,
+@pytest.fixture(scope="module")
+def store(data: Path, table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
+    store = ClipStore(tmp_path_factory.mktemp("clips"))
+    for video in table.loc[table["readable"], "video"]:
+        extract_clip(data / video, ClipSpec(2, 8, 8), store.path(video))
+    return store
+
+
+@pytest.fixture(scope="module")
+def report(
     table: pd.DataFrame,
-    tmp_path: Path,
+    data: Path,
+    store: ClipStore,
+    tmp_path_factory: pytest.TempPathFactory,
     defaults: Params,
 ) -> tuple[pd.DataFrame, Path]:
-    for video in table.loc[table["readable"], "video"]:
-        clips.decode(data / video, ClipSpec(2, 8, 8), clips.clip_path(tmp_path / "clips", video))
-    (tmp_path / "out").mkdir()
-    store, out = tmp_path / "clips", tmp_path / "out"
-    return explore.explore(table, data, store, out, SETTINGS, 7, defaults.compute), out
+    """What the stage returns, and the folder of its files."""
+    folder = tmp_path_factory.mktemp("report")
+    return explored(table, data, store, folder, defaults), folder
 
 
-def test_motion_is_ranked_and_in_its_unit(made: tuple[pd.DataFrame, Path]) -> None:
-    classes = made[0].set_index("label").to_dict("index")
+def explored(
+    table: pd.DataFrame, data: Path, store: ClipStore, folder: Path, defaults: Params
+) -> pd.DataFrame:
+    return explore.explore(
+        table, data, store, folder, settings=SETTINGS, seed=7, compute=defaults.compute
+    )
+
+
+def test_motion_is_ranked_and_in_its_unit(report: tuple[pd.DataFrame, Path]) -> None:
+    classes = report[0].set_index("label").to_dict("index")
     # 2 of 128 pixels at 25 frames a second: 39 % of the width, over a quarter of the frame or all
     assert next(iter(classes)) == "Fast"
     assert classes["Fast"]["motion"] == pytest.approx(39 / 4, rel=0.3)
@@ -84,17 +99,17 @@ def test_motion_is_ranked_and_in_its_unit(made: tuple[pd.DataFrame, Path]) -> No
 
 
 def test_padding_is_no_colour(data: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    chosen = table[table["video"] == "Still/once.avi"]
+    drawn = table[table["video"] == "Still/once.avi"]
     shares = []
     for spec in (ClipSpec(1, 8, 8), ClipSpec(16, 8, 8, padding="mask")):
-        target = clips.clip_path(tmp_path, "Still/once.avi")
-        clips.decode(data / "Still/once.avi", spec, target)
-        shares.append(explore.histograms(chosen, tmp_path)["Still"])
+        store = ClipStore(tmp_path)
+        extract_clip(data / "Still/once.avi", spec, store.path("Still/once.avi"))
+        shares.append(explore.histograms(drawn, store)["Still"])
     np.testing.assert_array_equal(shares[0], shares[1])
 
 
-def test_the_table_counts_what_there_is(made: tuple[pd.DataFrame, Path]) -> None:
-    summary, folder = made
+def test_the_table_counts_what_there_is(report: tuple[pd.DataFrame, Path]) -> None:
+    summary, folder = report
     classes = summary.set_index("label").to_dict("index")
     counted = {name: [row["videos"], row["groups"]] for name, row in classes.items()}
     assert counted == {"Fast": [4, 4], HOSTILE: [4, 4], "Still": [5, 5]}
@@ -105,59 +120,46 @@ def test_the_table_counts_what_there_is(made: tuple[pd.DataFrame, Path]) -> None
 
 
 def test_the_page_stands_alone_and_escapes_what_users_wrote(
-    made: tuple[pd.DataFrame, Path],
+    report: tuple[pd.DataFrame, Path],
 ) -> None:
-    text = (made[1] / "index.html").read_text()
+    text = (report[1] / "index.html").read_text()
     assert pages.faults(text) == []
     assert HOSTILE in pages.shown(text)
     pictures = re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,[\w/+=]+">', text)
     assert len(pictures) == text.count("<img") >= 4 + 3
+    # each drawn figure has a form for dark pages
+    dark = re.findall(
+        r'<source media="\(prefers-color-scheme: dark\)" srcset="data:image/png;base64,', text
+    )
+    assert len(dark) == text.count("data:image/png") / 2 == 4
+    assert "@media (prefers-color-scheme: dark)" in text
+    assert (report[1] / "index.html").stat().st_size < 1_000_000
     assert "Fast/broken.avi" in text
     assert "it is no video" in text
 
 
 def test_the_same_data_give_the_same_bytes(
-    made: tuple[pd.DataFrame, Path], data: Path, table: pd.DataFrame, tmp_path: Path, defaults
+    report: tuple[pd.DataFrame, Path],
+    data: Path,
+    table: pd.DataFrame,
+    store: ClipStore,
+    tmp_path: Path,
+    defaults: Params,
 ) -> None:
-    (tmp_path / "again").mkdir()
-    shuffled = table.sample(frac=1, random_state=1)
-    store, again = tmp_path / "clips", tmp_path / "again"
-    explore.explore(shuffled, data, store, again, SETTINGS, 7, defaults.compute)
+    explored(table.sample(frac=1, random_state=1), data, store, tmp_path, defaults)
     for name in ("index.html", "per_class.csv"):
-        assert (again / name).read_bytes() == (made[1] / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (report[1] / name).read_bytes()
 
 
 def test_the_choice_is_by_seed_and_takes_all_groups_before_one_twice() -> None:
     rows = [(f"{g}-{n}.avi", "A", str(g), True) for g in range(4) for n in range(50)]
     table = pd.DataFrame(rows, columns=["video", "label", "group", "readable"])
-    chosen = explore.choose(table, 4, 7)
+    chosen = explore.draw_videos(table, 4, 7)
     assert sorted(chosen["group"]) == ["0", "1", "2", "3"]
-    assert explore.choose(table, 4, 7).equals(chosen)
-    assert not explore.choose(table, 4, 8)["video"].equals(chosen["video"])
+    assert explore.draw_videos(table, 4, 7).equals(chosen)
+    assert not explore.draw_videos(table, 4, 8)["video"].equals(chosen["video"])
     others = pd.concat([table, table.assign(label="B", video="B" + table["video"])])
-    assert explore.choose(others, 4, 7).query("label == 'A'").equals(chosen)
-
-
-def test_pictures_of_many_classes_and_odd_labels_can_be_drawn() -> None:
-    labels = [HOSTILE, "体操", "a\nb", *(f"class {number}" for number in range(60))]
-    table = pd.DataFrame({"label": labels, "motion": 1.0, "motion_low": 0.5, "motion_high": 2.0})
-    table["flow"] = 3.0
-    histograms = np.full((len(labels), 3, 8), 1 / 8)
-    for figure in (
-        figures.balance(labels, [3] * len(labels), [1] * len(labels)),
-        figures.motion(table),
-        figures.colours(labels, histograms),
-        figures.colours(labels[:5], histograms[:5]),
-        figures.durations(np.array([1.0, 1.0, 2.0, 900.0])),
-        figures.durations(np.array([2.0, 2.0])),
-    ):
-        assert figures.png(figure) == figures.png(figure)
-
-
-def test_a_table_shows_numbers_and_gaps() -> None:
-    text = page.table(["class", "videos", "motion"], [("A", 1234, 0.25), ("B", 1, float("nan"))])
-    assert '<td class="number">1,234</td><td class="number">0.2</td>' in text
-    assert '<td class="number">–</td>' in text
+    assert explore.draw_videos(others, 4, 7).query("label == 'A'").equals(chosen)
 
 
 def test_runs_are_consecutive_frames(tmp_path: Path) -> None:
@@ -175,11 +177,8 @@ def test_runs_are_consecutive_frames(tmp_path: Path) -> None:
 def test_real_classes_differ_in_motion(real_data: Path) -> None:
     motion = {}
     for label in ("Punch", "YoYo"):
-        films = sorted((real_data / "ucf101-mini" / label).glob("*.avi"))[:16:2]
+        paths = sorted((real_data / "ucf101-mini" / label).glob("*.avi"))[:16:2]
         pair = ClipSpec(2, 120, 160)
-        measured = [
-            explore.measure(explore.Film(film.name, film, 50, 25.0, pair, 3, False))
-            for film in films
-        ]
-        motion[label] = np.median([film.motion for film in measured])
+        measured = [measure(Video(path.name, path, 50, 25.0, pair, 3, False)) for path in paths]
+        motion[label] = np.median([flow.residual for flow in measured])
     assert motion["Punch"] > 1.5 * motion["YoYo"] > 1

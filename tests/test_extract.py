@@ -1,10 +1,8 @@
-import gc
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from distributed import Client
 
 from kinoflow.config import Params
 from kinoflow.data import clips
-from kinoflow.data.clips import ClipSet
+from kinoflow.data.clips import ClipStore
 from kinoflow.system import cluster as compute_module
 from kinoflow.system import files
 from kinoflow.system.cluster import spread
@@ -44,10 +42,9 @@ def data(tmp_path: Path) -> Path:
 def run(tmp_path: Path, data: Path, defaults: Params):
     def extract_all(spec: ClipSpec = SPEC, table: pd.DataFrame | None = None) -> int:
         table = catalog_of(data) if table is None else table
-        store, record = tmp_path / "clips", tmp_path / "clips.csv"
         # one process to start, not one per core
         compute = defaults.compute.model_copy(update={"videos_per_task": 2, "workers": 1})
-        return extract.extract(table, data, store, record, spec, compute)
+        return extract.extract(table, data, ClipStore(tmp_path / "clips"), spec, compute)
 
     return extract_all
 
@@ -55,9 +52,9 @@ def run(tmp_path: Path, data: Path, defaults: Params):
 def test_the_store_holds_what_sampling_gives(run, tmp_path: Path, data: Path) -> None:
     assert run() == 8
     for video in catalog_of(data)["video"]:
-        stored = np.load(clips.clip_path(tmp_path / "clips", video))
+        stored = np.load(ClipStore(tmp_path / "clips").path(video))
         np.testing.assert_array_equal(stored, sample(data / video, SPEC))
-    table = clips.read_table(tmp_path / "clips.csv")
+    table = ClipStore(tmp_path / "clips").records()
     assert list(table["video"]) == list(catalog_of(data)["video"])
     assert set(table["spec"]) == {clips.describe(SPEC)}
 
@@ -84,14 +81,13 @@ def test_another_spec_decodes_all_again(run, tmp_path: Path, data: Path, other: 
     assert run(other) == 8
     assert run(other) == 0
     for video in catalog_of(data)["video"]:
-        stored = np.load(clips.clip_path(tmp_path / "clips", video))
+        stored = np.load(ClipStore(tmp_path / "clips").path(video))
         np.testing.assert_array_equal(stored, sample(data / video, other))
 
 
 def test_a_store_from_before_sampling_was_a_choice_is_kept(run, tmp_path: Path) -> None:
     run()
-    record = tmp_path / "clips.csv"
-    table = clips.read_table(record)
+    table = ClipStore(tmp_path / "clips").records()
     assert set(table["spec"]) == {f"4x16x24 {decoder_version()}"}
     assert run(ClipSpec(4, 16, 24, "uniform", "repeat")) == 0
 
@@ -102,9 +98,7 @@ def test_a_video_that_takes_too_long_to_sample_says_what_to_raise(
     data = footage(tmp_path / "data", groups=1, clips=1)  # each costs the process that reads it
     compute = defaults.compute.model_copy(update={"timeout_s": 0.001})
     with pytest.raises(UserError, match=r"longer than 0.001 s\): raise compute.timeout_s"):
-        extract.extract(
-            catalog_of(data), data, tmp_path / "clips", tmp_path / "c.csv", SPEC, compute
-        )
+        extract.extract(catalog_of(data), data, ClipStore(tmp_path / "clips"), SPEC, compute)
 
 
 def test_clips_of_removed_videos_go(run, tmp_path: Path, data: Path) -> None:
@@ -112,7 +106,7 @@ def test_clips_of_removed_videos_go(run, tmp_path: Path, data: Path) -> None:
     (data / "A" / "v_A_g01_c01.avi").unlink()
     assert run() == 0
     assert not (tmp_path / "clips" / "A" / "v_A_g01_c01.avi.npy").exists()
-    assert len(clips.read_table(tmp_path / "clips.csv")) == 7
+    assert len(ClipStore(tmp_path / "clips").records()) == 7
 
 
 def test_a_lost_clip_is_made_again(run, tmp_path: Path) -> None:
@@ -123,8 +117,8 @@ def test_a_lost_clip_is_made_again(run, tmp_path: Path) -> None:
 
 def test_after_a_kill_only_the_unrecorded_are_repeated(run, tmp_path: Path) -> None:
     run()
-    record = tmp_path / "clips.csv"
-    clips.write_table(clips.read_table(record).iloc[:5], record)
+    store = ClipStore(tmp_path / "clips")
+    store.write_records(store.records().iloc[:5])
     half = tmp_path / "clips" / "A" / ".partial-1-x.npy"
     half.write_bytes(b"half a clip")
     assert run() == 3
@@ -136,7 +130,7 @@ def test_what_was_done_before_a_failure_is_kept(run, tmp_path: Path, data: Path)
     (data / "B" / "v_B_g02_c02.avi").write_bytes(b"spoilt meanwhile")
     with pytest.raises(UserError, match=r"1 videos decoded when .*v_B_g02_c02\.avi \(it is no"):
         run(table=table)
-    assert len(clips.read_table(tmp_path / "clips.csv")) == 7
+    assert len(ClipStore(tmp_path / "clips").records()) == 7
     write_video(data / "B" / "v_B_g02_c02.avi", moving_square(6))
     assert run() == 1
 
@@ -191,13 +185,13 @@ def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_is_killed(
 
     monkeypatch.setattr(extract, "spread", kill_in_the_middle)
     monkeypatch.chdir(tmp_path)
-    store, record = Path("clips2"), Path("clips2.csv")
+    store = ClipStore(Path("clips2"))
     table = catalog_of(data)
-    assert extract.extract(table, Path("data"), store, record, SPEC, compute) == len(table) == 80
+    assert extract.extract(table, Path("data"), store, SPEC, compute) == len(table) == 80
     assert seen == 80
     assert doomed.wait(5) == -signal.SIGKILL
     assert files.folder_md5(tmp_path / "clips") == files.folder_md5(tmp_path / "clips2")
-    assert record.read_bytes() == (tmp_path / "clips.csv").read_bytes()
+    assert Path("clips2.csv").read_bytes() == (tmp_path / "clips.csv").read_bytes()
 
 
 def test_a_scheduler_that_does_not_answer_is_named(
@@ -206,36 +200,4 @@ def test_a_scheduler_that_does_not_answer_is_named(
     monkeypatch.setattr(compute_module, "_CONNECT_TIMEOUT", "1s")
     compute = defaults.compute.model_copy(update={"dask_address": "tcp://127.0.0.1:9"})
     with pytest.raises(UserError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
-        extract.extract(
-            catalog_of(data), data, tmp_path / "clips", tmp_path / "c.csv", SPEC, compute
-        )
-
-
-def test_clips_are_read_by_threads_side_by_side(tmp_path: Path) -> None:
-    # numpy's own reader fails here on Python 3.11 and 3.12, while garbage is collected
-    stored = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    np.save(clips.clip_path(tmp_path, "a.avi"), stored)
-    clipset = ClipSet(tmp_path, ("a.avi",), np.zeros(1, np.int64))
-    rows = np.zeros(500, np.int64)
-    before, interval = gc.get_threshold(), sys.getswitchinterval()
-
-    def collecting(*_: object) -> None:
-        sum(range(200))
-
-    gc.callbacks.append(collecting)
-    try:
-        gc.set_threshold(5)
-        sys.setswitchinterval(1e-6)
-        with ThreadPoolExecutor(4) as pool:
-            for read in pool.map(clipset.read, [rows] * 4):
-                assert (read == stored).all()
-    finally:
-        gc.callbacks.remove(collecting)
-        gc.set_threshold(*before)
-        sys.setswitchinterval(interval)
-
-
-def test_what_is_no_clip_is_named(tmp_path: Path) -> None:
-    np.save(clips.clip_path(tmp_path, "a.avi"), np.zeros(3))
-    with pytest.raises(ValueError, match=r"a\.avi\.npy holds no clip"):
-        ClipSet(tmp_path, ("a.avi",), np.zeros(1, np.int64)).read(np.zeros(1, np.int64))
+        extract.extract(catalog_of(data), data, ClipStore(tmp_path / "clips"), SPEC, compute)

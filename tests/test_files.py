@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kinoflow.data import clips
+from kinoflow.data import extraction
 from kinoflow.system import files
 from kinoflow.video import ClipSpec
 from tests.media import moving_square, write_video
@@ -78,7 +78,7 @@ def test_a_failure_leaves_the_old_folder_alone(tmp_path: Path) -> None:
 def test_clips_do_not_wait_for_the_disk_one_by_one(
     tmp_path: Path, synced: list[tuple[str, str]]
 ) -> None:
-    clips.decode(
+    extraction.extract_clip(
         write_video(tmp_path / "x.avi", moving_square(4)), ClipSpec(4, 8, 8), tmp_path / "x.npy"
     )
     assert synced == []

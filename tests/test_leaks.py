@@ -1,13 +1,16 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from kinoflow.config import Params
+from kinoflow.data.clips import ClipStore
 from kinoflow.system.errors import UserError
 from stages import leaks
+from stages.leaks_page import render
 from tests import pages
 
 
@@ -79,16 +82,16 @@ def test_the_probe_sees_what_a_random_split_gives_away(
 
 def test_features_tell_no_order_in_time() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
-    seen = leaks.features(clip)
-    np.testing.assert_allclose(leaks.features(clip[::-1]), seen, rtol=1e-5)
-    assert np.abs(leaks.features(255 - clip) - seen).max() > 0.01
+    features = leaks.appearance(clip)
+    np.testing.assert_allclose(leaks.appearance(clip[::-1]), features, rtol=1e-5)
+    assert np.abs(leaks.appearance(255 - clip) - features).max() > 0.01
 
 
 def test_features_are_of_what_a_masked_clip_shows() -> None:
     clip = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     masked = np.concatenate([clip, np.zeros((13, 32, 32, 3), np.uint8)])
-    np.testing.assert_array_equal(leaks.features(masked), leaks.features(clip))
-    assert np.isfinite(leaks.features(masked[3:])).all()
+    np.testing.assert_array_equal(leaks.appearance(masked), leaks.appearance(clip))
+    assert np.isfinite(leaks.appearance(masked[3:])).all()
 
 
 def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataFrame) -> None:
@@ -97,27 +100,39 @@ def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataF
         **{"grouped": 0.4571, "random": 0.9083, "chance": 0.28},
         **{"random_lowest": 0.9, "random_highest": 0.92},
     }
-    page = leaks.report(found, numbers, [b"a picture"])
+    page = render(found, numbers, [(b"one", b"two")], 5)
     assert "0.457" in page
     assert "0.908" in page
-    assert "45.1 percentage points higher" in " ".join(page.split())
-    assert page.count("<img") == 1
+    assert "45.1 percentage points higher than on this one" in " ".join(page.split())
+    assert page.count("<img") == 2
+    assert "random, mean of 5" in page
     assert "1 more" in page
     assert pages.faults(page) == []
     hostile = found.assign(video=pages.HOSTILE[0], group=pages.HOSTILE[1], other=pages.HOSTILE[2])
-    page = leaks.report(hostile, numbers, [b"one", b"two"])
+    page = render(hostile, numbers, [(b"one", b"two"), (b"three", b"four")], 5)
     assert pages.faults(page) == []
     assert all(name in pages.shown(page) for name in pages.HOSTILE[:3])
-    page = leaks.report(found, {**numbers, "random": 0.4}, [])
-    assert "5.7 percentage points lower: knowing the recordings is worth nothing" in page
+    page = render(found, {**numbers, "random": 0.4}, [], 5)
+    assert (
+        "5.7 percentage points lower than on this one: knowing the recordings is worth nothing"
+        in " ".join(page.split())
+    )
+    assert "2 more" in page
 
 
-def test_a_picture_shows_both_clips(table: pd.DataFrame, tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    for name in ("a.avi", "b.avi"):
-        np.save(tmp_path / f"{name}.npy", rng.integers(0, 256, (16, 32, 32, 3), dtype=np.uint8))
+def test_the_strips_of_a_pair_show_both_clips_in_order(table: pd.DataFrame, tmp_path: Path) -> None:
+    store = ClipStore(tmp_path)
+    # frames that get brighter, and darker; long clips and one that is shorter than a strip
+    brightness = np.linspace(0, 255, 16).astype(np.uint8)
+    for name, levels in (("a.avi", brightness), ("b.avi", brightness[::-1][:3])):
+        np.save(store.path(name), np.tile(levels[:, None, None, None], (1, 32, 32, 3)))
     found = leaks.judge(pairs(("a.avi", "b.avi", 0.91)), table)
-    one, two = (leaks.picture(found.iloc[0], tmp_path) for _ in range(2))
-    assert one == two
-    assert one.startswith(b"\x89PNG")
-    assert len(one) > 5000
+    assert leaks.strips(found.iloc[0], store) == leaks.strips(found.iloc[0], store)
+    for content, frames, step in zip(
+        leaks.strips(found.iloc[0], store), (8, 3), (1, -1), strict=True
+    ):
+        strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        assert strip is not None
+        assert strip.shape == (84, 84 * frames)
+        middles = strip[42, 42::84].astype(int)
+        assert (np.diff(middles) * step > 10).all()

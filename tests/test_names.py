@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Dataset, Params
-from kinoflow.data import catalog, clips, names
-from kinoflow.data.clips import ClipSet
+from kinoflow.data import catalog, names
+from kinoflow.data.clips import ClipSet, ClipStore
 from kinoflow.system import errors, terminal
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
@@ -84,7 +84,7 @@ def test_a_bad_name_is_refused_by_sources_and_by_the_catalog(
     name: bytes, here: Path, defaults: Params, refused: Callable
 ) -> None:
     add(here / "data", name)
-    assert BAD_FILES[name] in refused(stage.main)
+    assert BAD_FILES[name] in refused(lambda: stage.main(Workspace()))
     assert not (here / "work").exists()
 
     params = defaults.model_copy(update={"dataset": Dataset(source="folder", path="data")})
@@ -101,10 +101,9 @@ def test_all_other_names_come_through_to_the_clips(here: Path, defaults: Params)
     catalog.write(table, Workspace().catalog)
     table = catalog.read(Workspace().catalog)
     spec = ClipSpec(4, 8, 8)
-    extract.extract(
-        table, Workspace().data, Workspace().clips, Workspace().clips_table, spec, compute
-    )
-    made = clips.read_table(Workspace().clips_table)
+    store = ClipStore(Workspace().clips)
+    extract.extract(table, Workspace().data, store, spec, compute)
+    made = store.records()
     assert {f"B/{name}" for name in GOOD_FILES} < set(made["video"])
     assert set(made["video"]) == set(table["video"])
     stored = ClipSet(Workspace().clips, tuple(table["video"]), np.zeros(len(table), np.int64))
@@ -137,7 +136,7 @@ def test_a_labels_csv_put_into_data_by_hand_leads_nowhere_else(
     write_video(here / "out.avi", moving_square(4))
     video = video.format(here=here)
     Workspace().labels.write_text(f"video,label\n{video},x\nB/v_B_g01_c01.avi,y\n")
-    assert says in refused(stage.main)
+    assert says in refused(lambda: stage.main(Workspace()))
     assert sorted(path.name for path in here.iterdir()) == ["data", "out.avi", "params.yaml"]
 
 
@@ -164,9 +163,13 @@ def test_labels_and_groups_that_nobody_would_see_to_differ(
 
 def test_a_class_folder_is_a_label_like_any_other(here: Path, refused: Callable) -> None:
     (here / "data" / "B").rename(here / "data" / "a")
-    assert "data/: the labels A and a differ only in case: rename one" in refused(stage.main)
+    assert "data/: the labels A and a differ only in case: rename one" in refused(
+        lambda: stage.main(Workspace())
+    )
     (here / "data" / "a").rename(here / "data" / "B ")
-    assert "the label 'B ' of B /v_B_g01_c01.avi begins or ends" in refused(stage.main)
+    assert "the label 'B ' of B /v_B_g01_c01.avi begins or ends" in refused(
+        lambda: stage.main(Workspace())
+    )
     for odd in (".", "..", "run/walk", "NA", "$a$", "a b"):
         table = pd.DataFrame({"video": ["x.avi"], "label": [odd]})
         names.check(table, "here")

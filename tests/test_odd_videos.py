@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from kinoflow.config import Params
-from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
-from kinoflow.system.sandbox_process import end_idle_processes
+from kinoflow.data.clips import ClipStore
+from kinoflow.system.sandbox import Bounds, OutOfBoundsError, close, run_sandboxed
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
 from stages import catalog, extract
 from tests.media import footage
@@ -213,7 +213,7 @@ def test_one_such_file_does_not_end_the_catalog(
     )
     # what is set aside is not extracted, and the rest is
     done = extract.extract(
-        table, data, tmp_path / "clips", tmp_path / "clips.csv", ClipSpec(2, 8, 8), defaults.compute
+        table, data, ClipStore(tmp_path / "clips"), ClipSpec(2, 8, 8), defaults.compute
     )
     assert done == len(table) - 1
 
@@ -236,7 +236,7 @@ def test_what_takes_too_much_memory_to_sample_is_found_by_probing(tmp_path: Path
     ffmpeg("-f", "lavfi", "-i", size, "-c:v", "mjpeg", tmp_path / "a.avi")
     # two pictures of 72 MB do not fit, and one would
     for read in (partial(sample, spec=ClipSpec(1, 8, 8)), probe):
-        end_idle_processes()  # a process that has grown holds memory that counts for nothing
+        close()  # a process that has grown holds memory that counts for nothing
         with pytest.raises(OutOfBoundsError, match="more than 150 MB"):
             run_sandboxed(read, tmp_path / "a.avi", Bounds(seconds=20, memory_mb=150))
 

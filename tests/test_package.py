@@ -1,21 +1,28 @@
+import ast
 import io
 import shutil
 import subprocess
 import sys
 import tarfile
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
 from kinoflow import config
+from kinoflow.reports.records import Verdict
 from kinoflow.system import files
+from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace
-from stages import package as stage
+from stages.packaging.assemble import ENTRY_POINTS, assemble, requirements
+from stages.packaging.build import build, export
 from tests.bento import SLIM, TOO_MUCH, package
+from tests.conftest import ROOT
 
 pytest_plugins = ["tests.bento_fixtures"]
 
@@ -38,27 +45,75 @@ def test_the_bento_pins_the_slim_set_and_nothing_else(bento: Path) -> None:
     assert image["python_version"] == f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+def listed(extra: str = "") -> dict[str, Requirement]:
+    """What pyproject.toml asks for, or what an extra of it adds, by package."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    texts = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    return {requirement.name: requirement for requirement in map(Requirement, texts)}
+
+
+def test_what_a_bento_and_the_library_both_install_has_the_same_floor() -> None:
+    base, extra = listed(), listed("serving")
+    both = base.keys() & extra.keys()
+    assert {name: extra[name] for name in both} == {name: base[name] for name in both}
+
+
+def test_the_extra_serving_names_every_package_that_the_service_imports() -> None:
+    # imported by functions that the service never calls: reading params.yaml, running on a
+    # cluster, progress bars
+    not_called = {"ruamel", "dask", "distributed", "rich"}
+    tops = set()
+    for module in imported(ENTRY_POINTS, ("kinoflow", "serving")):
+        for node in ast.walk(ast.parse(source(module).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                tops |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                tops.add(node.module.partition(".")[0])
+    foreign = tops - sys.stdlib_module_names - {"kinoflow", "serving"}
+    assert foreign > not_called
+    packages = packages_distributions()
+    missing = {
+        top for top in foreign - not_called if not {*packages[top]} & listed("serving").keys()
+    }
+    assert missing == set()
+
+
 def test_a_gpu_brings_the_cuda_libraries() -> None:
-    assert f"tensorflow[and-cuda]=={version('tensorflow')}" in stage.requirements(gpu=True)
+    assert f"tensorflow[and-cuda]=={version('tensorflow')}" in requirements(gpu=True)
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_path: Path) -> None:
     serving = config.load(Workspace(project).params).serving
-    stage.assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
+    assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
     name = files.folder_md5(tmp_path / "context")[:12]
     assert bento.name == f"kinoflow-{name}.bento"
-    stage.export(
-        stage.build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento"
-    )
+    export(build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento")
     assert (tmp_path / "again.bento").read_bytes() == bento.read_bytes()
+
+
+def test_the_bento_holds_what_the_service_imports_and_no_other_code(bento: Path) -> None:
+    with tarfile.open(bento) as archive:
+        held = {
+            Path(name).relative_to("src").as_posix()
+            for name in archive.getnames()
+            if name.endswith(".py") and "/src/" in f"/{name}"
+        }
+    modules = imported(ENTRY_POINTS, ("kinoflow", "serving"))
+    assert held == {source(module).relative_to(ROOT).as_posix() for module in modules}
+    # the decoders are started by name: `python -m kinoflow.system.sandbox_child`
+    assert "kinoflow/system/sandbox_child.py" in held
+    # and these are started by users, by DVC, or not at all
+    assert not held & {"serving/__main__.py", "serving/bentos.py", "kinoflow/system/supervisor.py"}
+    assert not {path.split("/")[1] for path in held} & {"training", "data"}
 
 
 def test_the_service_finds_all_of_the_library_that_it_needs(project: Path, tmp_path: Path) -> None:
     serving = config.load(Workspace(project).params).serving
-    stage.assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
+    assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
     # an installation of this repository would step in for what is missing
     code = (
-        "import sys; sys.path.insert(0, '.'); import serving.service, kinoflow.models; "
+        "import sys; sys.path.insert(0, '.'); "
+        "import serving.service, serving.server, serving.worker, kinoflow.models.layers; "
         "print(*(sys.modules[n].__file__ for n in sys.modules if n.startswith('kinoflow')))"
     )
     used = subprocess.run(
@@ -96,9 +151,8 @@ def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: 
     older = tmp_path / "project" / Workspace().dist / "kinoflow-0123.bento"
     older.parent.mkdir(exist_ok=True)
     older.touch()
-    files.write_json(
-        tmp_path / "project" / Workspace().validation, {"passed": True, "split": "random"}
-    )
+    validation = Workspace(tmp_path / "project").validation
+    Verdict(passed=True, split="random").write(validation)
     done = package(tmp_path / "project")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

@@ -12,8 +12,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from setuptools import find_packages
+from ruamel.yaml import YAML
 
+from kinoflow.models import registry
+from tests import slow
 from tests.conftest import ROOT
 
 # the first versions without the holes known in November 2026, and one of those
@@ -63,20 +65,64 @@ def pinned() -> dict[str, list[Version]]:
     return pins
 
 
-def test_an_installation_holds_every_package() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    there = find_packages(str(ROOT), exclude=["tests*", "benchmarks*"])
-    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(there)
+def test_a_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
+    kept = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.splitlines()  # fmt: skip
+    packages = ("kinoflow/", "stages/", "flows/", "serving/")
+    names = [name for name in kept if name.startswith(packages) and (ROOT / name).exists()]
+    for name in [*names, "pyproject.toml", "README.md", "LICENSE"]:
+        (tmp_path / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / "source" / name)
+    subprocess.run(
+        [sys.executable, "-m", "uv", "build", "--wheel", "--no-build-isolation", "--offline"],
+        cwd=tmp_path / "source", env=os.environ | {"VIRTUAL_ENV": sys.prefix}, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    (wheel,) = (tmp_path / "source" / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+        (metadata,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        told = archive.read(metadata).decode()
+    assert held == set(names)
+    assert "License-Expression: MIT" in told
+    assert "Author: the kinoflow contributors" in told
+
+
+def test_the_lists_of_slow_tests_name_what_is_there() -> None:
+    tests = ROOT / "tests"
+    for pattern in slow.FILES:
+        assert [*tests.glob(pattern)], pattern
+    for file, names in slow.TESTS.items():
+        code = (tests / file).read_text(encoding="utf-8")
+        assert [name for name in names if f"def {name}(" not in code] == [], file
+
+
+def test_hooks_of_commits_call_programs_of_the_environment() -> None:
+    config = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")
+    programs = set()
+    for repository in config["repos"]:
+        assert repository["repo"] == "local", "a hook from elsewhere is fetched when committing"
+        programs |= {hook["entry"].split()[0] for hook in repository["hooks"]}
+    assert programs >= {".venv/bin/ruff", ".venv/bin/mypy", ".venv/bin/lint-imports"}
+    for program in programs:
+        assert (Path(sys.executable).parent / Path(program).name).exists(), program
+
+
+def test_hosted_checks_run_what_a_developer_runs() -> None:
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "ci.yml")
+    steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = [step["run"] for step in steps if "run" in step]
+    assert sorted(commands) == ["make check", "make test"]
 
 
 def test_every_model_is_described_and_offered() -> None:
-    from kinoflow.models import MODELS
-
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    for name in MODELS:
-        assert f"`{name}`" in readme
-        assert f"model: {name}" in params
+    for name in registry.MODULES:
+        assert f"| `{name}` |" in page
+        assert f"model: {name}" in params + page
 
 
 def test_no_version_with_known_holes_is_allowed_or_pinned() -> None:
@@ -134,10 +180,3 @@ def test_installing_takes_no_other_file_for_uv(tmp_path: Path) -> None:
     assert ran.returncode != 0
     assert "DO NOT MATCH THE HASHES" in ran.stderr
     assert not (tmp_path / "uv.py").exists()
-
-
-def test_what_the_page_on_security_names_is_there() -> None:
-    page = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`((?:tests|kinoflow|serving)/[^`]*)`", page))
-    assert len(named) > 20
-    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []

@@ -125,17 +125,17 @@ def test_hmdb51_is_unpacked_twice_over_and_split_by_its_lists(
     import pandas as pd
 
     from kinoflow.data.catalog import group_of
-    from stages.split import published_lists
+    from stages.split_published import read_lists
 
     changed = bring(defaults, source="hmdb51", mirror=mirror)
     assert len(changed) == 8 + 6
     assert not list(Workspace().data.rglob("*.rar"))
     videos = pd.Series([f"wave/{film('wave', number)}" for number in range(4)])
-    sides = published_lists(Workspace().lists, 2, videos)
+    sides = read_lists(Workspace().lists, 2, videos)
     assert list(videos.map(sides).fillna("")) == ["train", "train", "test", ""]
     assert group_of(videos[3]) == "April_09_wave"
     with pytest.raises(UserError, match=r"split\.fold 4: the lists in .* are those of 1, 2, 3"):
-        published_lists(Workspace().lists, 4, videos)
+        read_lists(Workspace().lists, 4, videos)
 
 
 def test_a_folder_with_lists_of_either_kind_will_do(

@@ -1,7 +1,6 @@
 """Published studies as params: complete, with twins that differ in the split alone, and run."""
 
 import dataclasses
-import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from kinoflow.config import Dataset, Evaluation, Params, Synthetic, Training
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from stages.sources import published, synthetic, unpacked
+from tests.checkout import Checkout
 from tests.conftest import ROOT
-from tests.test_pipeline import Checkout
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
@@ -65,12 +64,10 @@ def test_nothing_that_bears_on_the_score_is_left_to_the_repositorys_params(name:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_and_its_options_are_there(name: str) -> None:
-    from kinoflow.models import MODELS
+    from kinoflow.models import MODELS, options_of
 
     (candidate,) = studies.read(HERE, name).params["candidates"].values()
-    builder = inspect.signature(MODELS[candidate["model"]])
-    known = {p.name for p in builder.parameters.values() if p.kind is p.KEYWORD_ONLY}
-    assert candidate.get("options", {}).keys() <= known
+    assert candidate.get("options", {}).keys() <= options_of(MODELS[candidate["model"]]).keys()
 
 
 def test_what_a_recipe_does_not_say_of_data_is_not_taken_from_the_users() -> None:

@@ -1,31 +1,48 @@
+import os
+import pty
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from kinoflow.reports import leaderboard
+from kinoflow.reports.records import Timing, Verdict
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
+from tests import documents
 from tests.conftest import ROOT
+
+TABLE = """\
+candidate  val acc  test acc  95% interval  macro F1  parameters    MB  ms/clip  train s
+----------------------------------------------------------------------------------------
+* lrcn       0.900     0.900   0.900-0.900     0.900      12,345  1.50      3.2       60
+
+It is alone."""
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A work tree with one evaluated candidate."""
-    (Workspace(tmp_path).params).write_bytes((Workspace(ROOT).params).read_bytes())
-    scores = {"accuracy": 0.9, "f1": 0.8}
-    metrics = {"val": scores, "test": scores, "parameters": 12345, "size_mb": 1.5}
-    files.write_json(Workspace(tmp_path).report("lrcn") / "metrics.json", metrics)
-    timing = {"latency_ms": 3.25, "train_seconds": 60}
-    files.write_json(Workspace(tmp_path).report("lrcn") / "timing.json", timing)
-    files.write_json(Workspace(tmp_path).winner, {"winner": "lrcn", "reason": "It is alone."})
+    workspace = Workspace(tmp_path)
+    workspace.params.write_bytes(Workspace(ROOT).params.read_bytes())
+    documents.metrics().write(workspace.report("lrcn") / "metrics.json")
+    Timing(latency_ms=3.25, train_seconds=60).write(workspace.report("lrcn") / "timing.json")
+    documents.winner("lrcn").write(workspace.winner)
     return tmp_path
 
 
+def test_the_table_shows_the_scores_and_the_winner(root: Path) -> None:
+    assert leaderboard.table(Workspace(root)) == TABLE
+
+
 def test_scores_of_a_random_split_are_never_shown_without_a_word(root: Path) -> None:
-    files.write_json(Workspace(root).validation, {"passed": True, "split": "stratified_group"})
-    assert leaderboard.table(Workspace(root)).endswith("\n\nIt is alone.")
-    files.write_json(Workspace(root).validation, {"passed": True, "split": "random"})
-    *_, reason, caution = leaderboard.table(Workspace(root)).splitlines()
+    workspace = Workspace(root)
+    Verdict(passed=True, split="stratified_group").write(workspace.validation)
+    assert leaderboard.table(workspace) == TABLE
+    Verdict(passed=True, split="random").write(workspace.validation)
+    *_, reason, caution = leaderboard.table(workspace).splitlines()
     assert reason == "It is alone."
     assert "random split" in caution
     assert "inflated" in caution
@@ -47,3 +64,39 @@ def test_only_whole_reports_of_candidates_are_listed(root: Path) -> None:
     assert leaderboard.table(Workspace(root)) == expected
     assert [row["candidate"] for row in leaderboard.rows(Workspace(root))] == ["lrcn"]
     assert leaderboard.rows(Workspace(root / "nowhere")) == []
+
+
+def results(root: Path, **environment: str) -> str:
+    """What `kinoflow results` prints into a pipe."""
+    return subprocess.run(
+        [sys.executable, "-m", "kinoflow.cli", "results"],
+        cwd=root,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_a_pipe_gets_every_value_whole_however_narrow_the_terminal(root: Path) -> None:
+    assert results(root, COLUMNS="40", PYTHONIOENCODING="ascii") == TABLE + "\n"
+
+
+@pytest.mark.parametrize("columns", [120, 80, 40])
+def test_a_terminal_gets_every_value_whole(root: Path, columns: int) -> None:
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "kinoflow.cli", "results"],
+        cwd=root,
+        env=os.environ | {"COLUMNS": str(columns), "TERM": "xterm"},
+        stdout=theirs,
+        check=True,
+    )
+    os.close(theirs)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", os.read(ours, 100_000).decode()).replace("\r", "")
+    os.close(ours)
+    row = "* lrcn 0.900 0.900 0.900-0.900 0.900 12,345 1.50 3.2 60"
+    assert row in [" ".join(line.split()) for line in shown.splitlines()]
+    assert "It is alone." in shown
+    if columns == 80:
+        assert max(map(len, shown.splitlines())) <= columns

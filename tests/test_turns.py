@@ -6,9 +6,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -21,10 +18,8 @@ from kinoflow.system.sandbox import (
     run_sandboxed,
 )
 from kinoflow.system.sandbox_process import end_idle_processes
-from kinoflow.video import ClipSpec
-from tests.attack.video_bombs import burning_gif
 from tests.calls import busy
-from tests.children import decoders
+from tests.children import decoders, nothing_runs
 
 TWO = Bounds(seconds=20, memory_mb=300, concurrency=2)
 
@@ -33,14 +28,6 @@ def most_at_once(spans: list[tuple[float, float]]) -> int:
     changes = sorted([(begun, 1) for begun, _ in spans] + [(ended, -1) for _, ended in spans])
     running = [sum(change for _, change in changes[: index + 1]) for index in range(len(changes))]
     return max(running)
-
-
-def nothing_runs() -> bool:
-    """Whether no process of ours uses the processor."""
-    children = decoders()
-    before = [sum(child.cpu_times()[:2]) for child in children]
-    time.sleep(0.3)
-    return [sum(child.cpu_times()[:2]) for child in children] == before
 
 
 def test_no_more_than_that_run_at_once() -> None:
@@ -124,21 +111,3 @@ def test_as_many_fit_as_there_are_cores_and_memory_for(monkeypatch: pytest.Monke
     monkeypatch.setattr(sandbox, "_memory", lambda: 4 * 2**30)
     assert default_concurrency(3072) == 1
     assert default_concurrency(1536) == min(2, cores or 1)
-
-
-@pytest.mark.parametrize(("left", "status", "says"), [(0, 503, "busy"), (0.5, 504, "not decoded")])
-def test_a_request_is_told_whose_fault_it_was(
-    tmp_path: Path, left: float, status: int, says: str
-) -> None:
-    from serving import service
-    from serving.visits import Refusal
-
-    path = tmp_path / "a.gif"
-    path.write_bytes(burning_gif())
-    waiting: Any = SimpleNamespace(bundle=SimpleNamespace(clip=ClipSpec(4, 16, 16)))
-    begun = time.monotonic()
-    with pytest.raises(Refusal, match=says) as refusal:
-        service.Kinoflow.inner._answer(waiting, path, begun + left)  # type: ignore[attr-defined]
-    assert refusal.value.status == status
-    assert time.monotonic() - begun < 5
-    assert nothing_runs()

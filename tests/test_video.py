@@ -11,7 +11,8 @@ import pytest
 
 from kinoflow.system.sandbox import Bounds, run_sandboxed
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, probe, runs, sample, stream
-from kinoflow.video.sampling import frame_indices, motion_indices, segment_indices, unpadded
+from kinoflow.video.padding import unpadded
+from kinoflow.video.sampling import frame_indices, motion_guided_indices, segment_indices
 from tests.media import moving_square, write_video
 
 SPEC = ClipSpec(8, 24, 32)
@@ -96,26 +97,26 @@ def test_motion_is_sampled_where_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("available", [1, 5, 8, 9, 50, 100])
 def test_a_still_video_is_sampled_evenly(available: int) -> None:
     still = np.zeros(available, np.float32)
-    np.testing.assert_array_equal(motion_indices(still, 8), frame_indices(available, 8))
+    np.testing.assert_array_equal(motion_guided_indices(still, 8), frame_indices(available, 8))
 
 
 def test_a_cut_takes_no_frame_twice() -> None:
     rng = np.random.default_rng(0)
     for available in (8, 9, 30, 200):
         for at in (0, 1, available // 2, available - 1):
-            intensity = rng.random(available, np.float32)
-            intensity[at] = 1e6
-            chosen = motion_indices(intensity, 8)
+            differences = rng.random(available, np.float32)
+            differences[at] = 1e6
+            chosen = motion_guided_indices(differences, 8)
             assert (np.diff(chosen) > 0).all()
             assert chosen[0] >= 0
             assert chosen[-1] < available
 
 
 def test_a_long_still_stretch_is_not_left_out() -> None:
-    intensity = np.ones(200, np.float32)
-    intensity[:80] = 0
-    assert (motion_indices(intensity, 16) < 80).any()
-    assert (motion_indices(intensity[::-1].copy(), 16) >= 120).any()
+    differences = np.ones(200, np.float32)
+    differences[:80] = 0
+    assert (motion_guided_indices(differences, 16) < 80).any()
+    assert (motion_guided_indices(differences[::-1].copy(), 16) >= 120).any()
 
 
 def test_looking_for_motion_holds_no_frames(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""The tables between the stages, and the store of sampled clips."""
+"""The tables between the stages, the names in them, and the clip store."""

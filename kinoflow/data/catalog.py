@@ -1,4 +1,4 @@
-"""The table of videos, and the labels.csv that users may write."""
+"""The catalog, the table of all videos; and where labels come from: labels.csv, folders, names."""
 
 import re
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from kinoflow.workspace import LABELS
 
 COLUMNS = tables.CATALOG.columns
 
-# what folders of published sides are called
+# folder names that stand for a published side of the split
 _SIDES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -22,8 +22,8 @@ _SIDES = {
 
 # v_PushUps_g05_c02: class, group, clip
 _UCF_NAME = re.compile(r"(.+_g\d+)_c\d+")
-# April_09_brush_hair_u_nm_np1_ba_goo_0: the film and the class, then visible body parts, camera
-# motion, people, viewpoint, quality and the clip's number
+# April_09_brush_hair_u_nm_np1_ba_goo_0: the source video and the class, then visible body parts,
+# camera motion, number of people, viewpoint, quality and the clip's number
 _HMDB_NAME = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+")
 
 
@@ -38,12 +38,14 @@ def write(table: pd.DataFrame, path: Path) -> None:
 
 
 def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
-    """A labels.csv: `video,label`, and `group` and `split` where the user gives them.
+    """A labels.csv: `video` and `label`, and also `group` and `split` if the user gives them.
 
-    With `content`, `path` is but the name of where that came from.
+    Args:
+        path: the file, or, with `content`, the name to call it by in errors.
+        content: the file's content, where it does not lie on this machine.
 
-    Raises UserError for a file that is no such table, a video listed twice or one without label,
-    itself as a video, and for names as `names.check` does.
+    Raises UserError for a file that is not such a table, that lists a video twice, without a
+    label, or labels.csv itself as a video, and for names as `names.check` does.
     """
     table = tables.read_foreign(path, content)
     missing = {"video", "label"} - set(table.columns)
@@ -66,13 +68,18 @@ def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFr
 
 
 def from_folders(videos: Iterable[str], where: str) -> pd.DataFrame:
-    """The table `video, label, split` of videos that lie in a folder per class.
+    """The table `video`, `label`, `split` of videos that lie in a folder per class.
 
-    The class folders may lie in others that are called by published sides, as in Kinetics
-    (train/Run/1.avi); else `split` is empty. Such are they if no folder at the top is called
-    otherwise and there are folders in them: a class among others may be called test.
+    The class folders may lie in folders named after the sides of a published split, as in
+    Kinetics: train/Run/1.avi has the label Run and the split train. Otherwise `split` is "". The
+    top folders count as sides only if all of them are named so and hold folders, since a class
+    may be called test too.
 
-    `where` is the folder. Raises UserError for a video that lies in no class folder.
+    Args:
+        videos: paths with forward slashes below the folder.
+        where: the folder, for errors.
+
+    Raises UserError for a video that lies in no class folder.
     """
     parts = [(video, video.split("/")) for video in videos]
     tops = {path[0].casefold() for _, path in parts}
@@ -91,9 +98,10 @@ def from_folders(videos: Iterable[str], where: str) -> pd.DataFrame:
 
 
 def group_of(video: str) -> str:
-    """The recording that a video was cut from, by names as in UCF-101 and HMDB-51; else itself.
+    """The recording that a video was cut from, read off a name as in UCF-101 and HMDB-51.
 
-    v_Class_g01_c02 -> v_Class_g01, and Film_class_u_nm_np1_fr_med_3 -> Film_class.
+    v_Class_g01_c02.avi gives v_Class_g01, and Film_class_u_nm_np1_fr_med_3.avi gives Film_class.
+    A video with any other name is a group of its own, called like the video.
     """
     stem = Path(video).stem
     match = _UCF_NAME.fullmatch(stem) or _HMDB_NAME.fullmatch(stem)

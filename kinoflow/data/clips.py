@@ -1,73 +1,108 @@
-"""The store of sampled clips: one .npy per video, and the table of how each was made."""
+"""The clip store: one sampled clip per video, where to find it and how to read it.
+
+`kinoflow.data.extraction` fills the store. This module only reads it, so that a stage which only
+reads clips does not depend on the decoder.
+"""
 
 import hashlib
-import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kinoflow.data import catalog, tables
-from kinoflow.system import files
-from kinoflow.video.decoder import decoder_version, sample
+from kinoflow.system.errors import UserError
 from kinoflow.video.spec import ClipSpec, Frames
+from kinoflow.video.version import decoder_version
 from kinoflow.workspace import Workspace
 
+# what NumPy writes before an array (T, H, W, 3) of uint8
 _HEADER = re.compile(
     rb"\x93NUMPY.{4}\{'descr': '\|u1', 'fortran_order': False, "
     rb"'shape': \((\d+), (\d+), (\d+), (3)\), \} *\n",
     re.DOTALL,
 )
+# all that NumPy raises on a header with flipped or missing bytes
+_DAMAGED = (ValueError, TypeError, OverflowError, SyntaxError, TokenError)
 
 
-def describe(spec: ClipSpec) -> str:
-    """All that a clip's pixels depend on beside the video: 16x64x64 pyav-18.1.0 opencv-5.0.0.
+class DamagedClip(UserError):
+    """A file in the clip store that is no clip, or not a whole one."""
 
-    Sampling and padding stand before the decoder, but only where they are not the default, so
-    that a store made before there was a choice is still good.
+
+@dataclass(frozen=True)
+class ClipStore:
+    """A folder with one clip per video, each a NumPy file named after the video.
+
+    Args:
+        folder: where the clips are, such as work/clips. The table of clip records lies beside
+            it under the same name, work/clips.csv.
     """
-    ways = [way for way in (spec.sampling, spec.padding) if way not in ("uniform", "repeat")]
-    return " ".join([f"{spec.frames}x{spec.height}x{spec.width}", *ways, decoder_version()])
 
+    folder: Path
 
-def clip_path(folder: Path, video: str) -> Path:
-    """Where the clip of a video is stored."""
-    return folder / f"{video}.npy"
+    @property
+    def records_path(self) -> Path:
+        """The table of clip records: for each clip, the video and the spec it was made from."""
+        return self.folder.with_name(f"{self.folder.name}.csv")
 
+    def path(self, video: str) -> Path:
+        """The file of a video's clip, whether it exists or not."""
+        return self.folder / f"{video}.npy"
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Which clips the store holds; empty where there is none yet."""
-    return tables.read(path, tables.CLIPS) if path.exists() else tables.empty(tables.CLIPS)
+    def read(self, video: str) -> Frames:
+        """A video's clip: uint8 RGB (T, H, W, 3), not writable.
 
+        It is safe to call from several threads. `np.load` is not: it has Python parse each
+        header, and up to Python 3.12 that sometimes fails while another thread parses something
+        ("AST constructor recursion depth mismatch",
+        https://github.com/python/cpython/issues/106905).
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write the table, whole or not at all."""
-    tables.write(table, path, tables.CLIPS)
+        Raises FileNotFoundError if there is no clip, and DamagedClip for a file that is not one.
+        """
+        path = self.path(video)
+        content = path.read_bytes()
+        header = _HEADER.match(content)
+        shape = [int(size) for size in header.groups()] if header else []
+        if header is None or len(content) - header.end() != np.prod(shape):
+            raise _damaged(path)
+        return np.frombuffer(content, np.uint8, offset=header.end()).reshape(shape)
 
+    def memmap(self, video: str) -> NDArray:
+        """A video's clip as it lies on disk; only the frames that are used are read.
 
-def decode(video: Path, spec: ClipSpec, target: Path) -> None:
-    """Sample a video and store the clip, whole or not at all.
+        Unlike `read`, it gives an array of whatever shape and type the file holds, so that
+        validation can tell what is wrong with it.
 
-    It is on the disk for certain after `files.flush`, which is to come before the table: a wait
-    for each clip would take minutes over twenty thousand.
+        Raises FileNotFoundError if there is no clip, and DamagedClip for a file that holds no
+        array.
+        """
+        path = self.path(video)
+        try:
+            return np.lib.format.open_memmap(path, mode="r")
+        except _DAMAGED:
+            raise _damaged(path) from None
 
-    Raises UnreadableVideo for a file that gives no frame.
-    """
-    content = io.BytesIO()
-    np.save(content, sample(video, spec), allow_pickle=False)
-    # not np.save to the file: on a full disk its error does not say so
-    with files.replacing(target, durable=False) as partial:
-        partial.write_bytes(content.getvalue())
+    def records(self) -> pd.DataFrame:
+        """The table of clip records; empty if nothing was ever stored."""
+        if self.records_path.exists():
+            return tables.read(self.records_path, tables.CLIPS)
+        return tables.empty(tables.CLIPS)
+
+    def write_records(self, table: pd.DataFrame) -> None:
+        """Write the table of clip records, whole or not at all."""
+        tables.write(table, self.records_path, tables.CLIPS)
 
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The clips of some videos, in order, read on demand."""
+    """The clips of some videos with their labels, read from the store when asked for."""
 
-    folder: Path
+    folder: Path  # of the store
     videos: tuple[str, ...]
     labels: NDArray[np.int64]  # (N,) class indices
 
@@ -75,38 +110,34 @@ class ClipSet:
         return len(self.videos)
 
     def read(self, rows: NDArray[np.int64]) -> Frames:
-        """The clips of these rows: uint8 (B, T, H, W, 3)."""
-        return np.stack([_read(clip_path(self.folder, self.videos[row])) for row in rows])
+        """The clips of these rows: uint8 RGB (B, T, H, W, 3)."""
+        store = ClipStore(self.folder)
+        return np.stack([store.read(self.videos[row]) for row in rows])
 
 
-def _read(path: Path) -> Frames:
-    """What `decode` stored, safe to read from several threads.
+def describe(spec: ClipSpec) -> str:
+    """Everything beside the video that a clip's pixels depend on, as clip records hold it.
 
-    np.load is not: it has Python parse each header, which up to 3.12 now and then fails when
-    another thread has it parse something too ("AST constructor recursion depth mismatch",
-    https://github.com/python/cpython/issues/106905).
+    For example "16x64x64 pyav-18.1.0 opencv-5.0.0". Sampling and padding are named only where
+    they are not the default: clips from before there was a choice are still good.
     """
-    content = path.read_bytes()
-    header = _HEADER.match(content)
-    if header is None:
-        raise ValueError(f"{path} holds no clip")
-    shape = [int(size) for size in header.groups()]
-    return np.frombuffer(content, np.uint8, offset=header.end()).reshape(shape)
+    choices = [way for way in (spec.sampling, spec.padding) if way not in ("uniform", "repeat")]
+    return " ".join([f"{spec.frames}x{spec.height}x{spec.width}", *choices, decoder_version()])
 
 
 def split_table(workspace: Workspace) -> pd.DataFrame:
-    """The videos in use, with their `split`, `group`, `label` and `md5`, in the split's order."""
+    """The videos in use with their `split`, `group`, `label` and `md5`, in the split's order."""
     columns = ["video", "label", "md5"]
     return tables.read(workspace.split, tables.SPLIT).merge(
         catalog.read(workspace.catalog)[columns], on="video", validate="one_to_one"
     )
 
 
-def fingerprint(workspace: Workspace) -> str:
-    """One MD5 over all that training takes from the data: the clips, their labels and sides."""
-    made = read_table(workspace.clips_table).drop(columns="md5")
+def data_md5(workspace: Workspace) -> str:
+    """One MD5 over everything that training takes from the data: clips, labels and sides."""
+    records = ClipStore(workspace.clips).records().drop(columns="md5")
     text = tables.text(
-        split_table(workspace).merge(made, on="video", validate="one_to_one"), tables.TRAINED
+        split_table(workspace).merge(records, on="video", validate="one_to_one"), tables.TRAINED
     )
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
@@ -114,16 +145,24 @@ def fingerprint(workspace: Workspace) -> str:
 def load_sets(
     workspace: Workspace, sides: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
-    """The labels, in alphabetical order, and the set of each side of the split."""
+    """The labels of the split, in alphabetical order, and the clips of each of its `sides`.
+
+    A clip's class index is the place of its label among all labels, whichever sides are asked
+    for.
+    """
     table = split_table(workspace)
     labels = tuple(sorted(table["label"].unique()))
-    numbers = table["label"].map({label: number for number, label in enumerate(labels)})
+    indices = table["label"].map({label: index for index, label in enumerate(labels)})
     sets = {
         side: ClipSet(
             workspace.clips,
             tuple(table.loc[table["split"] == side, "video"]),
-            numbers[table["split"] == side].to_numpy(np.int64),
+            indices[table["split"] == side].to_numpy(np.int64),
         )
         for side in sides
     }
     return labels, sets
+
+
+def _damaged(path: Path) -> DamagedClip:
+    return DamagedClip(f"{path} holds no clip: delete it, and `dvc repro` makes it anew")

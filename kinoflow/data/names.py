@@ -1,7 +1,7 @@
-"""What videos, labels and groups may be called: one check, for every source and for data/ itself.
+"""Which names videos, labels and groups may have: one check, for every source and for data/.
 
-A name becomes a path, a cell of a table, a key of JSON and a line on a terminal, on this machine
-and on whichever one pulls the data later.
+A name becomes a path, a cell of a table, a key in JSON and a line on a terminal, on this machine
+and on any other that pulls the data later.
 """
 
 import unicodedata
@@ -12,40 +12,48 @@ import pandas as pd
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import printable
 
-# bytes, and file systems take 255: the store of clips adds .npy
+# bytes; file systems allow 255, and the clip store adds .npy
 LONGEST = 251
-_LONGEST_FOLDER = 255
-_LONGEST_PATH = 1024  # systems take 1024 to 4096 with the folder that it is put into
+_LONGEST_FOLDER = 255  # bytes
+_LONGEST_PATH = 1024  # bytes; systems allow 1024 to 4096, including the folder above
 _SHOWN = 100  # characters of a name in an error
 
 
 def check_videos(videos: Iterable[str], where: str) -> None:
-    """Raise UserError for a video that cannot be stored below a folder under its name.
+    """Raise UserError for a video that cannot be stored under its name.
 
-    Videos are named by paths with forward slashes; `where` says where they were found. Two that
-    differ only in case, or in how Unicode writes them, are refused as well: systems that take
-    them for one would lose one of them.
+    Two names that differ only in case, or in how Unicode writes them, are refused as well: a
+    file system that takes them for the same would lose one of the videos.
+
+    Args:
+        videos: paths with forward slashes.
+        where: where the videos were found, for errors.
     """
     seen: dict[str, str] = {}
     for video in videos:
-        if problem := _of_path(video):
+        if problem := _path_problem(video):
             raise UserError(f"{where}: the video {shown(video)} {problem}: rename it")
         if (other := seen.setdefault(_folded(video), video)) != video:
             raise _alike(where, "videos", other, video)
 
 
 def check(table: pd.DataFrame, where: str) -> None:
-    """Raise UserError for a name that cannot be used in a table with video, label and group.
+    """Raise UserError for a video, label or group whose name cannot be used.
 
-    Beside what `check_videos` refuses, these are labels and groups that nobody would see to be
-    two: with spaces around them, and labels that differ only in case. `group` may be missing.
+    Of videos, `check_videos` says which. A label or group must not hold control characters, nor
+    begin or end with a space, and no two labels may differ only in case or in how Unicode writes
+    them, because nobody would see that they are two.
+
+    Args:
+        table: has the columns `video` and `label`, and may have `group`.
+        where: where the names were found, for errors.
     """
     check_videos(table["video"], where)
     for what in ("label", "group"):
         if what in table:
             each = table.drop_duplicates(what)
             for name, video in zip(each[what], each["video"], strict=True):
-                if problem := _of_text(name):
+                if problem := _text_problem(name):
                     raise UserError(
                         f"{where}: the {what} {shown(name)} of {shown(video)} {problem}: rename it"
                     )
@@ -56,16 +64,16 @@ def check(table: pd.DataFrame, where: str) -> None:
 
 
 def shown(name: str) -> str:
-    """A name for an error: on one line, whatever it holds, and not too long."""
+    """A name as an error shows it: on one line, without control characters, cut if too long."""
     text = printable(name)
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 30]}...{text[-27:]}"
     return text if text == text.strip() else f"'{text}'"
 
 
-def _of_path(name: str) -> str:
-    """What is wrong with the path of a video, or nothing."""
-    if problem := _of_characters(name):
+def _path_problem(name: str) -> str:
+    """What is wrong with the path of a video; "" if nothing is."""
+    if problem := _character_problem(name):
         return problem
     *folders, file = parts = name.split("/")
     if "\\" in name or {"", ".", ".."} & {*parts}:
@@ -81,9 +89,9 @@ def _of_path(name: str) -> str:
     return ""
 
 
-def _of_text(name: str) -> str:
-    """What is wrong with a label or a group, or nothing."""
-    if problem := _of_characters(name):
+def _text_problem(name: str) -> str:
+    """What is wrong with a label or a group; "" if nothing is."""
+    if problem := _character_problem(name):
         return problem
     if name != name.strip():
         return "begins or ends with a space"
@@ -92,10 +100,10 @@ def _of_text(name: str) -> str:
     return ""
 
 
-def _of_characters(name: str) -> str:
+def _character_problem(name: str) -> str:
     if any("\ud800" <= character <= "\udfff" for character in name):
         return "is not in UTF-8"
-    # line breaks and other controls, but not what joins letters or emoji
+    # line breaks and other controls; characters that join letters or emoji are allowed
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in name):
         return "holds a control character"
     return ""
@@ -106,7 +114,7 @@ def _folded(name: str) -> str:
 
 
 def _alike(where: str, what: str, one: str, other: str) -> UserError:
-    # equal to the eye where Unicode alone writes them in two ways
+    # names that only Unicode writes differently look the same: escapes show the difference
     same = unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
     first, second = (ascii(one), ascii(other)) if same else (shown(one), shown(other))
     how = "in how Unicode writes them" if same else "in case"

@@ -1,7 +1,8 @@
-"""Every CSV of the work tree: one schema for each, one reader, one writer.
+"""Every CSV of the work tree: one schema for each, one reader and one writer for all.
 
-A label, group or video may be called NA, null, True, 1e3 or 007. So text is never taken for a
-missing value or a number, and only an empty cell of a column of numbers is missing.
+A label, group or video may be called NA, null, True, 1e3 or 007. Text is therefore never taken
+for a missing value or a number; a value is missing only where a column of numbers has an empty
+cell.
 """
 
 import csv
@@ -18,11 +19,19 @@ from kinoflow.system.errors import UserError
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table with the types that pandas gives them, in order."""
+    """The columns of a table.
+
+    Args:
+        columns: the pandas type of each column by its name, in their order.
+        others: the type of further columns, whose names depend on the data; None if there are
+            none.
+        float_format: how floats are written; None for the shortest text that gives back the same
+            float64.
+    """
 
     columns: dict[str, str]
-    others: str | None = None  # of columns after these, named after classes or scores
-    float_format: str | None = None  # as few digits as bring back every float64
+    others: str | None = None
+    float_format: str | None = None
 
 
 CATALOG = Schema(
@@ -47,7 +56,7 @@ CLIPS = Schema(
     {
         "video": "str",
         "md5": "str",  # of the video that was decoded
-        "spec": "str",  # what it was decoded to, and by what
+        "spec": "str",  # the clip spec and the decoder, as `kinoflow.data.clips.describe`
     }
 )
 
@@ -81,7 +90,7 @@ LEAKS = Schema(
     }
 )
 
-# one row per class: what the stage explore found
+# one row per class, written by the stage explore
 EXPLORED = Schema(
     {
         "label": "str",
@@ -91,10 +100,12 @@ EXPLORED = Schema(
         "minutes": "float64",
         "seconds_median": "float64",
         "measured": "int64",
-        "motion": "float64",  # empty where nothing was measured, as in the rest
-        "motion_low": "float64",
-        "motion_high": "float64",
-        "flow": "float64",
+        # optical flow in percent of the frame's width per second; empty if none was measured
+        "motion": "float64",  # the median over the videos, without the camera's share
+        "motion_low": "float64",  # the first quartile
+        "motion_high": "float64",  # the third quartile
+        "flow": "float64",  # the median with the camera's share
+        # the mean value of each channel, 0 to 256; empty if none was measured
         "red": "float64",
         "green": "float64",
         "blue": "float64",
@@ -102,12 +113,12 @@ EXPLORED = Schema(
     float_format="%.3f",
 )
 
-# one row per epoch: its number, and each of its scores
+# one row per epoch: its number, and a column for each of its scores
 HISTORY = Schema({"epoch": "int64"}, others="float64")
 
-_FLOAT32 = "%.9g"  # brings back every float32
+_FLOAT32 = "%.9g"  # gives back every float32
 
-# after these, p_<label> for every class
+# further columns: p_<label>, the probability of each class
 PREDICTIONS = Schema(
     {"video": "str", "label": "str", "predicted": "str"}, others="float64", float_format=_FLOAT32
 )
@@ -127,17 +138,17 @@ MOST_CONFUSED = Schema(
 )
 CONFUSION = Schema({"actual": "str", "predicted": "str"})
 
-# a labels.csv, which users write as well: more columns may stand after these
+# a labels.csv, which users write as well: it may have further columns
 LABELS = Schema({"video": "str", "label": "str"}, others="str")
 
 
 def empty(schema: Schema) -> pd.DataFrame:
-    """The table without rows."""
+    """A table of this schema without rows."""
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.columns.items()})
 
 
 def read(path: Path, schema: Schema) -> pd.DataFrame:
-    """A table that `write` wrote."""
+    """Read a table that `write` wrote."""
     with path.open(encoding="utf-8", newline="") as file:
         names = next(csv.reader(file))
     kinds = {name: kind for name in names if (kind := schema.columns.get(name, schema.others))}
@@ -157,7 +168,7 @@ def write(table: pd.DataFrame, path: Path, schema: Schema) -> None:
 
 
 def text(table: pd.DataFrame, schema: Schema) -> str:
-    """The table as CSV: the columns of the schema, and where it allows any, the others."""
+    """A table as CSV: the columns of the schema, then the others if the schema allows any."""
     others = [name for name in table.columns if schema.others and name not in schema.columns]
     return table[[*schema.columns, *others]].to_csv(
         index=False, lineterminator="\n", float_format=schema.float_format
@@ -165,14 +176,17 @@ def text(table: pd.DataFrame, schema: Schema) -> str:
 
 
 def read_foreign(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
-    """A table that somebody else wrote, every cell as text.
+    """Read a table that somebody else wrote, every cell as text.
 
-    With `content`, `path` is but the name of where that came from. Raises UserError for what is
-    no such table.
+    Args:
+        path: the file, or, with `content`, the name to call it by in errors.
+        content: the file's content, where it does not lie on this machine.
+
+    Raises UserError for a file that is not a table in UTF-8.
     """
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            # else, in lines longer than the first, what comes first would be left out
+            # pandas warns of lines longer than the first and drops their first fields
             return pd.read_csv(content or path, dtype="str", keep_default_na=False, index_col=False)
     except UnicodeDecodeError:
         raise UserError(f"{path} is no text in UTF-8: save it as that") from None

@@ -1,9 +1,9 @@
-"""The architectures, one module per family.
+"""The architectures, each built by a function that the registry names.
 
-A builder takes the clip spec of the store, the spec that the model sees (at most the store's),
-the number of classes, and its own options by keyword. It returns a Keras model from uint8 RGB
-(B, T, H, W, 3), T frames of the stored size, to float32 probabilities (B, classes); scaling of
-values and of size lives inside the model.
+A builder takes a `kinoflow.models.layers.clip.ClipInput`, the number of classes, and its own
+options by keyword. It returns a Keras model from uint8 RGB (B, T, H, W, 3), T frames of the stored
+size, to float32 probabilities (B, classes); scaling of values and of size lives inside the model.
+docs/models.md says how to add one.
 """
 
 import inspect
@@ -26,26 +26,32 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def options_of(builder: Callable[..., "keras.Model"]) -> dict[str, Any]:
+    """The names of a builder's options and their defaults."""
+    parameters = inspect.signature(builder).parameters.values()
+    return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+
+
 def build(
-    model: str, stored: ClipSpec, seen: ClipSpec, classes: int, options: dict[str, Any]
+    model: str, *, stored: ClipSpec, seen: ClipSpec, classes: int, options: dict[str, Any]
 ) -> "keras.Model":
     """The model of that name, with fresh weights.
 
     Args:
-        model: one of `MODELS`.
-        stored: the spec of the clips that it is given.
-        seen: what its first layer sees of them, at most `stored`.
+        model: a key of `MODELS`.
+        stored: the spec of the clip store.
+        seen: the frames, height and width that the model sees of it, at most `stored`.
         classes: how many there are.
         options: arguments of the builder by name, lists for tuples.
 
-    Raises UserError for an option that its builder does not have, or a value it refuses.
+    Returns a model from uint8 (B, seen.frames, stored.height, stored.width, 3) to float32
+    (B, classes). Raises UserError for an option that its builder does not have, or a value that
+    it refuses.
     """
+    from kinoflow.models.layers.clip import clip_input
+
     builder = registry.builder(model)
-    known = {
-        name: parameter
-        for name, parameter in inspect.signature(builder).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    known = options_of(builder)
     unknown = options.keys() - known.keys()
     if unknown:
         raise UserError(
@@ -56,6 +62,6 @@ def build(
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
     try:
-        return builder(stored, seen, classes, **given)
+        return builder(clip_input(stored, seen), classes, **given)
     except (ValueError, TypeError) as error:
         raise UserError(f"model {model} cannot be built: {error}") from error

@@ -3,34 +3,40 @@
 import keras
 from keras import layers
 
-from kinoflow.models.layers.frames import Differences, clip_frames, probabilities
-from kinoflow.models.layers.residual import convolved
-from kinoflow.video.spec import ClipSpec
+from kinoflow.models.layers.clip import ClipInput, Inputs
+from kinoflow.models.layers.convolution import convolved
+from kinoflow.models.layers.heads import probabilities
 
 
 def c3d(
-    stored: ClipSpec,
-    seen: ClipSpec,
+    clip: ClipInput,
     classes: int,
     *,
     filters: tuple[int, ...] = (16, 32, 64, 128),
-    differences: Differences = "only",
+    inputs: Inputs = "differences",
     units: int = 128,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """A 3x3x3 convolution and pooling per width, then a dense layer.
+    """A 3x3x3 convolution and a pooling per width, then a dense layer.
 
     Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks" (ICCV 2015),
     with group normalisation and with global pooling before the dense layer, so that small data
-    suffices. The first pooling leaves time alone, as there.
+    suffices. As in the paper, the first pooling leaves time alone.
 
-    uint8 (B, T, H, W, 3) to float32 (B, classes).
+    Args:
+        filters: channels after each convolution. Each pooling halves space, and each but the
+            first time. A quarter of the paper's, for small data.
+        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
+            before (`differences`), or `both` side by side. Change alone, with which R3D does best
+            on few recordings (benchmarks/accuracy.md).
+        units: width of the dense layer; as wide as the last convolution.
+        dropout: fraction of the dense layer's outputs set to zero in training; the paper's 0.5.
     """
-    clip, x = clip_frames(stored, seen, differences=differences)
+    x = clip.pixels(inputs)
     for stage, width in enumerate(filters):
         x = convolved(x, width, 3)
         x = layers.MaxPooling3D((1 if stage == 0 else 2, 2, 2), padding="same")(x)
     x = layers.GlobalAveragePooling3D()(x)
     x = layers.Dense(units, activation="relu")(x)
     x = layers.Dropout(dropout)(x)
-    return keras.Model(clip, probabilities(x, classes), name="c3d")
+    return keras.Model(clip.input, probabilities(x, classes), name="c3d")

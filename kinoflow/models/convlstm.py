@@ -5,22 +5,15 @@ from typing import Literal
 import keras
 from keras import layers
 
-from kinoflow.models.layers.backbones import BATCH_MOMENTUM
-from kinoflow.models.layers.frames import (
-    Differences,
-    FoldTime,
-    UnfoldTime,
-    clip_frames,
-    frame_mask,
-    probabilities,
-)
+from kinoflow.models.layers.clip import ClipInput, Inputs
+from kinoflow.models.layers.folding import per_frame
+from kinoflow.models.layers.heads import probabilities
+from kinoflow.models.layers.normalisation import batch_normalised
 from kinoflow.models.layers.pooling import AttentionPooling, LastHeld
-from kinoflow.video.spec import ClipSpec
 
 
 def convlstm(
-    stored: ClipSpec,
-    seen: ClipSpec,
+    clip: ClipInput,
     classes: int,
     *,
     filters: tuple[int, ...] = (4, 8, 14, 16),
@@ -29,21 +22,39 @@ def convlstm(
     dropout: float = 0.2,
     batch_norm: bool = False,
     pooling: Literal["flatten", "attention"] = "flatten",
-    differences: Differences = False,
+    inputs: Inputs = "frames",
 ) -> keras.Model:
     """A stack of ConvLSTM layers with pooling in space between them.
 
     Shi et al., "Convolutional LSTM Network: A Machine Learning Approach for Precipitation
-    Nowcasting" (NeurIPS 2015); widths and `padding` are those common on UCF-50. The head sees the
-    states of all frames side by side, the last of them in the place of padding, or their mean
-    under attention.
+    Nowcasting" (NeurIPS 2015).
 
-    uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for another pooling.
+    Args:
+        filters: channels of each layer, a ConvLSTM of 3x3 and a halving of space; as common on
+            UCF-50.
+        padding: of the convolutions: `valid` loses a pixel on each side, `same` none. As common
+            on UCF-50.
+        recurrent_dropout: fraction of the state set to zero in each step of training.
+        dropout: fraction of features set to zero in training, between the layers.
+        batch_norm: whether batch normalisation follows each layer; off, as common.
+        pooling: what the head sees: the states of all frames side by side (`flatten`, the last
+            one repeated in the place of padding), or their mean under learned `attention`. Side
+            by side, as common.
+        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
+            before (`differences`), or `both` side by side. Colours, as common.
+
+    Raises ValueError for another pooling.
     """
     if pooling not in {"flatten", "attention"}:
         raise ValueError(f"pooling must be flatten or attention, got {pooling!r}")
-    clip, x = clip_frames(stored, seen, differences=differences)
-    mask = frame_mask(clip, stored)
+
+    def pooled(x):
+        if batch_norm:
+            x = batch_normalised(x)
+        return layers.MaxPooling2D(2, padding="same")(x)
+
+    mask = clip.mask()
+    x = clip.pixels(inputs)
     for layer, width in enumerate(filters, start=1):
         x = layers.ConvLSTM2D(
             width,
@@ -52,16 +63,12 @@ def convlstm(
             recurrent_dropout=recurrent_dropout,
             return_sequences=True,
         )(x)
-        # as single images: their statistics and their pooling know no time
-        x = FoldTime()(x)
-        if batch_norm:
-            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
-        x = UnfoldTime(seen.frames)(layers.MaxPooling2D(2, padding="same")(x))
+        x = per_frame(x, pooled)
         if layer < len(filters):
             x = layers.Dropout(dropout)(x)
-    # padding comes last, and so no state before it knows of it
+    # padding comes last in a clip, so the states before it do not depend on it
     if pooling == "attention":
-        x = AttentionPooling()(layers.Reshape((seen.frames, -1))(x), mask=mask)
+        x = AttentionPooling()(layers.Reshape((clip.frames, -1))(x), mask=mask)
     else:
         x = layers.Flatten()(LastHeld()(x, mask=mask))
-    return keras.Model(clip, probabilities(x, classes), name="convlstm")
+    return keras.Model(clip.input, probabilities(x, classes), name="convlstm")

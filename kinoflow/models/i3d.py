@@ -5,8 +5,8 @@ import numpy as np
 from keras import layers, ops
 
 from kinoflow.models.layers.backbones import Recoloured, freeze, image_network
-from kinoflow.models.layers.frames import clip_frames, pooled_probabilities
-from kinoflow.video.spec import ClipSpec
+from kinoflow.models.layers.clip import ClipInput
+from kinoflow.models.layers.heads import pooled_probabilities
 
 _INFLATED: dict[type, type] = {
     layers.Conv2D: layers.Conv3D,
@@ -25,8 +25,7 @@ _OF_ANY_RANK = (
 
 
 def i3d(
-    stored: ClipSpec,
-    seen: ClipSpec,
+    clip: ClipInput,
     classes: int,
     *,
     backbone: str = "SqueezeNet",
@@ -35,26 +34,33 @@ def i3d(
     span: int = 3,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Each convolution over images, k x k, becomes one over clips, `span` x k x k.
+    """An image network whose convolutions of k x k over images become convolutions over clips.
 
     Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
     Dataset" (CVPR 2017). The weights of the image network, repeated over time and divided by
     `span`, make the inflated one answer to a still clip, away from its ends, as the image
     network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are.
-    Time is not pooled before the head. Without weights it learns at low rates alone, since the
-    plain networks have no normalisation. `backbone` is SqueezeNet or a plain network of
-    keras.applications (VGG16, ResNet50), with `weights` by name or path.
+    Time is not pooled before the head. Without pretrained weights it learns at low rates alone,
+    since the plain networks have no normalisation.
 
-    uint8 (B, T, H, W, 3) to float32 (B, classes). Raises ValueError for a backbone with layers
-    that cannot be inflated.
+    Args:
+        backbone: SqueezeNet or a plain network of keras.applications (VGG16, ResNet50). The
+            smallest one, for small data.
+        weights: of the backbone: a name that Keras fetches (imagenet) or a file's path; null:
+            random ones, so that nothing is fetched unasked.
+        trainable: whether the backbone learns; on, since image weights know nothing of time.
+        span: frames of each inflated convolution; 3, as most image kernels have rows.
+        dropout: fraction of the pooled features set to zero in training; half, for small data.
+
+    Raises ValueError for a backbone with layers that cannot be inflated; UserError for one that
+    is not known and weights that cannot be had.
     """
-    image, (matrix, shift) = image_network(backbone, (seen.height, seen.width, 3), weights)
-    clip, x = clip_frames(stored, seen)
-    network = inflated(image, seen.frames, span)
+    image, (matrix, shift) = image_network(backbone, (clip.height, clip.width, 3), weights)
+    network = inflated(image, clip.frames, span)
     if not trainable:
         freeze(network)
-    x = network(Recoloured(matrix, shift)(x))
-    return keras.Model(clip, pooled_probabilities(x, classes, dropout), name="i3d")
+    x = network(Recoloured(matrix, shift)(clip.pixels()))
+    return keras.Model(clip.input, pooled_probabilities(x, classes, dropout), name="i3d")
 
 
 def inflated(image: keras.Model, frames: int, span: int) -> keras.Model:

@@ -1,4 +1,4 @@
-"""The architectures by name, known without importing any of them, nor Keras."""
+"""The names of all architectures, without importing one of them or Keras."""
 
 import difflib
 from collections.abc import Callable
@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
-# the module of kinoflow.models that holds the builder of that name
+# name: the module of kinoflow.models that holds its builder, a function of the same name
 MODULES = {
-    "frame_voting": "frame_voting",
-    "frame_moments": "frame_moments",
+    "frame_voting": "frames",
+    "frame_moments": "frames",
     "motion_histograms": "motion_histograms",
-    "cnn_rnn": "cnn_rnn",
-    "cnn_lstm": "cnn_lstm",
-    "lrcn": "lrcn",
+    "cnn_rnn": "recurrent",
+    "cnn_lstm": "recurrent",
+    "lrcn": "recurrent",
     "convlstm": "convlstm",
-    "vgg_lstm": "vgg_lstm",
-    "resnet_lstm": "resnet_lstm",
+    "vgg_lstm": "recurrent",
+    "resnet_lstm": "recurrent",
     "c3d": "c3d",
-    "r3d": "r3d",
-    "r2plus1d": "r2plus1d",
-    "csn": "csn",
+    "r3d": "resnet3d",
+    "r2plus1d": "resnet3d",
+    "csn": "resnet3d",
     "i3d": "i3d",
-    "timesformer": "timesformer",
-    "vivit": "vivit",
+    "timesformer": "transformers",
+    "vivit": "transformers",
     "movinet": "movinet",
 }
 

@@ -1,65 +1,65 @@
-"""What the candidates scored and which one won, read back from reports/."""
+"""The table of what all candidates scored and which one won, from the documents in reports/."""
 
-from typing import Any
+import io
+from typing import TYPE_CHECKING, Any
 
 from kinoflow import config
-from kinoflow.system import files
+from kinoflow.reports.records import Metrics, Timing, Verdict, Winner
 from kinoflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Row = dict[str, Any]
 
+# rich would cut off what is wider than the terminal, and takes anything else for 80 characters
+_WIDTH = 10_000
+# nothing but dashes below the heading; rich wants the eight lines of a frame
+_RULE_BELOW_HEADING = "\n".join(["    ", "    ", "----", *["    "] * 5]) + "\n"
+
 
 def rows(workspace: Workspace) -> list[Row]:
-    """One row per evaluated candidate of params.yaml, the best on validation first; or none.
+    """One row per evaluated candidate of params.yaml, the best on validation first.
 
-    A report that a kill left half-written is none, and neither is that of a candidate which
-    params.yaml no longer has: it may be of other data.
+    Left out are reports that a killed evaluation left half-written, and those of candidates that
+    params.yaml no longer has: they may be of other data.
 
     Keys: candidate, val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro,
     test), parameters, size_mb, latency_ms (a clip), train_seconds, winner (bool).
 
-    Raises UserError for reports whose params.yaml is missing or not valid.
+    Raises UserError for a report that cannot be read, and for reports beside which params.yaml is
+    missing or not valid.
     """
     reports = {
         path.parent.name: path.parent
-        for path in (workspace.reports).glob("*/metrics.json")
+        for path in workspace.reports.glob("*/metrics.json")
         if path.with_name("timing.json").exists()
     }
-    # what has no reports need not have params either
+    # a folder without reports need not have params.yaml either
     candidates = config.load(workspace.params).candidates if reports else {}
-    winner = _selection(workspace).get("winner")
-    found = []
-    for name in sorted(reports.keys() & candidates.keys()):
-        report = reports[name]
-        metrics = files.read_json(report / "metrics.json")
-        timing = files.read_json(report / "timing.json")
-        found.append(
-            {
-                "candidate": name,
-                "val_accuracy": metrics["val"]["accuracy"],
-                "test_accuracy": metrics["test"]["accuracy"],
-                "test_low": metrics["test"].get("accuracy_low"),
-                "test_high": metrics["test"].get("accuracy_high"),
-                "f1": metrics["test"]["f1"],
-                "parameters": metrics["parameters"],
-                "size_mb": metrics["size_mb"],
-                "latency_ms": timing["latency_ms"],
-                "train_seconds": timing["train_seconds"],
-                "winner": name == winner,
-            }
+    winner = _winner(workspace)
+    found = [
+        _row(
+            name,
+            Metrics.read(reports[name] / "metrics.json"),
+            Timing.read(reports[name] / "timing.json"),
+            wins=winner is not None and winner.winner == name,
         )
+        for name in reports.keys() & candidates.keys()
+    ]
     return sorted(found, key=lambda row: (-row["val_accuracy"], row["candidate"]))
 
 
 def reason(workspace: Workspace) -> str:
     """Why the winner won, in a sentence; empty before there is one."""
-    return str(_selection(workspace).get("reason", ""))
+    winner = _winner(workspace)
+    return winner.reason if winner else ""
 
 
 def caution(workspace: Workspace) -> str:
-    """What to say beside scores from a random split, in a sentence; empty for any other."""
+    """What must be said beside scores from a random split, in a sentence; empty for any other."""
     path = workspace.validation
-    if not path.exists() or files.read_json(path).get("split") != "random":
+    if not path.exists() or Verdict.read(path).split != "random":
         return ""
     return (
         "These scores are from a random split: clips of one recording stand in training and in "
@@ -68,41 +68,80 @@ def caution(workspace: Workspace) -> str:
 
 
 def table(workspace: Workspace) -> str:
-    """The rows as text for a terminal, the winner marked, and what is to be said below."""
-    head = (
-        "candidate", "val acc", "test acc", "95% interval", "macro F1",
-        "parameters", "MB", "ms/clip", "train s",
-    )  # fmt: skip
-    lines = [head]
-    for row in rows(workspace):
-        interval = (
-            f"{row['test_low']:.3f}-{row['test_high']:.3f}" if row["test_low"] is not None else ""
-        )
-        lines.append(
-            (
-                ("* " if row["winner"] else "  ") + row["candidate"],
-                f"{row['val_accuracy']:.3f}",
-                f"{row['test_accuracy']:.3f}",
-                interval,
-                f"{row['f1']:.3f}",
-                f"{row['parameters']:,}",
-                f"{row['size_mb']:.2f}",
-                f"{row['latency_ms']:.1f}",
-                f"{row['train_seconds']:.0f}",
-            )
-        )
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    text = [
-        "  ".join(
-            [line[0].ljust(widths[0])]
-            + [c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True)]
-        )
-        for line in lines
-    ]
-    notes = [note for note in (reason(workspace), caution(workspace)) if note]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:], "", *notes])
+    """The rows as plain text, the winner marked with a star; below, its reason and the caution."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, color_system=None, width=_WIDTH).print(_grid(rows(workspace)))
+    return "\n".join([text.getvalue(), *_notes(workspace)])
 
 
-def _selection(workspace: Workspace) -> dict[str, Any]:
-    path = workspace.winner
-    return files.read_json(path) if path.exists() else {}
+def show(workspace: Workspace) -> None:
+    """Print the table; on a terminal with the winner in bold, set closer where it is narrow."""
+    from rich.console import Console
+
+    console, wide = Console(highlight=False, markup=False), Console(width=_WIDTH)
+    if not console.is_terminal:
+        print(table(workspace))
+        return
+    grid = _grid(rows(workspace))
+    if wide.measure(grid).maximum > console.width:
+        grid = _grid(rows(workspace), narrow=True)
+    wide.print(grid, highlight=False)
+    for note in _notes(workspace):
+        console.print(f"\n{note}")
+
+
+def _winner(workspace: Workspace) -> Winner | None:
+    return Winner.read(workspace.winner) if workspace.winner.exists() else None
+
+
+def _row(name: str, metrics: Metrics, timing: Timing, *, wins: bool) -> Row:
+    return {
+        "candidate": name,
+        "val_accuracy": metrics.val.accuracy,
+        "test_accuracy": metrics.test.accuracy,
+        "test_low": metrics.test.accuracy_low,
+        "test_high": metrics.test.accuracy_high,
+        "f1": metrics.test.f1,
+        "parameters": metrics.parameters,
+        "size_mb": metrics.size_mb,
+        "latency_ms": timing.latency_ms,
+        "train_seconds": timing.train_seconds,
+        "winner": wins,
+    }
+
+
+def _notes(workspace: Workspace) -> list[str]:
+    return [note for note in (reason(workspace), caution(workspace)) if note]
+
+
+def _grid(rows: list[Row], *, narrow: bool = False) -> "Table":
+    from rich.box import Box
+    from rich.table import Table
+
+    columns = {
+        "candidate": [("* " if row["winner"] else "  ") + row["candidate"] for row in rows],
+        "val acc": [f"{row['val_accuracy']:.3f}" for row in rows],
+        "test acc": [f"{row['test_accuracy']:.3f}" for row in rows],
+        "95% interval": [f"{row['test_low']:.3f}-{row['test_high']:.3f}" for row in rows],
+        "macro F1": [f"{row['f1']:.3f}" for row in rows],
+        "parameters": [f"{row['parameters']:,}" for row in rows],
+        "MB": [f"{row['size_mb']:.2f}" for row in rows],
+        "ms/clip": [f"{row['latency_ms']:.1f}" for row in rows],
+        "train s": [f"{row['train_seconds']:.0f}" for row in rows],
+    }
+    grid = Table(
+        box=Box(_RULE_BELOW_HEADING),
+        show_edge=False,
+        pad_edge=False,
+        # the frame between two columns is a space as well
+        padding=(0, 0 if narrow else 1, 0, 0),
+        header_style="",
+    )
+    for heading in columns:
+        shown = heading.replace(" ", "\n") if narrow else heading
+        grid.add_column(shown, justify="left" if heading == "candidate" else "right", no_wrap=True)
+    for row, cells in zip(rows, zip(*columns.values(), strict=True), strict=True):
+        grid.add_row(*cells, style="bold" if row["winner"] else "")
+    return grid

@@ -1,4 +1,4 @@
-"""Scores of a classifier from its probabilities, with intervals that respect recordings."""
+"""Scores of a classifier from its probabilities, with intervals that resample recordings."""
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,18 @@ def scores(
     bins: int,
     seed: int,
 ) -> dict[str, float]:
-    """The scores of N clips: truth (N,), probabilities (N, classes), groups (N,).
+    """The scores of N clips.
 
-    accuracy with its 95% interval (accuracy_low, accuracy_high), top5, macro precision, recall
-    and f1, auc (macro, one class against the rest) and ece (expected calibration error).
+    Args:
+        truth: (N,) class indices.
+        probabilities: (N, classes).
+        groups: (N,) the recording of each clip.
+        bootstrap: how often the groups are resampled for the interval.
+        bins: of confidence, for the calibration error.
+        seed: of the resampling.
+
+    Returns accuracy with its 95% interval (accuracy_low, accuracy_high), top5, macro precision,
+    recall and f1, auc (macro, each class against the rest) and ece (expected calibration error).
     """
     predicted = probabilities.argmax(axis=1)
     hits = predicted == truth
@@ -50,14 +58,22 @@ def scores(
 def bootstrap_interval(
     hits: NDArray[np.bool_], groups: NDArray, resamples: int, seed: int
 ) -> tuple[float, float]:
-    """The 95% percentile interval of the mean of `hits` (N,), resampling whole groups.
+    """The 95% percentile interval of an accuracy, resampling whole groups.
 
-    Clips of one recording succeed or fail together; resampling single clips would take them for
-    independent and give too narrow an interval. Field and Welsh, "Bootstrapping clustered data"
-    (JRSS B, 2007). Raises ValueError for a clip without a group.
+    Clips of one recording tend to be all right or all wrong. To resample single clips would treat
+    them as independent, and the interval would be too narrow. See Field and Welsh, "Bootstrapping
+    clustered data" (JRSS B, 2007).
+
+    Args:
+        hits: (N,) whether each clip is right.
+        groups: (N,) the recording of each clip.
+        resamples: how often the groups are resampled.
+        seed: of the resampling.
+
+    Raises ValueError for a clip without a group.
     """
     if pd.isna(groups).any():
-        # it would silently count for nothing
+        # pandas would leave these clips out without a word
         raise ValueError(f"{pd.isna(groups).sum()} of {len(groups)} clips have no group")
     table = pd.DataFrame({"hits": hits, "group": groups}).groupby("group")["hits"]
     right, size = table.sum().to_numpy(), table.size().to_numpy()
@@ -76,7 +92,7 @@ def top_k(truth: Labels, probabilities: Probabilities, k: int) -> float:
 def auc(truth: Labels, probabilities: Probabilities) -> float:
     """The area under the ROC curve of each class against the rest, averaged over classes.
 
-    Every class must occur in `truth`, as the split stage sees to.
+    Every class must occur in `truth`; the stage split makes sure of that.
     """
     return float(
         np.mean(
@@ -101,12 +117,12 @@ def calibration_error(truth: Labels, probabilities: Probabilities, bins: int) ->
 
 
 def confusion(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes): the true class down, the predicted one across."""
+    """Counts (classes, classes): a row per true class, a column per predicted class."""
     return confusion_matrix(truth, predicted, labels=range(classes))
 
 
 def per_class(truth: Labels, predicted: Labels, labels: tuple[str, ...]) -> pd.DataFrame:
-    """Precision, recall, F1 and number of clips of each class."""
+    """The table `tables.PER_CLASS`: precision, recall, F1 and number of clips of each class."""
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=range(len(labels)), zero_division=0.0
     )
@@ -115,7 +131,10 @@ def per_class(truth: Labels, predicted: Labels, labels: tuple[str, ...]) -> pd.D
 
 
 def most_confused(matrix: NDArray[np.int64], labels: tuple[str, ...]) -> pd.DataFrame:
-    """Pairs of classes by how often one was taken for the other: label, taken_for, clips, rate."""
+    """The table `tables.MOST_CONFUSED`: how often one class was taken for another, most first.
+
+    `matrix` is that of `confusion`; `rate` is the share of the class's clips.
+    """
     pairs = [
         (labels[i], labels[j], int(matrix[i, j]), round(matrix[i, j] / matrix[i].sum(), 6))
         for i, j in np.argwhere(matrix)

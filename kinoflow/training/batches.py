@@ -1,4 +1,4 @@
-"""Batches of clips as a model is fed them, in training augmented and shuffled."""
+"""Batches of clips as Keras reads them: in order to validate, shuffled and augmented to train."""
 
 import math
 from dataclasses import dataclass
@@ -9,83 +9,112 @@ from numpy.typing import NDArray
 
 from kinoflow.config import Augment
 from kinoflow.data.clips import ClipSet
-from kinoflow.training.augment import augmented, frame_choice, mixed
-from kinoflow.video.sampling import frames_there, temporal_views
+from kinoflow.training.augment import augment_clip, choose_frames, mix_up
+from kinoflow.video.padding import valid_frames
+from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import Frames
 
 
+class ClipBatches(keras.utils.PyDataset):
+    """Batches of clips uint8 (B, T, H, W, 3) and one-hot labels float32 (B, classes), in order.
+
+    Where a model takes fewer frames than a clip has, it sees the middle one of each equal part of
+    the clip.
+
+    Args:
+        clipset: the clips, and their labels as class indices.
+        classes: how many classes there are.
+        frames: how many frames the model takes.
+        size: how many clips a batch has; the last one may have fewer.
+        masked: whether black frames at the end of a clip are padding, to be left out.
+    """
+
+    def __init__(
+        self, clipset: ClipSet, *, classes: int, frames: int, size: int, masked: bool = False
+    ) -> None:
+        super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
+        self.clipset = clipset
+        self.frames = frames
+        self.size = size
+        self.masked = masked
+        self.one_hot = np.eye(classes, dtype=np.float32)
+        self.order = np.arange(len(clipset))
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.clipset) / self.size)
+
+    def __getitem__(self, index: int):
+        rows = self.order[index * self.size : (index + 1) * self.size]
+        return self._batch(rows, self.clipset.read(rows), self.one_hot[self.clipset.labels[rows]])
+
+    def _batch(self, rows: NDArray[np.int64], clips: Frames, targets: NDArray[np.float32]):
+        return np.stack([self._middles(clip) for clip in clips]), targets
+
+    def _middles(self, clip: Frames) -> Frames:
+        return clip[temporal_views(valid_frames(clip, masked=self.masked), self.frames, 1)[0]]
+
+
 @dataclass(frozen=True)
-class Feed:
-    """What becomes of clips on their way into training."""
+class Augmentation:
+    """How the clips of a training are changed at random."""
 
-    augment: Augment
-    class_weights: NDArray[np.float32]  # (classes,)
+    settings: Augment
     seed: int
-    unflipped: frozenset[int] = frozenset()  # classes that mirror into each other
+    unflipped: frozenset[int] = frozenset()  # indices of classes that mirror into each other
 
 
-class Batches(keras.utils.PyDataset):
-    """Batches of clips uint8 (B, T, H, W, 3) and one-hot labels float32 (B, classes).
+class AugmentedBatches(ClipBatches):
+    """Batches for training: shuffled anew in each epoch, augmented, with a weight per clip.
 
-    With a feed, for training: shuffled anew each epoch, augmented, and with a weight (B,) for
-    each clip. All that is random comes from the seed, the epoch and the clip alone. Without
-    one: in order, and where the model takes fewer frames than the store has, the middle one of
-    each equal part of the clip. In clips that end in padding (`masked`) the choice is among the
-    frames before it.
+    A batch is clips and labels as those of `ClipBatches`, and weights float32 (B,). All that is
+    random follows from the seed, the epoch and the clip alone, whatever is read when.
+
+    Args:
+        clipset: the clips, and their labels as class indices.
+        augmentation: how they are changed.
+        class_weights: the weight of each class in the loss, float32 (classes,).
+        frames, size, masked: as those of `ClipBatches`.
     """
 
     def __init__(
         self,
         clipset: ClipSet,
-        classes: int,
-        frames: int,
-        batch_size: int,
-        feed: Feed | None = None,
+        augmentation: Augmentation,
+        class_weights: NDArray[np.float32],
         *,
+        frames: int,
+        size: int,
         masked: bool = False,
     ) -> None:
-        super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
-        self.clipset = clipset
-        self.one_hot = np.eye(classes, dtype=np.float32)
-        self.frames = frames
-        self.batch_size = batch_size
-        self.feed = feed
-        self.masked = masked
-        self.start(0)
+        super().__init__(
+            clipset, classes=len(class_weights), frames=frames, size=size, masked=masked
+        )
+        self.augmentation = augmentation
+        self.class_weights = class_weights
+        self.set_epoch(0)
 
-    def start(self, epoch: int) -> None:
-        """Put the clips into the order of this epoch, counted from 0."""
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order and the changes of this epoch, counted from 0."""
         self.epoch = epoch
         self.order = np.arange(len(self.clipset))
-        if self.feed is not None:
-            np.random.default_rng((self.feed.seed, epoch)).shuffle(self.order)
+        np.random.default_rng((self.augmentation.seed, epoch)).shuffle(self.order)
 
     def on_epoch_end(self) -> None:
-        self.start(self.epoch + 1)
+        self.set_epoch(self.epoch + 1)
 
-    def __len__(self) -> int:
-        return math.ceil(len(self.clipset) / self.batch_size)
+    def _batch(self, rows: NDArray[np.int64], clips: Frames, targets: NDArray[np.float32]):
+        batch = np.stack(
+            [self._augmented(row, clip) for row, clip in zip(rows, clips, strict=True)]
+        )
+        if alpha := self.augmentation.settings.mixup:
+            rng = np.random.default_rng((self.augmentation.seed, self.epoch, *rows))
+            batch, targets = mix_up(batch, targets, alpha, rng)
+        return batch, targets, targets @ self.class_weights
 
-    def __getitem__(self, index: int):
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        clips, labels = self.clipset.read(rows), self.clipset.labels[rows]
-        if self.feed is None:
-            return np.stack([self._middles(clip) for clip in clips]), self.one_hot[labels]
-        return self._fed(self.feed, rows, clips, labels)
-
-    def _middles(self, clip: Frames) -> Frames:
-        return clip[temporal_views(frames_there(clip, masked=self.masked), self.frames, 1)[0]]
-
-    def _fed(self, feed: Feed, rows: NDArray[np.int64], clips: Frames, labels: NDArray[np.int64]):
-        seen = []
-        for row, clip, label in zip(rows, clips, labels, strict=True):
-            rng = np.random.default_rng((feed.seed, self.epoch, row))
-            there = frames_there(clip, masked=self.masked)
-            chosen = frame_choice(there, self.frames, feed.augment, rng)
-            flip = feed.augment.flip and label not in feed.unflipped
-            seen.append(augmented(clip[chosen], feed.augment, rng, flip=flip))
-        batch, targets = np.stack(seen), self.one_hot[labels]
-        if feed.augment.mixup:
-            rng = np.random.default_rng((feed.seed, self.epoch, *rows))
-            batch, targets = mixed(batch, targets, feed.augment.mixup, rng)
-        return batch, targets, targets @ feed.class_weights
+    def _augmented(self, row: int, clip: Frames) -> Frames:
+        settings = self.augmentation.settings
+        rng = np.random.default_rng((self.augmentation.seed, self.epoch, row))
+        available = valid_frames(clip, masked=self.masked)
+        chosen = choose_frames(available, self.frames, settings, rng)
+        flip = settings.flip and self.clipset.labels[row] not in self.augmentation.unflipped
+        return augment_clip(clip[chosen], settings, rng, flip=flip)

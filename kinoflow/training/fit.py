@@ -1,262 +1,132 @@
-"""Fitting a model to clips, with early stopping and checkpoints that survive a kill."""
+"""Train one candidate: fit its model to clips and write the best epoch as a bundle."""
 
-import contextlib
-import hashlib
-import json
-import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
 from kinoflow import bundle
-from kinoflow.config import Params, Training
+from kinoflow.config import Run
 from kinoflow.data import tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.models import build
-from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.training.batches import Batches, Feed
+from kinoflow.training import curves, export, optimization
+from kinoflow.training.averaging import AveragedWeights
+from kinoflow.training.batches import Augmentation, AugmentedBatches, ClipBatches
+from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
+from kinoflow.training.history import History, Scores
+from kinoflow.workspace import Workspace
+
+if TYPE_CHECKING:
+    from dvclive.live import Live
 
 
-def train(
-    name: str,
-    params: Params,
-    labels: tuple[str, ...],
-    sets: dict[str, ClipSet],
-    data: str,
-    folder: Path,
-    curves: Path,
-    checkpoints: Path,
-) -> float:
-    """Train the candidate `name` on sets["train"], stopping by sets["val"].
+@dataclass(frozen=True)
+class TrainingData:
+    """What a candidate is trained on."""
 
-    Writes the bundle to `folder` and DVCLive's curves to `curves`; returns the seconds spent in
-    epochs, those before a kill included. `data` identifies what is trained on. Raises UserError
-    for options that the model does not have, classes that there are not, and a loss that is no
-    number.
-    """
-    candidate = params.candidate(name)
-    training, augment = params.training_of(name), params.augment_of(name)
-    model = _built(name, params, len(labels), training.precision)
-    frames = candidate.spec(params.clip).frames
-    size = training.batch_size
-    unknown = set(augment.flip_except) - set(labels)
-    if unknown:
-        raise UserError(
-            f"augment.flip_except names {', '.join(sorted(unknown))}, which is no class: "
-            f"there are {', '.join(labels)}"
+    labels: tuple[str, ...]  # names of the classes, by index
+    train: ClipSet
+    val: ClipSet
+    md5: str  # over all of it: the clips, their labels and sides
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a training writes."""
+
+    bundle: Path  # a folder: the trained model
+    curves: Path  # a folder: the scores of each epoch as DVCLive draws them
+    checkpoints: Path  # a folder: what a killed training goes on from; deleted at the end
+
+    @classmethod
+    def of(cls, workspace: Workspace, candidate: str) -> "Outputs":
+        """The places of one candidate in a work tree."""
+        return cls(
+            bundle=workspace.bundle(candidate),
+            curves=workspace.training(candidate),
+            checkpoints=workspace.checkpoints(candidate),
         )
-    feed = Feed(
-        augment,
-        _class_weights(sets["train"].labels, len(labels), training),
-        params.seed,
-        frozenset(number for number, name in enumerate(labels) if name in augment.flip_except),
-    )
-    masked = params.clip.padding == "mask"
-    batches = Batches(sets["train"], len(labels), frames, size, feed, masked=masked)
-    model.compile(
-        optimizer=_optimizer(training, steps=len(batches) * training.epochs),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
-        metrics=["accuracy"],
-    )
-    versions = bundle.library_versions()
-    identity = _identity(name, params, data, versions)
 
-    with _live(curves) as live:
-        progress = Progress(checkpoints, identity, training, live)
-        done = progress.resume(model)
-        if done:
-            print(f"{name}: going on after epoch {done}", file=sys.stderr)
-        batches.start(done)
-        if done < training.epochs and not progress.finished:
+
+def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
+    """Train the candidate of a run and write its bundle.
+
+    A killed training goes on after its last whole epoch, and ends in the same bundle as if it had
+    not been killed.
+
+    Returns:
+        The seconds spent in epochs, those before a kill included.
+
+    Raises UserError for options that the model does not have, classes in `flip_except` that do
+    not exist, and a loss that is no number.
+    """
+    batches, validation = _augmented_batches(run, data), _batches(run, data)
+    model = compiled(run, len(data.labels), steps=len(batches) * run.training.epochs)
+    versions = bundle.library_versions()
+    weights = export.weights_md5(run.candidate.options)
+    trained_by = identity(run, data=data.md5, code=code_md5(), weights=weights, versions=versions)
+    checkpoints = Checkpoints(outputs.checkpoints, trained_by)
+    history = History(run.training.patience)
+
+    checkpoints.resume(model, history)
+    if history:
+        print(f"{run.name}: going on after epoch {len(history)}", file=sys.stderr)
+    with curves.live(outputs.curves) as live:
+        for scores in history.scores:
+            curves.draw(live, scores)
+        if len(history) < run.training.epochs and not history.stopped:
+            batches.set_epoch(len(history))
             model.fit(
                 batches,
-                validation_data=Batches(sets["val"], len(labels), frames, size, masked=masked),
-                epochs=training.epochs,
-                initial_epoch=done,
-                callbacks=[*_reseeding(params.seed), *progress.callbacks],
-                shuffle=False,  # Batches does, by the epoch's number
+                validation_data=validation,
+                epochs=run.training.epochs,
+                initial_epoch=len(history),
+                callbacks=_callbacks(run, history, checkpoints, live),
+                shuffle=False,  # the batches are, by the epoch
                 verbose=0,
             )
-    progress.restore_best(model)
-    # the same weights without the optimizer's, which would be saved as well, and in float32, so
-    # that it answers the same on every device
-    weights = model.get_weights()
-    model = _built(name, params, len(labels), "float32")
-    model.set_weights(weights)
-    history = pd.DataFrame(progress.history)
-    history.insert(0, "epoch", range(1, len(history) + 1))
-    description = bundle.Description(
-        name=name,
-        labels=labels,
-        clip=params.clip,
-        frames=frames,
-        views=params.evaluation.views,
-        flip=params.evaluation.flip,
-        candidate=candidate.model_dump(),
-        weights=bundle.weights_md5(candidate.options),
-        seed=params.seed,
-        data=data,
-        versions=versions,
-        metrics={"epoch": progress.best_epoch + 1, **progress.best},
+    checkpoints.load_best(model)
+
+    export.save(
+        outputs.bundle,
+        _for_inference(model, run, len(data.labels)),
+        bundle.Description(
+            name=run.name,
+            labels=data.labels,
+            clip=run.clip,
+            frames=run.model_clip.frames,
+            views=run.views,
+            flip=run.flip,
+            candidate=run.candidate.model_dump(),
+            weights=weights,
+            seed=run.seed,
+            data=data.md5,
+            versions=versions,
+            metrics={"epoch": history.best_epoch + 1, **history.best},
+        ),
+        tables.text(history.table(), tables.HISTORY),
     )
-    bundle.save(folder, model, description, tables.text(history, tables.HISTORY))
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    return progress.seconds
+    checkpoints.delete()
+    return history.seconds
 
 
-class Progress(keras.callbacks.Callback):
-    """Early stopping, checkpoints and curves, all from one record that survives a kill.
+def initial_model(run: Run, classes: int, precision: str) -> keras.Model:
+    """The candidate's model with the weights that training begins with: same seed, same weights.
 
-    After each epoch the weights, with the optimizer's and the random generators', and the
-    record go to `folder`; the weights of the best epoch are kept beside them.
+    Args:
+        run: the settings.
+        classes: how many classes there are.
+        precision: what its layers compute in: float32, bfloat16 or float16. Weights are float32.
     """
-
-    def __init__(self, folder: Path, identity: str, training: Training, live: Any) -> None:
-        super().__init__()
-        self.folder = folder
-        self.identity = identity
-        self.patience = training.patience
-        self.live = live
-        self.averages = _Averages() if training.ema else None
-        self.history: list[dict[str, float]] = []
-        self.best_epoch = 0
-        self.seconds = 0.0
-
-    @property
-    def callbacks(self) -> list[keras.callbacks.Callback]:
-        # the averages first: what is kept of an epoch is what was validated
-        return [self] if self.averages is None else [self.averages, self]
-
-    @property
-    def best(self) -> dict[str, float]:
-        return self.history[self.best_epoch]
-
-    def resume(self, model: keras.Model) -> int:
-        """Take up what an earlier run with the same identity left; return its epochs."""
-        files.settle(self.folder / "last")
-        record = self.folder / "last" / "record.json"
-        state = files.read_json(record) if record.exists() else {}
-        if state.get("identity") != self.identity:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            return 0
-        # the optimizer has no variables to load into before it is built
-        model.optimizer.build(model.trainable_variables)
-        model.load_weights(self.folder / "last" / "model.weights.h5")
-        for variable, value in zip(_random_states(model), state["random"], strict=True):
-            variable.assign(value)
-        if self.averages is not None:
-            self.averages.resume()
-        self.history = state["history"]
-        self.best_epoch = state["best_epoch"]
-        self.seconds = state["seconds"]
-        for row in self.history:
-            self._draw(row)
-        return len(self.history)
-
-    @property
-    def finished(self) -> bool:
-        if self.patience is None:
-            return False
-        return len(self.history) - 1 - self.best_epoch >= self.patience
-
-    def restore_best(self, model: keras.Model) -> None:
-        model.load_weights(self.folder / "best.weights.h5")
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        row = {name: float(value) for name, value in (logs or {}).items()}
-        if not np.isfinite(row["loss"]):
-            raise UserError(
-                f"training diverged in epoch {epoch + 1} (loss {row['loss']}): "
-                "lower training.learning_rate"
-            )
-        self.history.append(row)
-        taken = time.monotonic() - self.started
-        self.seconds += taken
-        better = row["val_loss"] < self.best["val_loss"]
-        if better or epoch == 0 or self.patience is None:
-            self.best_epoch = epoch
-            with files.replacing(self.folder / "best.weights.h5") as partial:
-                self.model.save_weights(partial)
-        with files.replacing_folder(self.folder / "last") as partial:
-            self.model.save_weights(partial / "model.weights.h5")
-            files.write_json(
-                partial / "record.json",
-                {
-                    "identity": self.identity,
-                    "history": self.history,
-                    "best_epoch": self.best_epoch,
-                    "seconds": self.seconds,
-                    "random": [
-                        keras.ops.convert_to_numpy(v).tolist() for v in _random_states(self.model)
-                    ],
-                },
-            )
-        self._draw(row)
-        self._print(row, taken)
-        self.model.stop_training = self.finished
-
-    def _draw(self, row: dict[str, float]) -> None:
-        for name, value in row.items():
-            self.live.log_metric(name, value)
-        self.live.next_step()
-
-    def _print(self, row: dict[str, float], seconds: float) -> None:
-        print(
-            f"epoch {len(self.history)}/{self.params['epochs']}: "
-            f"loss {row['loss']:.3f}, accuracy {row['accuracy']:.3f}, "
-            f"val_loss {row['val_loss']:.3f}, val_accuracy {row['val_accuracy']:.3f}, "
-            f"{seconds:.1f} s" + (" *" if self.best_epoch == len(self.history) - 1 else ""),
-            file=sys.stderr,
-            flush=True,
-        )
-
-
-class _Averages(keras.callbacks.SwapEMAWeights):
-    """Puts the averaged weights into the model for validation and between epochs."""
-
-    def __init__(self) -> None:
-        super().__init__(swap_on_epoch=True)
-
-    def resume(self) -> None:
-        """The weights were saved between epochs: swapped."""
-        self._ema_weights_in_model = True
-
-
-def _reseeding(seed: int) -> list[keras.callbacks.Callback]:
-    """What has each epoch begin with random numbers of its own, where a checkpoint has no others.
-
-    On torch dropout draws from one generator for all. Elsewhere random layers keep states of
-    their own, and seeding anew would have TensorFlow optimize its graphs again each time.
-    """
-    if keras.backend.backend() != "torch":
-        return []
-    return [
-        keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed((seed + epoch) % 2**32)
-        )
-    ]
-
-
-def _random_states(model: keras.Model) -> list[keras.Variable]:
-    """The states of the random layers, which Keras leaves out of saved weights."""
-    return [v for v in model.variables if v.path.endswith("seed_generator_state")]
-
-
-def _built(name: str, params: Params, classes: int, precision: str) -> keras.Model:
-    """The candidate's model with fresh weights, the same for the same seed."""
-    # names of layers count up within a process, and are part of the bundle
+    # Keras numbers layers of the same kind within a process, and these names are in the bundle
     keras.utils.clear_session()
-    keras.utils.set_random_seed(params.seed)
+    keras.utils.set_random_seed(run.seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -264,69 +134,113 @@ def _built(name: str, params: Params, classes: int, precision: str) -> keras.Mod
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:
-        candidate = params.candidate(name)
-        stored, seen = params.clip, candidate.spec(params.clip)
-        return build(candidate.model, stored, seen, classes, candidate.options)
+        return build(
+            run.candidate.model,
+            stored=run.clip,
+            seen=run.model_clip,
+            classes=classes,
+            options=run.candidate.options,
+        )
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def _optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
-    config: dict[str, Any] = {"learning_rate": _rate(training, steps)}
-    if training.optimizer == "adamw":
-        config["weight_decay"] = training.weight_decay
-    if training.ema:
-        config |= {"use_ema": True, "ema_momentum": training.ema}
-    return keras.optimizers.get({"class_name": training.optimizer, "config": config})
+def compiled(run: Run, classes: int, steps: int) -> keras.Model:
+    """The candidate's model, ready to be trained for so many `steps` over all epochs."""
+    training = run.training
+    model = initial_model(run, classes, training.precision)
+    model.compile(
+        optimizer=optimization.optimizer(training, steps),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
+        metrics=["accuracy"],
+    )
+    return model
 
 
-def _rate(training: Training, steps: int) -> Any:
-    """Linear warm-up, then cosine decay to zero over all steps (Loshchilov and Hutter, 2017)."""
-    if training.schedule == "constant":
-        return training.learning_rate
-    warmup = round(training.warmup * steps)
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else training.learning_rate,
-        decay_steps=max(1, steps - warmup),
-        warmup_target=training.learning_rate if warmup else None,
-        warmup_steps=warmup,
+def _batches(run: Run, data: TrainingData) -> ClipBatches:
+    return ClipBatches(
+        data.val,
+        classes=len(data.labels),
+        frames=run.model_clip.frames,
+        size=run.training.batch_size,
+        masked=run.clip.padding == "mask",
     )
 
 
-def _class_weights(
-    labels: NDArray[np.int64], classes: int, training: Training
-) -> NDArray[np.float32]:
-    """A weight per class (classes,): all 1, or balanced."""
-    if training.class_weights == "none":
-        return np.ones(classes, dtype=np.float32)
-    counts = np.bincount(labels, minlength=classes)
-    return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+def _augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
+    unflipped = run.augment.flip_except
+    if unknown := set(unflipped) - set(data.labels):
+        raise UserError(
+            f"augment.flip_except names {', '.join(sorted(unknown))}, which is no class: "
+            f"there are {', '.join(data.labels)}"
+        )
+    return AugmentedBatches(
+        data.train,
+        Augmentation(run.augment, run.seed, frozenset(map(data.labels.index, unflipped))),
+        optimization.class_weights(data.train.labels, len(data.labels), run.training),
+        frames=run.model_clip.frames,
+        size=run.training.batch_size,
+        masked=run.clip.padding == "mask",
+    )
 
 
-def _live(folder: Path) -> Any:
-    from dvclive.live import Live
-    from scmrepo.exceptions import SCMError
-
-    class Curves(Live):
-        def _init_dvc(self) -> None:
-            # it means to go on in a repository without a commit, yet asks for the commit first
-            with contextlib.suppress(SCMError):
-                super()._init_dvc()
-
-    # kinoflow makes its own pages and experiments
-    return Curves(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
+def _for_inference(model: keras.Model, run: Run, classes: int) -> keras.Model:
+    """The model without its optimizer, and in float32, so that all devices answer the same."""
+    plain = initial_model(run, classes, "float32")
+    plain.set_weights(model.get_weights())
+    return plain
 
 
-def _identity(name: str, params: Params, data: str, versions: dict[str, str]) -> str:
-    """What a checkpoint must share with a run for the run to go on from it."""
-    parts = [
-        params.candidate(name).model_dump(),
-        bundle.weights_md5(params.candidate(name).options),
-        params.training_of(name).model_dump(),
-        params.augment_of(name).model_dump(),
-        vars(params.clip),
-        params.seed,
-        data,
-        versions,
-    ]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+def _callbacks(
+    run: Run, history: History, checkpoints: Checkpoints, live: "Live"
+) -> list[keras.callbacks.Callback]:
+    callbacks: list[keras.callbacks.Callback] = []
+    if keras.backend.backend() == "torch":
+        # There dropout draws from one generator for all layers, whose state no checkpoint has.
+        # Elsewhere random layers have states of their own, which checkpoints keep; and seeding
+        # anew would have TensorFlow optimize its graphs again in each epoch.
+        callbacks.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(
+                    (run.seed + epoch) % 2**32
+                )
+            )
+        )
+    if run.training.ema:
+        # before the checkpoint, which keeps what was validated: the averages
+        callbacks.append(AveragedWeights(swapped=len(history) > 0))
+    return [*callbacks, _EpochEnd(history, checkpoints, live)]
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """After each epoch: notes its scores, keeps a checkpoint and stops if patience has run out."""
+
+    def __init__(self, history: History, checkpoints: Checkpoints, live: "Live") -> None:
+        super().__init__()
+        self.history = history
+        self.checkpoints = checkpoints
+        self.live = live
+
+    def on_epoch_begin(self, epoch: int, logs: Scores | None = None) -> None:
+        self.started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Scores | None = None) -> None:
+        scores = {name: float(value) for name, value in (logs or {}).items()}
+        if not np.isfinite(scores["loss"]):
+            raise UserError(
+                f"training diverged in epoch {epoch + 1} (loss {scores['loss']}): "
+                "lower training.learning_rate"
+            )
+        seconds = time.monotonic() - self.started
+        self.history.add(scores, seconds)
+        self.checkpoints.save(self.model, self.history)
+        curves.draw(self.live, scores)
+        print(
+            f"epoch {epoch + 1}/{self.params['epochs']}: "
+            f"loss {scores['loss']:.3f}, accuracy {scores['accuracy']:.3f}, "
+            f"val_loss {scores['val_loss']:.3f}, val_accuracy {scores['val_accuracy']:.3f}, "
+            f"{seconds:.1f} s" + " *" * self.history.improved,
+            file=sys.stderr,
+            flush=True,
+        )
+        self.model.stop_training = self.history.stopped

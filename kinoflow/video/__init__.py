@@ -1,8 +1,8 @@
-"""Reading videos: what a clip is, which frames make it, and the decoder that gives them.
+"""Reading videos: what a clip is, which frames it is made of, and the decoder.
 
-The decoder is imported when one of its names is first used, so that whoever needs no more than
-`ClipSpec` starts without PyAV and OpenCV. The packages of this repository import from the modules
-themselves: what they depend on is read off their imports (see `kinoflow.system.imports`).
+The decoder is imported when one of its names is first used, so that code which needs only
+`ClipSpec` starts without PyAV and OpenCV. Code of this repository imports from the modules
+themselves, because what a stage depends on is read off its imports (`kinoflow.system.imports`).
 """
 
 from importlib import import_module
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from kinoflow.video.spec import ClipSpec, Frames
 
 if TYPE_CHECKING:
-    from kinoflow.video.decoder import VideoInfo, decoder_version, probe, runs, sample
+    from kinoflow.video.decoder import VideoInfo, probe, runs, sample
     from kinoflow.video.frames import UnreadableVideo
     from kinoflow.video.live import stream
     from kinoflow.video.sampling import frame_indices
+    from kinoflow.video.version import decoder_version
 
 __all__ = [
     "ClipSpec",
@@ -30,10 +31,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    **dict.fromkeys(("VideoInfo", "decoder_version", "probe", "runs", "sample"), "decoder"),
+    **dict.fromkeys(("VideoInfo", "probe", "runs", "sample"), "decoder"),
     "UnreadableVideo": "frames",
     "stream": "live",
     "frame_indices": "sampling",
+    "decoder_version": "version",
 }
 
 

@@ -22,17 +22,20 @@ from kinoflow.video.frames import (
     resize,
     to_rgb,
 )
-from kinoflow.video.sampling import frame_indices, motion_indices, segment_indices
+from kinoflow.video.sampling import frame_indices, motion_guided_indices, segment_indices
 from kinoflow.video.spec import ClipSpec, Frames
 
-_SMALL = 64  # pixels: the side of the pictures that are compared to see where it moves
+_SMALL = 64  # pixels: the side of the frames whose difference is taken
+
+# from how many frames a video has, the indices (T,) of those that make its clip
+IndexRule = Callable[[int], NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video holds, by decoding all of it: `frames` is counted, not read from the header."""
+    """What a video holds, found by decoding all of it."""
 
-    frames: int
+    frames: int  # counted, not read from the header
     fps: float  # frames per second; 0 where the container does not say
     seconds: float  # frames / fps; 0 where fps is 0
     width: int  # pixels, after rotation
@@ -50,8 +53,8 @@ def probe(path: Path | str) -> VideoInfo:
         for frame in decode_frames(video):
             before, kind = kind, (frame.width, frame.height, frame.format.name, frame.colorspace)
             if kind != before:
-                # takes most of the memory that sampling will, and may be what cannot be done:
-                # both have to be found out here
+                # Converting takes most of the memory that sampling will take, and may fail: both
+                # have to be found out now, for every kind of frame in the video.
                 pixels = to_rgb(frame, VideoReformatter())
                 size = size if frames else (pixels.shape[1], pixels.shape[0])
                 del pixels
@@ -68,37 +71,45 @@ def probe(path: Path | str) -> VideoInfo:
 
 
 def sample(path: Path | str, spec: ClipSpec) -> Frames:
-    """Sample a video over its whole length, at the places that `spec.sampling` chooses.
+    """Sample a clip from the whole length of a video.
 
-    Returns uint8 RGB (T, H, W, 3), the way up that the container's rotation asks for, scaled
-    to the spec's size by area interpolation (the aspect ratio is not kept). A video with fewer
-    frames than the spec is padded by repeating its last frame, or, where `spec.padding` is
-    `mask`, with frames that are zero throughout. Then no other frame is: one that is black in
-    itself is given as 1 throughout, so that a mask can be read off the clip, and a black video
-    is not taken for padding alone.
+    Args:
+        path: the video.
+        spec: the size of the clip, and which frames to take.
+
+    Returns uint8 RGB (T, H, W, 3), turned as the container's rotation asks for, and scaled by
+    area interpolation without keeping the aspect ratio. A video with fewer frames than the spec
+    is padded by repeating its last frame, or, where `spec.padding` is `mask`, with black frames
+    (0 throughout). No other frame of such a clip is black: one that would be is 1 throughout, so
+    that the mask can be read off the clip, and a black video is not taken for padding alone.
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
 
-    Frames are decoded in order to the end, which is exact where seeking is not, and only those
-    that are wanted are converted. Where the header claims another number of frames than there
-    are, that takes a second pass. Sampling by motion always takes two, the first to see where
-    it moves.
+    All frames are decoded in order, which is exact where seeking is not, and only the wanted
+    ones are converted. That takes a second pass where the header claims a wrong number of frames.
+    The sampling mode `motion` always takes two passes, the first to compare the frames.
     """
-    choose = _chooser(path, spec)
-    total, frames = _decode(path, spec, choose, None)
-    if not frames.keys() >= set(choose(total).tolist()):
-        total, frames = _decode(path, spec, choose, total)
-    clip = np.stack([frames[index] for index in choose(total).tolist()])
+    rule = _index_rule(path, spec)
+    total, frames = _decode(path, spec, rule, None)
+    if not frames.keys() >= set(rule(total).tolist()):
+        total, frames = _decode(path, spec, rule, total)
+    clip = np.stack([frames[index] for index in rule(total).tolist()])
     if spec.padding == "mask":
         clip[total:] = 0
     return clip
 
 
 def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[Frames]:
-    """Yield the `spec.frames` consecutive frames from each of the indices `starts`, in order.
+    """Yield runs of consecutive frames of a video, in order of time.
 
-    Each run is uint8 RGB (T, H, W, 3); runs may overlap. Raises UnreadableVideo for a file that
-    is missing, is no video or ends before a run does.
+    Args:
+        path: the video.
+        starts: the index of the first frame of each run; runs may overlap.
+        spec: how many frames a run has, and their size.
+
+    Yields uint8 RGB (T, H, W, 3) for each start.
+
+    Raises UnreadableVideo for a file that is missing, is no video or ends before a run does.
     """
     wanted = {start + offset for start in starts for offset in range(spec.frames)}
     window: deque[Frames] = deque(maxlen=spec.frames)
@@ -114,32 +125,27 @@ def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[
     raise UnreadableVideo(f"it ends after {index + 1} frames")
 
 
-def decoder_version() -> str:
-    """What sampled pixels depend on beside the file and the spec."""
-    return f"pyav-{av.__version__} opencv-{cv2.__version__}"
-
-
-def _chooser(path: Path | str, spec: ClipSpec) -> Callable[[int], NDArray[np.int64]]:
-    """What gives the indices to sample, for the number of frames that a video has."""
+def _index_rule(path: Path | str, spec: ClipSpec) -> IndexRule:
+    """The rule of a sampling mode; for `motion` it is read off the video in a pass of its own."""
     if spec.sampling == "motion":
-        chosen = motion_indices(_intensity(path), spec.frames)
-        return lambda total: chosen
+        indices = motion_guided_indices(_frame_differences(path), spec.frames)
+        return lambda total: indices
     return partial(
         segment_indices if spec.sampling == "segment" else frame_indices, wanted=spec.frames
     )
 
 
-def _intensity(path: Path | str) -> NDArray[np.float32]:
+def _frame_differences(path: Path | str) -> NDArray[np.float32]:
     """How much each frame of a video differs from the one before it: (N,), 0 for the first.
 
-    It is the mean absolute difference of the frames, small and without colours, in grey levels.
-    No more than two of them are held at a time.
+    It is the mean absolute difference, in grey levels, of small grey versions of the frames. No
+    more than two frames are held at a time.
     """
     with open_video(path) as video:
-        return np.fromiter(_differences(video), np.float32)
+        return np.fromiter(_each_difference(video), np.float32)
 
 
-def _differences(video: av.VideoStream) -> Iterator[float]:
+def _each_difference(video: av.VideoStream) -> Iterator[float]:
     converter, before = VideoReformatter(), None
     for frame in decode_frames(video):
         small = convert(
@@ -150,20 +156,22 @@ def _differences(video: av.VideoStream) -> Iterator[float]:
 
 
 def _decode(
-    path: Path | str,
-    spec: ClipSpec,
-    choose: Callable[[int], NDArray[np.int64]],
-    total: int | None,
+    path: Path | str, spec: ClipSpec, rule: IndexRule, total: int | None
 ) -> tuple[int, dict[int, Frames]]:
-    """Decode all of a video, keeping the frames that `choose` wants of one of `total` frames.
+    """Decode all of a video, and keep the frames that `rule` takes.
 
-    Without `total`, the number that the header claims. Returns how many frames there are, and
-    those kept by their index.
+    Args:
+        path: the video.
+        spec: the size to scale the kept frames to.
+        rule: which frames to keep.
+        total: how many frames the video has; None for the number that its header claims.
+
+    Returns how many frames the video turned out to have, and the kept frames by their index.
     """
     kept: dict[int, Frames] = {}
     count = 0
     with open_video(path) as video:
-        wanted = set(choose(total or _claimed(video)).tolist())
+        wanted = set(rule(total or _claimed_frames(video)).tolist())
         converter = VideoReformatter()
         for index, frame in enumerate(decode_frames(video)):
             if index in wanted:
@@ -172,8 +180,8 @@ def _decode(
     return count, kept
 
 
-def _claimed(video: av.VideoStream) -> int:
-    """How many frames there are by the header, which is often wrong by one or two; at least 1."""
+def _claimed_frames(video: av.VideoStream) -> int:
+    """How many frames the header claims, at least 1; it is often wrong by one or two."""
     if video.frames:
         return max(1, video.frames)
     seconds = (cast(InputContainer, video.container).duration or 0) / av.time_base

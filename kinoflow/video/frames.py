@@ -1,6 +1,6 @@
-"""The frames of a file, decoded by FFmpeg through PyAV, in order and the right way up.
+"""Opening a video and decoding, converting and scaling its frames, with FFmpeg through PyAV.
 
-PyAV and not OpenCV: it says which frames are damaged and goes on behind them, reads AV1, and
+PyAV rather than OpenCV, because it reports damaged frames and goes on after them, reads AV1, and
 converts interlaced frames, which OpenCV leaves unconverted without saying so.
 """
 
@@ -19,29 +19,36 @@ from numpy.typing import NDArray
 
 from kinoflow.video.spec import ClipSpec, Frames
 
-# Of FFmpeg's demuxers, those of files that hold a film, and nothing that reads other files as
-# well (playlists, sequences of pictures, descriptions of sessions) or makes a film out of a text.
+# FFmpeg's demuxers for files that hold a video. Left out are those that read further files
+# (playlists, sequences of pictures, session descriptions) and those that draw text as a video.
 _FORMATS = (
     # what cameras, phones and editors write
     *("mov", "matroska", "avi", "mpeg", "mpegts", "flv", "asf", "asf_o", "ogg", "mxf", "gxf", "dv"),
     *("rm", "wtv", "nut", "nsv", "nuv", "swf", "dhav", "gif", "apng", "jpegxl_anim"),
-    # streams without a container; jpeg_pipe is what a raw stream of JPEGs is taken for
+    # raw streams without a container; FFmpeg takes a raw stream of JPEGs for jpeg_pipe
     *("ivf", "obu", "av1", "h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1"),
     *("vc1test", "dirac", "dnxhd", "cavsvideo", "mjpeg", "jpeg_pipe", "yuv4mpegpipe"),
 )
-# whatever a file says, it is all that is read: no other protocol, so no network
-_OF_FILES = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
+# whatever a file refers to, nothing but the file itself is read: no network, no other file
+_FILE_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
 
-_UNSPECIFIED = 2  # the matrix of a frame that does not say which one it is of (ISO/IEC 23091-2)
+_UNSPECIFIED = 2  # the colour matrix of a frame that does not name one (ISO/IEC 23091-2)
 
 
 class UnreadableVideo(Exception):
-    """The file gives no frame. Its text is the reason, in words for a person."""
+    """A file that gives no frame. Its text is the reason, in words for a person."""
 
 
 @contextmanager
 def open_video(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoStream]:
-    """The first video stream of a file, or of a URL, in any format, where those are welcome."""
+    """The first video stream of a source, open for the duration of the `with` block.
+
+    Args:
+        source: a file in one of the formats above.
+        urls: whether `source` may also be a URL, of any protocol and in any format.
+
+    Raises UnreadableVideo for a file that is missing, empty or no video.
+    """
     options: dict[str, str] = {}
     if not urls or isinstance(source, Path) or ("://" not in source and Path(source).is_file()):
         path = Path(source)
@@ -49,9 +56,9 @@ def open_video(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoSt
             raise UnreadableVideo("there is no such file")
         if path.stat().st_size == 0:
             raise UnreadableVideo("the file is empty")
-        # from the root, since FFmpeg takes what comes before a colon for a protocol
-        source, options = str(path.absolute()), _OF_FILES
-    # what it logs repeats, less clearly, what the reasons given here say
+        # absolute, because FFmpeg takes what stands before a colon for a protocol
+        source, options = str(path.absolute()), _FILE_OPTIONS
+    # FFmpeg's log repeats, less clearly, the reasons that UnreadableVideo gives
     av.logging.set_level(av.logging.PANIC)
     with blame_file("it is no video, or one in a format that cannot be opened"):
         container = av.open(source, metadata_errors="replace", options=options)
@@ -59,25 +66,26 @@ def open_video(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoSt
         if not container.streams.video:
             raise UnreadableVideo("it has no picture, only sound")
         video = container.streams.video[0]
-        # whatever its type says
+        # it can be None, although its type says otherwise
         if cast(object, video.codec_context) is None:
             raise UnreadableVideo("it opens, but its codec is unknown or damaged")
-        # processes that decode side by side are faster than threads that wait for each other,
-        # and how a damaged file decodes does not depend on the number of threads
+        # Several processes decode side by side, which is faster than threads that wait for each
+        # other. And with one thread, a damaged file always decodes to the same frames.
         video.codec_context.thread_count = 1
         yield video
 
 
 @contextmanager
 def blame_file(reason: str) -> Iterator[None]:
-    """Make UnreadableVideo, with `reason`, of whatever is raised inside, and MemoryError of that.
+    """Turn what PyAV or OpenCV raises inside the block into UnreadableVideo with this `reason`.
 
-    It goes around calls of PyAV and OpenCV, and of nothing else: they are given a file, so what
-    they raise, of whichever class, is the file's doing. A mistake of ours must not pass for one.
+    Put it around calls of these two libraries and nothing else. They work on a file's content,
+    so that an error of any class is the file's fault; an error of our own code must not pass for
+    one. Running out of memory stays a MemoryError.
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 see above
+    except Exception as error:  # noqa: BLE001 any class, see above
         if _out_of_memory(error):
             raise MemoryError from None
         raise UnreadableVideo(reason) from None
@@ -92,7 +100,7 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
-    """Decode to the end, passing over what is damaged.
+    """Yield every frame of a video in order, leaving out damaged ones.
 
     Raises UnreadableVideo if there is no frame at all.
     """
@@ -102,7 +110,7 @@ def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
         try:
             packet = next(packets, None)
             frames = [] if packet is None else packet.decode()
-        except Exception as error:  # noqa: BLE001 as in blamed, which is slow for each packet
+        except Exception as error:  # noqa: BLE001 as `blame_file`, too slow for every packet
             if _out_of_memory(error):
                 raise MemoryError from None
             continue
@@ -117,7 +125,7 @@ def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
 
 
 def to_rgb(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
-    """A decoded frame as uint8 RGB (H, W, 3), the way up that its rotation asks for."""
+    """A decoded frame as uint8 RGB (H, W, 3), turned as its rotation asks for."""
     pixels = convert(frame, converter, format="rgb24")
     with blame_file("it is turned by no angle"):
         quarters = frame.rotation // 90
@@ -125,10 +133,15 @@ def to_rgb(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
 
 
 def convert(frame: av.VideoFrame, converter: VideoReformatter, **target: Any) -> NDArray[Any]:
-    """A decoded frame as an array, in the format and size of `target`.
+    """A decoded frame as an array, in another pixel format or size.
 
-    A matrix of colours that cannot be converted from is taken as unspecified. One converter for
-    all frames of a video saves most of the time that converting takes.
+    Args:
+        frame: what the decoder gave. If its colour matrix cannot be converted from, the frame is
+            marked as having an unspecified one.
+        converter: one for all frames of a video, which saves most of the time of converting.
+        **target: the arguments of `VideoReformatter.reformat`.
+
+    Raises UnreadableVideo for a frame that cannot be converted.
     """
     with blame_file("its pictures cannot be converted"):
         try:
@@ -142,10 +155,13 @@ def convert(frame: av.VideoFrame, converter: VideoReformatter, **target: Any) ->
 
 
 def resize(frame: Frames, spec: ClipSpec) -> Frames:
-    # area interpolation leaves a frame of the right size as it is
+    """A frame (H, W, 3) scaled to the spec's size by area interpolation.
+
+    A frame that already has this size is left as it is. Where the spec pads with black frames, a
+    black frame of the video becomes 1 throughout, so that only padding is 0 throughout.
+    """
     with blame_file("its pictures cannot be scaled"):
         small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
-    # zero throughout is what padding is told by
     if spec.padding == "mask" and not small.any():
         return np.ones(small.shape, np.uint8)
     return np.asarray(small, dtype=np.uint8)

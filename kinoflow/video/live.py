@@ -1,4 +1,4 @@
-"""What a camera, a stream or a file shows while it goes on."""
+"""Clips of the latest frames of a camera, a stream or a file, while it goes on."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,25 +13,28 @@ from kinoflow.video.spec import ClipSpec, Frames
 
 
 def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Iterator[Frames]:
-    """Yield the clip of the latest frames, every `every` frames, while a source goes on.
+    """Yield the last T frames of a source as a clip, again and again while it goes on.
 
-    `source` is a file, the URL of a stream or the number of a camera; a URL may be of any
-    protocol and format that FFmpeg knows, playlists too, so it should not be a stranger's.
-    Each clip is uint8 RGB (T, H, W, 3) and holds the last T frames; the first comes once T frames
-    have been seen. They follow each other whatever `spec.sampling` says, since what is to come is
-    not known.
+    Args:
+        source: a file, the URL of a stream, or the number of a camera. A URL may use any protocol
+            and format that FFmpeg knows, playlists included: do not open one from a stranger.
+        spec: the size of the clips. Their frames are consecutive whatever `spec.sampling` says,
+            because frames that are still to come cannot be chosen from.
+        every: how many frames lie between two clips.
+
+    Yields uint8 RGB (T, H, W, 3), the first once T frames have come.
 
     Raises UnreadableVideo for a source that does not open or gives no frame.
     """
     window: deque[Frames] = deque(maxlen=spec.frames)
-    for seen, frame in enumerate(_pictures(source), start=1):
+    for count, frame in enumerate(_frames(source), start=1):
         window.append(resize(frame, spec))
-        if len(window) == spec.frames and (seen - spec.frames) % every == 0:
+        if len(window) == spec.frames and (count - spec.frames) % every == 0:
             yield np.stack(window)
 
 
-def _pictures(source: Path | str | int) -> Iterator[Frames]:
-    """Every frame of a file, a URL or a camera, uint8 RGB (H, W, 3)."""
+def _frames(source: Path | str | int) -> Iterator[Frames]:
+    """Every frame of a file, a URL or a camera: uint8 RGB (H, W, 3)."""
     if not isinstance(source, int):
         with open_video(source, urls=True) as video:
             converter = VideoReformatter()

@@ -1,4 +1,4 @@
-"""What a clip is: the agreement between sampling, storing, training and serving."""
+"""`ClipSpec`: what sampling, the clip store, training and serving agree on."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
@@ -13,17 +13,26 @@ Padding = Literal["repeat", "mask"]
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """What a clip is: how many frames, their size in pixels, and how they are chosen."""
+    """The size of a clip, and how it is sampled from a video.
+
+    Args:
+        frames: how many frames.
+        height: of each frame, in pixels.
+        width: of each frame, in pixels.
+        sampling: which frames of a video are taken (see `kinoflow.video.sampling`).
+        padding: how the clip of a video with too few frames ends: `repeat` repeats the video's
+            last frame, `mask` adds black frames (see `kinoflow.video.padding`).
+
+    Raises ValueError for a size below 1 and for a mode that does not exist.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     frames: int
     height: int
     width: int
-    sampling: Sampling = "uniform"  # which frames of a video: see kinoflow/video/sampling.py
-    padding: Padding = (
-        "repeat"  # what a video with too few is filled up with: see `kinoflow.video.sample`
-    )
+    sampling: Sampling = "uniform"
+    padding: Padding = "repeat"
 
     def __post_init__(self) -> None:
         for name in ("frames", "height", "width"):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from kinoflow.config import Dataset, Params
-from kinoflow.data import catalog, clips, names, tables
-from kinoflow.data.clips import ClipSet
+from kinoflow.data import catalog, extraction, names, tables
+from kinoflow.data.clips import ClipSet, ClipStore
 from kinoflow.system import terminal
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
@@ -108,7 +108,7 @@ def kept(root: Path, params: Params) -> str | None:
         back = tables.read(root / "work" / f"{name}.csv", schema)
         assert back.to_dict("list") == table[[*schema.columns]].to_dict("list")
     for name in table["video"]:
-        clips.decode(data / name, SPEC, clips.clip_path(store, name))
+        extraction.extract_clip(data / name, SPEC, ClipStore(store).path(name))
     stored = ClipSet(store, tuple(table["video"]), np.zeros(len(table), np.int64))
     assert stored.read(np.arange(len(table))).shape == (len(table), *SPEC.shape)
     assert len([path for path in store.rglob("*") if path.is_file()]) == len(table)

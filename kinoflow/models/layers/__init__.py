@@ -1,8 +1,26 @@
 """What several models share: layers of our own, and functions that stack layers.
 
-Importing it registers every layer, so that Keras' safe mode loads them.
+Importing it registers every layer of our own, so that Keras' safe mode loads them from a bundle.
 """
 
-from kinoflow.models.layers import attention, backbones, causal, frames, motion, pooling, separable
+from kinoflow.models.layers import (
+    attention,
+    backbones,
+    causal,
+    clip,
+    depthwise,
+    folding,
+    motion,
+    pooling,
+)
 
-__all__ = ["attention", "backbones", "causal", "frames", "motion", "pooling", "separable"]
+__all__ = [
+    "attention",
+    "backbones",
+    "causal",
+    "clip",
+    "depthwise",
+    "folding",
+    "motion",
+    "pooling",
+]

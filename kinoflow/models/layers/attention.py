@@ -5,12 +5,12 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from kinoflow.models.layers.frames import TakesMask, register
+from kinoflow.models.layers.base import TakesMask, register
 
 
 @register
 class Position(layers.Layer):
-    """Add a learned vector per place of `axis`, the same along all other axes but the last."""
+    """Add a learned vector (C,) per index of one axis of (B, T, S, C), the same on the others."""
 
     def __init__(self, axis: int, **kwargs):
         super().__init__(**kwargs)
@@ -47,7 +47,7 @@ class AttentionAlong(TakesMask):
             self.heads,
             shape[-1] // self.heads,
             dropout=self.dropout,
-            use_bias=False,  # that of the keys could learn nothing
+            use_bias=False,  # the bias of the keys would have no gradient
             dtype=self.dtype_policy,
         )
         folded = (None, shape[self.axis], shape[-1])
@@ -74,13 +74,13 @@ class AttentionAlong(TakesMask):
 
 
 def attend(x, axis: int, heads: int, dropout: float, mask: Any = None):
-    """A residual step of attention along one axis of (B, T, S, D), normalised beforehand."""
+    """Attention along one axis of (B, T, S, D) on normalised features, added to them."""
     y = AttentionAlong(axis, heads, dropout)(layers.LayerNormalization()(x), mask=mask)
     return layers.Add()([x, y])
 
 
 def feed_forward(x, dropout: float, ratio: int = 2):
-    """A residual step of two dense layers on the last axis, normalised beforehand."""
+    """Two dense layers on the normalised last axis of (B, T, S, D), added to it."""
     width = x.shape[-1]
     y = layers.LayerNormalization()(x)
     y = layers.Dense(ratio * width, activation="gelu")(y)
@@ -91,8 +91,8 @@ def feed_forward(x, dropout: float, ratio: int = 2):
 def tubelets(x, width: int, frames: int, patch: int):
     """Cut (B, T, H, W, C) into tubelets of frames x patch x patch pixels: (B, T', S, width).
 
-    Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021). One frame gives the patches
-    of images.
+    Each becomes a vector, plus a learned vector for its time and one for its place. Arnab et al.,
+    "ViViT: A Video Vision Transformer" (ICCV 2021). With one frame these are patches of images.
     """
     size = (frames, patch, patch)
     x = layers.Conv3D(width, size, strides=size, padding="same")(x)

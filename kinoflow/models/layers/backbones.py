@@ -1,4 +1,4 @@
-"""Image networks on single frames: plain ones from scratch, and pretrained ones."""
+"""Image networks with pretrained weights: those of keras.applications, and SqueezeNet."""
 
 import inspect
 from collections.abc import Callable
@@ -9,13 +9,11 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from kinoflow.models.layers.frames import register
+from kinoflow.models.layers.base import register
 from kinoflow.system.errors import UserError
 
 # Keras' own names of its pretrained networks; SqueezeNet is ours, since Keras has none so small
 SQUEEZENET = "SqueezeNet"
-# Keras' 0.99 needs hundreds of steps to forget what it began with, and small data have few
-BATCH_MOMENTUM = 0.9
 
 
 @register
@@ -38,63 +36,31 @@ class Recoloured(layers.Layer):
         return super().get_config() | {"matrix": self.matrix, "shift": self.shift}
 
 
-def frame_encoder(
-    x,
-    filters: tuple[int, ...],
-    pools: tuple[int, ...],
-    dropout: float,
-    *,
-    batch_norm: bool = False,
-):
-    """A plain CNN on single images (N, H, W, C): convolution and pooling, dropout in between."""
-    for block, (width, pool) in enumerate(zip(filters, pools, strict=True)):
-        if block:
-            x = layers.Dropout(dropout)(x)
-        x = layers.Conv2D(width, 3, padding="same", use_bias=not batch_norm)(x)
-        if batch_norm:
-            x = layers.BatchNormalization(momentum=BATCH_MOMENTUM)(x)
-        x = layers.ReLU()(x)
-        x = layers.MaxPooling2D(pool, padding="same")(x)
-    return x
+def pretrained(x, name: str, weights: str | None, *, trainable: bool) -> Any:
+    """The features that an image network without its head gives for images.
 
+    Args:
+        x: colours in [-1, 1], (N, H, W, 3).
+        name: of a network of keras.applications, or SqueezeNet.
+        weights: the path of a file, the name of weights that Keras fetches (`imagenet`), or None
+            for random ones.
+        trainable: whether the network learns; else it is frozen.
 
-def frame_vectors(
-    x,
-    filters: tuple[int, ...],
-    pools: tuple[int, ...],
-    dropout: float,
-    *,
-    batch_norm: bool = False,
-    dense: int = 0,
-):
-    """`frame_encoder`'s image as a vector (N, D), through a dense layer of D units if asked."""
-    x = frame_encoder(x, filters, pools, dropout, batch_norm=batch_norm)
-    x = layers.Flatten()(x)
-    return layers.Dense(dense, activation="relu")(x) if dense else x
+    Returns features (N, h, w, D).
 
-
-def pretrained(
-    x, name: str, weights: str | None, *, trainable: bool
-) -> tuple[keras.Model, keras.KerasTensor]:
-    """A network of keras.applications, or SqueezeNet, without its head, on images (N, H, W, 3).
-
-    `x` holds colours in [-1, 1]. `weights` is the path of a file, the name of weights that Keras
-    fetches (`imagenet`), or None for random ones. Frozen unless `trainable`. Returns the network
-    and its output on the recoloured images, (N, h, w, D).
-
-    Raises UserError for a network that is not known, a file that is not there or does not fit,
-    and weights that cannot be fetched.
+    Raises UserError for a network that is not known, a file that does not exist or does not fit,
+    and weights that cannot be fetched; ValueError for images that are not colours alone.
     """
     if x.shape[-1] != 3:
-        raise ValueError("a backbone sees colours alone: set differences to false")
+        raise ValueError("a backbone sees colours alone: set inputs to frames")
     network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
     if not trainable:
         freeze(network)
-    return network, network(Recoloured(matrix, shift)(x))
+    return network(Recoloured(matrix, shift)(x))
 
 
 def freeze(network: keras.Model) -> None:
-    """Let a network neither learn nor drop anything out: it answers in training as after it."""
+    """Switch a network's learning and dropout off: it answers in training as it does later."""
     network.trainable = False
     for layer in network.layers:
         if isinstance(layer, layers.Dropout):
@@ -104,14 +70,19 @@ def freeze(network: keras.Model) -> None:
 def image_network(
     name: str, shape: tuple[int, int, int], weights: str | None
 ) -> tuple[keras.Model, tuple[list[list[float]], list[float]]]:
-    """The network itself, for images of `shape`, and how it wants colours in [-1, 1] changed.
+    """The network itself, and the colours that it expects.
 
-    Raises UserError as `pretrained` does.
+    Args:
+        name, weights: as for `pretrained`.
+        shape: of an image, (H, W, 3).
+
+    Returns the network, and the matrix (3, 3) and shift (3,) of `Recoloured`. Raises UserError as
+    `pretrained` does.
     """
     if name == SQUEEZENET:
         preprocess = keras.applications.imagenet_utils.preprocess_input
         network = squeezenet(shape)
-        if weights is None:  # nothing was learned on colours of another scale
+        if weights is None:  # random weights expect no other scale of colours
             return network, (np.eye(3).tolist(), [0.0, 0.0, 0.0])
         _load(network, weights)
         return network, _colours(lambda x: preprocess(x, mode="caffe", data_format="channels_last"))
@@ -153,17 +124,17 @@ def _load(network: keras.Model, weights: str) -> None:
         raise UserError(f"there is no file {weights} to take the weights of {network.name} from")
     try:
         network.load_weights(path)
-    except Exception as error:  # noqa: BLE001  h5py and Keras raise all kinds for what does not fit
+    except Exception as error:  # noqa: BLE001  h5py and Keras raise many classes for a misfit
         raise UserError(
             f"{weights} does not fit {network.name} without its head ({error})"
         ) from None
 
 
 def _colours(preprocess) -> tuple[list[list[float]], list[float]]:
-    """The affine map from RGB in [-1, 1] that `preprocess` makes of RGB in [0, 255].
+    """Matrix (3, 3) and shift (3,) that do to RGB in [-1, 1] what `preprocess` does to [0, 255].
 
-    All of Keras' are affine: they scale, subtract a mean, and may turn RGB into BGR. Probing
-    them with black and the three colours finds which.
+    All preprocessing in keras.applications is affine: it scales, subtracts a mean, and may turn
+    RGB into BGR. Its values for black and for the three pure colours determine it.
     """
     probes = np.concatenate([np.zeros((1, 3)), 255 * np.eye(3)]).astype("float32")
     black, *colours = np.asarray(preprocess(probes.reshape(4, 1, 1, 3).copy())).reshape(4, 3)
@@ -176,7 +147,7 @@ def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
     """SqueezeNet v1.1 without its head: (N, H, W, 3) to (N, h, w, 512), 0.7 million weights.
 
     Iandola et al., "SqueezeNet: AlexNet-level accuracy with 50x fewer parameters and <0.5MB
-    model size" (2016), in the order of layers that published Keras weights have.
+    model size" (2016). The order of its layers is that of published Keras weights.
     """
     image = keras.Input(shape)
     x = _rectified(64, 3, strides=2, name="conv1")(image)

@@ -1,6 +1,7 @@
-"""What moves in a clip, and where edges point, without a weight to learn.
+"""Optical flow, edges and histograms of their directions, without a weight to learn.
 
-In float32 whatever the precision of training: motion is a small difference of large values.
+All are computed in float32 at any precision of training: motion is a small difference of large
+values.
 """
 
 import math
@@ -8,7 +9,7 @@ import math
 import numpy as np
 from keras import layers, ops
 
-from kinoflow.models.layers.frames import register
+from kinoflow.models.layers.base import register
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -38,9 +39,11 @@ class OpticalFlow(layers.Layer):
 
     In pixels to the right and down; the first frame's is zero. Lucas and Kanade, "An Iterative
     Image Registration Technique with an Application to Stereo Vision" (IJCAI 1981), in one step:
-    of motions of more than a pixel or two it gives the direction and less than the length.
-    `sigma` is the size in pixels of the window that is taken to move as one; `noise` the
-    variance of gradients below which no motion is believed.
+    motions of more than a pixel or two keep their direction but come out too short.
+
+    Args:
+        sigma: of the Gaussian window that is taken to move as one, in pixels.
+        noise: the variance of gradients that noise may have; where they vary less, flow is small.
     """
 
     def __init__(self, sigma: float = 2.0, noise: float = 1e-3, *, dtype="float32", **kwargs):
@@ -70,7 +73,7 @@ class OpticalFlow(layers.Layer):
 class Gradients(layers.Layer):
     """Central differences in space of each channel: (B, T, H, W, C) to (B, T, H, W, 2C).
 
-    First all to the right, then all downwards.
+    The differences of all channels to the right, then those of all channels downwards.
     """
 
     def __init__(self, *, dtype="float32", **kwargs):
@@ -85,13 +88,17 @@ class Gradients(layers.Layer):
 
 @register
 class OrientationHistograms(layers.Layer):
-    """Which way vectors point in each cell of a grid: (B, T, H, W, 2F) to (B, T, D).
+    """Histograms of directions in each cell of a grid: (B, T, H, W, 2F) to (B, T, D).
 
-    F fields of vectors, first all their parts to the right, then all those downwards; D is
-    cells * cells * F * bins. Every vector counts by its length, mostly for the bins nearest to
-    its direction and for none at a right angle to it. The square roots of the sums are given, so
-    that a few long vectors do not outweigh the rest. Dalal and Triggs, "Histograms of Oriented
-    Gradients for Human Detection" (CVPR 2005).
+    The input holds F fields of vectors: their F components to the right, then their F components
+    downwards. D is cells * cells * F * bins. Every vector counts by its length, mostly for the
+    bins nearest to its direction and not at all for those at a right angle to it or beyond. The
+    output is the square root of the sums, so that a few long vectors do not outweigh the rest.
+    Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (CVPR 2005).
+
+    Args:
+        cells: rows and columns of the grid.
+        bins: directions that are told apart, over the full circle.
     """
 
     def __init__(self, cells: int = 4, bins: int = 8, *, dtype="float32", **kwargs):
@@ -107,7 +114,7 @@ class OrientationHistograms(layers.Layer):
         angles = 2 * math.pi * np.arange(self.bins) / self.bins
         cosine = ops.convert_to_tensor(np.cos(angles), dtype=x.dtype)
         sine = ops.convert_to_tensor(np.sin(angles), dtype=x.dtype)
-        # over six, eight, ... bins the fourth powers add up to the same, whichever way it points
+        # over 6, 8, ... bins these fourth powers have the same sum for every direction
         along = ops.relu((right * cosine + down * sine) / length)
         x = length * ops.square(ops.square(along))
         x = ops.reshape(x, (-1, height, width, parts // 2 * self.bins))
@@ -135,7 +142,7 @@ def gradients(x):
 
 
 def blurred(x, sigma: float):
-    """Images (..., H, W) under a Gaussian of `sigma` pixels; what lies beyond is mirrored."""
+    """Images (..., H, W) blurred by a Gaussian of `sigma` pixels, and mirrored at their edges."""
     height, width = x.shape[-2:]
     down, across = (_gaussian(side, sigma) for side in (height, width))
     x = ops.matmul(x, ops.convert_to_tensor(across.T, dtype=x.dtype))
@@ -143,7 +150,7 @@ def blurred(x, sigma: float):
 
 
 def _gaussian(side: int, sigma: float) -> np.ndarray:
-    """The matrix (side, side) that blurs a row of so many pixels."""
+    """The matrix (side, side) that blurs a row of `side` pixels."""
     reach = min(round(3 * sigma), side)
     weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     mirrored = np.pad(np.arange(side), reach, mode="symmetric")

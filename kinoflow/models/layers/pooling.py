@@ -1,15 +1,15 @@
-"""Over time: from what each frame gives to what the clip does; padding is passed over."""
+"""Pooling over time: from features of frames to features of the clip, without its padding."""
 
 import math
 from typing import Literal
 
-from keras import ops
+from keras import layers, ops
 
-from kinoflow.models.layers.frames import TakesMask, register
+from kinoflow.models.layers.base import TakesMask, register
 
 
 def masked_mean(x, mask):
-    """The mean over time of (B, T, D), by the frames where mask (B, T) is true; (B, D)."""
+    """(B, T, D) to (B, D): the mean over the frames where mask (B, T) is true, or over all."""
     if mask is None:
         return ops.mean(x, axis=1)
     weights = ops.cast(mask, x.dtype)[..., None]
@@ -20,9 +20,10 @@ def masked_mean(x, mask):
 class Vote(TakesMask):
     """Probabilities of frames (B, T, classes) to those of the clip (B, classes).
 
-    `mean` averages them. `mode` counts for which class most frames are; since counting has no
-    gradient, training averages all the same. The mean then counts as one more frame: that
-    breaks ties, cannot overturn a majority, and leaves no class at a probability of nought.
+    `mean` averages them. `mode` gives the share of frames for which each class is the most
+    probable; since counting has no gradient, training averages even then. In `mode` the mean
+    counts as one more frame: that breaks ties, cannot overturn a majority, and leaves no class at
+    a probability of zero.
     """
 
     def __init__(self, vote: Literal["mean", "mode"], **kwargs):
@@ -49,7 +50,7 @@ class Vote(TakesMask):
 
 @register
 class LastHeld(TakesMask):
-    """(B, T, ...) with the last frame that is no padding again in the place of all after it."""
+    """(B, T, ...) with each frame of padding replaced by the last frame that is not padding."""
 
     def call(self, x, mask=None):
         if mask is None:
@@ -90,21 +91,32 @@ class AttentionPooling(TakesMask):
 
 @register
 class MomentsOverTime(TakesMask):
-    """(B, T, D) to (B, 2D): the mean over time and the deviation from it."""
+    """(B, T, D) to (B, 2D): the mean over time, then the standard deviation."""
 
     def call(self, x, mask=None):
         mean = masked_mean(x, mask)
-        spread = masked_mean(ops.square(x - mean[:, None]), mask)
-        # the square root has no gradient at nought, where a feature is the same in every frame
-        return ops.concatenate([mean, ops.sqrt(spread + 1e-6)], axis=-1)
+        variance = masked_mean(ops.square(x - mean[:, None]), mask)
+        # the square root has no gradient at zero, where a feature is the same in every frame
+        return ops.concatenate([mean, ops.sqrt(variance + 1e-6)], axis=-1)
 
     def compute_output_shape(self, shape):
         return (shape[0], 2 * shape[-1])
 
 
 @register
+class LastFrame(layers.Layer):
+    """(B, T, ...) to (B, ...): the features of the last frame."""
+
+    def call(self, x):
+        return x[:, -1]
+
+    def compute_output_shape(self, shape):
+        return (shape[0], *shape[2:])
+
+
+@register
 class MeanOverTime(TakesMask):
-    """(B, T, D) to (B, D)."""
+    """(B, T, D) to (B, D): the mean over time."""
 
     def call(self, x, mask=None):
         return masked_mean(x, mask)

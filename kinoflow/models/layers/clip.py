@@ -1,0 +1,149 @@
+"""From the clip that every model takes to what its first layer sees."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import keras
+from keras import layers, ops
+
+from kinoflow.models.layers.base import Causal, TakesMask, register, with_ones
+from kinoflow.video.spec import ClipSpec
+
+# what a network sees of a clip: its colours, their change since the frame before, or both
+Inputs = Literal["frames", "differences", "both"]
+
+
+@dataclass(frozen=True)
+class ClipInput:
+    """What a builder makes its network from: a model's input, and what can be read off it.
+
+    `clip_input` makes one.
+    """
+
+    input: Any  # keras.Input, uint8 RGB (B, T, H, W, 3): T frames of the stored size
+    frames: int  # T
+    height: int  # pixels of the frames that the network sees, at most H
+    width: int  # pixels, at most W
+    padded: bool  # whether black frames at a clip's end are padding
+
+    def pixels(self, inputs: Inputs = "frames", *, dtype: str | None = None) -> Any:
+        """What the network's first layer sees: float (B, T, height, width, C).
+
+        Args:
+            inputs: `frames`: colours in [-1, 1], C = 3. `differences`: each frame's change since
+                the frame before, C = 3, zero for the first frame. `both`: colours and change side
+                by side, C = 6.
+            dtype: float32 for a network that needs it at any precision of training; None: as
+                that precision has it.
+
+        Raises ValueError for other inputs.
+        """
+        if inputs not in get_args(Inputs):
+            raise ValueError(f"inputs must be {', '.join(get_args(Inputs))}, got {inputs!r}")
+        colours = Pixels(self.height, self.width, dtype=dtype)(self.input)
+        if inputs == "frames":
+            return colours
+        change = FrameDifferences(dtype=dtype)(colours)
+        if inputs == "differences":
+            return change
+        return layers.Concatenate(dtype=dtype)([colours, change])
+
+    def mask(self, span: int = 1) -> Any:
+        """Which frames, taken `span` at a time, are not padding: bool (B, T / span), rounded up.
+
+        None where the clip store pads by repeating the last frame: then every frame counts.
+        """
+        return FrameMask(span)(self.input) if self.padded else None
+
+
+def clip_input(stored: ClipSpec, seen: ClipSpec) -> ClipInput:
+    """The input of a model that is given `seen.frames` frames of the size of `stored`.
+
+    Args:
+        stored: the spec of the clip store, whose frames come in.
+        seen: how many of them a clip has, and the size to which the network scales them; at most
+            `stored`.
+    """
+    shape = (seen.frames, stored.height, stored.width, 3)
+    clip = keras.Input(shape, dtype="uint8", name="clip")
+    return ClipInput(clip, seen.frames, seen.height, seen.width, stored.padding == "mask")
+
+
+@register
+class Pixels(layers.Layer):
+    """uint8 clips (B, T, H, W, 3) to float in [-1, 1], scaled to (height, width) if need be."""
+
+    def __init__(self, height: int, width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.height = height
+        self.width = width
+
+    def call(self, clips):
+        _, frames, height, width, channels = clips.shape
+        # first in float32: bfloat16 cannot tell all 256 values from each other
+        x = ops.cast(ops.cast(clips, "float32") / 127.5 - 1.0, self.compute_dtype)
+        if (height, width) == (self.height, self.width):
+            return x
+        x = ops.reshape(x, (-1, height, width, channels))
+        x = ops.image.resize(x, (self.height, self.width), antialias=True)
+        return ops.reshape(x, (-1, frames, self.height, self.width, channels))
+
+    def compute_output_shape(self, shape):
+        return (*shape[:2], self.height, self.width, shape[-1])
+
+    def get_config(self):
+        return super().get_config() | {"height": self.height, "width": self.width}
+
+
+@register
+class FrameDifferences(Causal):
+    """Each frame's change since the frame before, (B, T, H, W, C); the first frame's is zero.
+
+    A cheap stand-in for optical flow: what stands still cancels out.
+    """
+
+    def call(self, x):
+        # what `step` gives from a state of zeros, in fewer operations
+        return x - ops.concatenate([x[:, :1], x[:, :-1]], axis=1)
+
+    def state_shape(self, shape):
+        # the last frame, and a channel that says that there was one
+        return (1, *shape[2:-1], shape[-1] + 1)
+
+    def step(self, x, state):
+        before = ops.concatenate([state, with_ones(x)], axis=1)
+        change = x - before[:, :-1, ..., :-1]
+        return change * before[:, :-1, ..., -1:], before[:, -1:]
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@register
+class FrameMask(TakesMask):
+    """Which frames of uint8 clips (B, T, H, W, 3) are not padding: bool (B, T).
+
+    Padding is black (`clip.padding: mask`). A clip that is black throughout is taken as it is.
+    With a `span`, each `span` frames in a row count as one, true where any of them is:
+    bool (B, T / span), rounded up.
+    """
+
+    def __init__(self, span: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.span = span
+
+    def call(self, clips):
+        shown = ops.any(ops.not_equal(clips, 0), axis=(2, 3, 4))
+        shown = ops.logical_or(shown, ops.logical_not(ops.any(shown, axis=1, keepdims=True)))
+        frames, parts = clips.shape[1], self._parts(clips.shape)
+        shown = ops.pad(shown, [(0, 0), (0, parts * self.span - frames)])
+        return ops.any(ops.reshape(shown, (-1, parts, self.span)), axis=2)
+
+    def compute_output_spec(self, clips):
+        return keras.KerasTensor((clips.shape[0], self._parts(clips.shape)), dtype="bool")
+
+    def get_config(self):
+        return super().get_config() | {"span": self.span}
+
+    def _parts(self, shape) -> int:
+        return -(-shape[1] // self.span)

@@ -1,0 +1,43 @@
+"""Convolutions with normalisation, and residual networks made of them, for images and clips."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import layers
+
+from kinoflow.models.layers.normalisation import group_normalised
+
+# (x, filters, stride) to the block's residual: stride 2 halves all of its sides
+Block = Callable[[Any, int, int], Any]
+
+
+def convolved(x, filters: int, kernel, strides=1, *, activate: bool = True):
+    """Images (N, H, W, C) or clips (B, T, H, W, C) convolved with "same" padding.
+
+    Group-normalised after the convolution and, with `activate`, rectified after that. `kernel`
+    and `strides` are one number for all sides or one per side.
+    """
+    kind = layers.Conv2D if len(x.shape) == 4 else layers.Conv3D
+    x = kind(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
+    x = group_normalised(x)
+    return layers.ReLU()(x) if activate else x
+
+
+def residual_stages(x, filters: tuple[int, ...], block: Block):
+    """One residual block per width, each but the first halving all sides of images or clips.
+
+    (..., C) to (..., filters[-1]). He et al., "Deep Residual Learning for Image Recognition"
+    (CVPR 2016).
+    """
+    for stage, width in enumerate(filters):
+        stride = 1 if stage == 0 else 2
+        shortcut, residual = x, block(x, width, stride)
+        if shortcut.shape != residual.shape:
+            shortcut = convolved(shortcut, width, 1, stride, activate=False)
+        x = layers.ReLU()(layers.Add()([residual, shortcut]))
+    return x
+
+
+def basic_block(x, filters: int, stride: int):
+    """Two convolutions of 3x3 on images, of 3x3x3 on clips."""
+    return convolved(convolved(x, filters, 3, stride), filters, 3, activate=False)

@@ -1,0 +1,25 @@
+"""Documents as stages write them, for tests of what reads them."""
+
+from typing import Any
+
+from kinoflow.reports.records import CandidateScores, Metrics, Scores, Winner
+
+
+def scores(accuracy: float = 0.9, **more: float) -> Scores:
+    """Every score is `accuracy` but for those given."""
+    return Scores.model_validate(dict.fromkeys(Scores.model_fields, accuracy) | more)
+
+
+def metrics(accuracy: float = 0.9, **more: Any) -> Metrics:
+    both = scores(accuracy)
+    values = {"val": both, "test": both, "parameters": 12345, "size_mb": 1.5, "epochs": 3}
+    return Metrics.model_validate(values | more)
+
+
+def candidate(accuracy: float = 0.9, **more: Any) -> CandidateScores:
+    values = {"val": scores(accuracy), "parameters": 1000, "size_mb": 1.0, "latency_ms": 5.0}
+    return CandidateScores.model_validate(values | more)
+
+
+def winner(name: str, reason: str = "It is alone.") -> Winner:
+    return Winner(winner=name, reason=reason, metric="val.accuracy", score=0.9, against={})

@@ -1,0 +1,100 @@
+"""Small networks of every architecture, clips for them, and bundles of them."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kinoflow import models
+from kinoflow.bundle import Description
+from kinoflow.config import Candidate
+from kinoflow.training import export
+from kinoflow.video import ClipSpec, Frames
+
+STORED = ClipSpec(8, 40, 40)
+
+# options with which each architecture is about as small as it can be
+SMALL: dict[str, dict[str, Any]] = {
+    "frame_voting": {"filters": (8, 16), "pools": (4, 4), "dropout": 0.0},
+    "frame_moments": {"filters": (8, 16), "pools": (4, 4), "dropout": 0.0},
+    "motion_histograms": {"cells": 2, "bins": 4, "dropout": 0.0},
+    "cnn_rnn": {"filters": (4, 8, 8), "units": 16, "dropout": 0.0},
+    "cnn_lstm": {"filters": (4, 8, 8), "units": 16, "dropout": 0.0},
+    "lrcn": {"units": 16, "dropout": 0.0},
+    "convlstm": {"filters": (4, 6), "dropout": 0.0, "recurrent_dropout": 0.0},
+    "vgg_lstm": {"filters": (8, 16), "units": 16, "dropout": 0.0},
+    "resnet_lstm": {"filters": (8, 16), "units": 16, "dropout": 0.0},
+    "c3d": {"filters": (8, 16), "units": 16, "dropout": 0.0},
+    "r3d": {"filters": (8, 16), "dropout": 0.0},
+    "r2plus1d": {"filters": (8, 16), "dropout": 0.0},
+    "csn": {"filters": (8, 16), "dropout": 0.0},
+    "i3d": {"dropout": 0.0},
+    "timesformer": {"width": 16, "depth": 1, "heads": 2, "dropout": 0.0},
+    "vivit": {"width": 16, "depth": 1, "temporal_depth": 1, "heads": 2, "dropout": 0.0},
+    "movinet": {"filters": (8, 8), "expansion": 2, "dropout": 0.0},
+}
+
+
+def build(candidate: Candidate, stored: ClipSpec, classes: int) -> keras.Model:
+    """The candidate's model for clips of `stored`."""
+    return models.build(
+        candidate.model,
+        stored=stored,
+        seen=candidate.spec(stored),
+        classes=classes,
+        options=candidate.options,
+    )
+
+
+def small_model(
+    name: str, stored: ClipSpec = STORED, seen: ClipSpec | None = None, seed: int = 0, **extra: Any
+) -> keras.Model:
+    """A small model of five classes, the same for the same seed; `extra` are options."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    seen = seen or stored
+    candidate = Candidate(
+        model=name,
+        frames=seen.frames,
+        height=seen.height,
+        width=seen.width,
+        options=SMALL.get(name, {}) | extra,
+    )
+    return build(candidate, stored, 5)
+
+
+def noise(count: int = 2, spec: ClipSpec = STORED) -> Frames:
+    """Clips (count, T, H, W, 3) of random colours, always the same."""
+    return np.random.default_rng(0).integers(0, 256, (count, *spec.shape), dtype=np.uint8)
+
+
+def answers(model: keras.Model, clips: Frames) -> np.ndarray:
+    """Probabilities (B, classes)."""
+    # called as it is, since compiling takes longer than answering; a bundle's answers are compiled
+    return np.asarray(keras.ops.convert_to_numpy(model(clips, training=False)))
+
+
+def save_bundle(
+    folder: Path,
+    model: keras.Model,
+    seen: ClipSpec,
+    views: int = 1,
+    *,
+    flip: bool = False,
+    clip: ClipSpec = STORED,
+) -> None:
+    description = Description(
+        name="test",
+        labels=tuple("ABCDE"),
+        clip=clip,
+        frames=seen.frames,
+        views=views,
+        candidate={},
+        seed=0,
+        data="",
+        versions={},
+        metrics={},
+        flip=flip,
+    )
+    export.save(folder, model, description, "epoch\n")

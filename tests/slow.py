@@ -1,0 +1,72 @@
+"""The tests that `make check` leaves out because they take long; `make test` runs them all.
+
+`make check` shows the slowest tests that it ran: one of several seconds belongs here.
+"""
+
+from fnmatch import fnmatch
+
+# whole files, by patterns of their names
+FILES = {
+    "attack/*": "attacks repeat themselves",
+    "test_backends.py": "runs the tests of models on other backends",
+    "test_bounded*.py": "waits until processes are killed",
+    "test_console*.py": "starts a command for each case",
+    "test_contributing.py": "runs a part of the pipeline",
+    "test_explore*.py": "renders and decodes videos, and draws",
+    "test_extract*.py": "decodes videos in processes and on a cluster",
+    "test_flow_parts*.py": "starts a Prefect server",
+    "test_flows*.py": "starts a Prefect server",
+    "test_leash*.py": "waits until processes are killed",
+    "test_locks*.py": "waits for other processes",
+    "test_models*.py": "builds, trains and saves every architecture",
+    "test_odd_videos*.py": "encodes and decodes a video for each case",
+    "test_package*.py": "builds a Bento and starts it",
+    "test_parts*.py": "builds networks",
+    "test_pipeline*.py": "runs the whole pipeline",
+    "test_published*.py": "downloads and unpacks archives",
+    "test_recipes*.py": "runs a part of the pipeline",
+    "test_remote*.py": "starts an object store and web servers",
+    "test_serving*.py": "starts the service",
+    "test_training*.py": "trains",
+    "test_transfer*.py": "waits for servers that break off",
+    "test_unpacked*.py": "starts runs and kills them",
+    "test_validate*.py": "runs Great Expectations",
+}
+
+# single tests of other files
+TESTS = {
+    "test_catalog.py": [
+        "test_catalog_tells_what_files_hold_and_sets_bad_ones_aside",
+        "test_what_was_set_aside_for_its_bounds_is_tried_again",
+    ],
+    "test_docs.py": [
+        "test_commands_name_what_is_there",
+        "test_quick_commands_print_what_they_promise",
+    ],
+    "test_download.py": [
+        "test_a_file_lost_or_cut_short_is_fetched_again",
+        "test_a_sync_fetches_what_is_new_or_changed_and_removes_what_is_gone",
+        "test_the_pin_changes_only_with_the_data",
+    ],
+    "test_evaluate.py": ["test_the_report_agrees_with_the_model_and_with_itself"],
+    "test_leaks.py": ["test_the_probe_sees_what_a_random_split_gives_away"],
+    "test_names.py": [
+        "test_all_other_names_come_through_to_the_clips",
+        "test_names_of_twenty_thousand_videos_are_checked_in_no_time",
+    ],
+    "test_project.py": ["test_a_wheel_holds_every_file_of_the_packages"],
+    "test_synthetic.py": [
+        "test_a_random_split_leaks_and_a_grouped_one_does_not",
+        "test_the_same_seed_gives_the_same_bytes_in_another_process",
+    ],
+}
+
+
+def is_slow(file: str, test: str) -> bool:
+    """Whether `make check` leaves out a test.
+
+    Args:
+        file: its file below tests/, with forward slashes.
+        test: the name of its function.
+    """
+    return any(fnmatch(file, pattern) for pattern in FILES) or test in TESTS.get(file, [])

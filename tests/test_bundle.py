@@ -1,0 +1,66 @@
+"""How a bundle answers: over views and mirrored views, clip by clip, and from equal bytes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kinoflow import bundle
+from kinoflow.system.errors import UserError
+from kinoflow.video import ClipSpec
+from kinoflow.video.sampling import temporal_views
+from tests.networks import STORED, answers, noise, save_bundle, small_model
+
+
+def test_equal_models_are_equal_bytes(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        save_bundle(tmp_path / folder, small_model("r2plus1d"), STORED)
+    one, other = ((tmp_path / folder / "model.keras").read_bytes() for folder in ("a", "b"))
+    assert one == other
+
+
+def test_views_and_mirrored_views_are_averaged(tmp_path: Path) -> None:
+    seen = replace(STORED, frames=4)
+    model = small_model("r2plus1d", STORED, seen)
+    save_bundle(tmp_path / "bundle", model, seen, views=2, flip=True)
+    views = temporal_views(8, 4, 2)
+    assert [list(view) for view in views] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    sides = [noise(), noise()[:, :, :, ::-1]]
+    expected = np.mean([answers(model, side[:, view]) for view in views for side in sides], axis=0)
+    np.testing.assert_allclose(
+        bundle.load(tmp_path / "bundle").predict(noise()), expected, atol=1e-6
+    )
+
+
+def test_a_batch_answers_as_its_clips_alone(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "bundle", small_model("r2plus1d"), STORED)
+    loaded = bundle.load(tmp_path / "bundle")
+    many = noise(5)
+    alone = np.concatenate([loaded.predict(many[k : k + 1]) for k in range(5)])
+    np.testing.assert_array_equal(loaded.predict(many), alone)
+
+
+def test_views_of_a_short_clip_are_of_its_frames_and_not_of_its_padding(tmp_path: Path) -> None:
+    stored = replace(STORED, padding="mask")
+    seen = replace(stored, frames=4)
+    model = small_model("lrcn", stored, seen)
+    save_bundle(tmp_path / "bundle", model, seen, views=2, clip=stored)
+    loaded = bundle.load(tmp_path / "bundle")
+    for shown, views in (
+        (6, [[0, 1, 3, 4], [1, 2, 4, 5]]),
+        (4, [[0, 1, 2, 3]]),
+        (3, [[0, 1, 2, 7]]),
+    ):
+        clip = noise(1)
+        clip[:, shown:] = 0
+        expected = np.mean([answers(model, clip[:, view])[0] for view in views], axis=0)
+        np.testing.assert_allclose(loaded.predict(clip)[0], expected, atol=1e-6)
+
+
+def test_a_folder_that_is_no_bundle_and_wrong_clips_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no trained model"):
+        bundle.load(tmp_path)
+    save_bundle(tmp_path / "bundle", small_model("lrcn"), STORED)
+    with pytest.raises(ValueError, match="clips must be"):
+        bundle.load(tmp_path / "bundle").predict(noise(2, ClipSpec(8, 16, 16)))

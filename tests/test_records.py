@@ -1,0 +1,161 @@
+"""The JSON documents: what is written is read back, and anything else is refused in a line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kinoflow.reports import records
+from kinoflow.reports.records import (
+    CandidateScores,
+    Document,
+    Metrics,
+    ServiceSettings,
+    Timing,
+    TrainingTime,
+    Verdict,
+    Winner,
+)
+from kinoflow.system.errors import UserError
+from tests import documents
+
+# as version 0.1.0 wrote them before they were models: DVC's hashes go by these bytes
+SCORES = """{
+    "accuracy": 0.9,
+    "accuracy_low": 0.8,
+    "accuracy_high": 1.0,
+    "top5": 1.0,
+    "precision": 0.9,
+    "recall": 0.9,
+    "f1": 0.9,
+    "auc": 0.95,
+    "ece": 0.1
+  }"""
+FINDING = """{
+      "table": "catalog",
+      "expectation": "expect_column_values_to_be_between",
+      "column": "fps",
+      "severity": "warning",
+      "meaning": "1 to 240 frames a second",
+      "videos": [
+        "A/v_A_g01_c01.avi"
+      ],
+      "count": 1
+    }"""
+WRITTEN: dict[type[Document], str] = {
+    Verdict: f"""{{
+  "passed": true,
+  "split": "stratified_group",
+  "failures": [],
+  "warnings": [
+    {FINDING}
+  ]
+}}
+""",
+    TrainingTime: '{\n  "train_seconds": 60.0\n}\n',
+    Metrics: f"""{{
+  "val": {SCORES},
+  "test": {SCORES},
+  "parameters": 12345,
+  "size_mb": 1.5,
+  "epochs": 3
+}}
+""",
+    Timing: '{\n  "latency_ms": 3.25,\n  "train_seconds": 60.0\n}\n',
+    CandidateScores: f"""{{
+  "val": {SCORES},
+  "parameters": 12345,
+  "size_mb": 1.5,
+  "latency_ms": 3.25
+}}
+""",
+    Winner: """{
+  "winner": "lrcn",
+  "reason": "lrcn wins with validation accuracy 0.900, with no rival; c3d is 50 MB, over 20",
+  "metric": "val.accuracy",
+  "score": 0.9,
+  "against": {
+    "c3d": {
+      "score": 0.95,
+      "refused": "is 50 MB, over 20"
+    },
+    "convlstm": {
+      "score": 0.8
+    }
+  }
+}
+""",
+    ServiceSettings: """{
+  "top_k": 3,
+  "max_upload_mb": 200.0,
+  "timeout_s": 60.0,
+  "max_concurrency": 8,
+  "memory_mb": 2048,
+  "decoders": 0
+}
+""",
+}
+
+
+@pytest.mark.parametrize("document", WRITTEN, ids=lambda document: document.__name__)
+def test_a_document_keeps_its_bytes(document: type[Document], tmp_path: Path) -> None:
+    path = tmp_path / "document.json"
+    path.write_text(WRITTEN[document], encoding="utf-8")
+    document.read(path).write(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text(encoding="utf-8") == WRITTEN[document]
+
+
+def test_every_document_is_tried() -> None:
+    assert {*WRITTEN} == {*Document.__subclasses__()}
+
+
+@pytest.mark.parametrize("document", WRITTEN, ids=lambda document: document.__name__)
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"", "Invalid JSON"),
+        (b'{"winner": ', "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[1, 2]", "should be an object"),
+        (b'{"zeta": 1}', "zeta|Field required"),
+    ],
+)
+def test_a_damaged_or_foreign_document_names_the_stage_to_run_again(
+    document: type[Document], text: bytes, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "document.json"
+    path.write_bytes(text)
+    with pytest.raises(UserError, match=why) as refused:
+        document.read(path)
+    line = str(refused.value)
+    assert line.startswith(f"{path} is not what the stage {document.stage} writes: ")
+    assert line.endswith("; run that stage again")
+    assert "\n" not in line
+
+
+def test_what_is_wrong_within_a_document_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    documents.metrics().write(path)
+    spoilt = json.loads(path.read_text())
+    del spoilt["test"]["f1"]
+    spoilt["epochs"] = "many"
+    path.write_text(json.dumps(spoilt))
+    with pytest.raises(UserError, match=r"test\.f1: Field required \(and 1 more\)"):
+        Metrics.read(path)
+
+
+def test_a_score_that_is_no_number_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        documents.metrics(float("nan")).write(tmp_path / "metrics.json")
+    assert not (tmp_path / "metrics.json").exists()
+
+
+def test_reading_documents_takes_no_heavy_library() -> None:
+    code = f"import sys, {records.__name__}; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"keras", "tensorflow", "pandas", "scipy", "sklearn", "dask", "ruamel", "cv2", "av"}
+    assert not heavy & {*loaded}
