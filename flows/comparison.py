@@ -1,11 +1,10 @@
 """What a study published beside what its recipe, and its honest twin, scored here."""
 
-from ruamel.yaml import YAML
-
 from flows.settings import Values, differences
 from flows.studies import Recipe
 from flows.worktree import tree_of
 from kinoflow.reports import leaderboard
+from kinoflow.system import documents
 from kinoflow.workspace import Workspace
 
 
@@ -23,7 +22,7 @@ def compare(repository: Workspace, name: str, recipe: Recipe, base: Values) -> s
     for honest in (False, True):
         tree = tree_of(repository, name, honest=honest)
         if scores := _scores(tree, recipe.published.metric):
-            used = YAML(typ="safe").load(tree.params)
+            used = documents.read_yaml(tree.params)
             meant = recipe.settings(base, honest=honest)
             other = differences(used, meant, {"seed", *recipe.params})
             lines.append(

@@ -8,12 +8,11 @@ keeps recordings whole. `-S training.epochs=2` changes a setting, as in `dvc exp
 import argparse
 import functools
 
-from ruamel.yaml import YAML
-
 from flows import dvc, settings, studies, worktree
 from flows.comparison import compare
 from kinoflow import config
 from kinoflow.reports import leaderboard
+from kinoflow.system import documents
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 
@@ -52,8 +51,8 @@ def main(workspace: Workspace) -> None:
     recipe = studies.read(workspace, name)
     if honest and not recipe.honest:
         raise UserError(f"{name} was published on an honest split: it has no other twin")
-    config.load(workspace.params)
-    base = YAML(typ="safe").load(workspace.params)
+    config.load(workspace.params)  # params.yaml is valid by itself
+    base = documents.read_yaml(workspace.params)
     values = settings.override(recipe.settings(base, honest=honest), arguments.settings)
     tree = worktree.tree_of(workspace, name, honest=honest)
     worktree.lay_out(tree, workspace, settings.with_absolute_paths(values, workspace.root))

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import BaseModel, ConfigDict
 
 from flows.settings import Values, merge
+from kinoflow.system import documents
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 
@@ -57,13 +56,7 @@ def read(repository: Workspace, name: str) -> Recipe:
         there = ", ".join(names(repository))
         raise UserError(f"no recipe {name!r} in {folder}/; there are {there}")
     path = folder / f"{name}.yaml"
-    try:
-        return Recipe.model_validate(YAML(typ="safe").load(path))
-    except YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return documents.checked(Recipe, documents.read_yaml(path), path)
 
 
 def _folder(repository: Workspace) -> Path:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from kinoflow.config import Params
 from kinoflow.data.clips import ClipStore
-from kinoflow.system.sandbox import Bounds, OutOfBoundsError, close, run_sandboxed
+from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
+from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
 from stages import catalog, extract
 from tests.media import footage
@@ -236,7 +237,7 @@ def test_what_takes_too_much_memory_to_sample_is_found_by_probing(tmp_path: Path
     ffmpeg("-f", "lavfi", "-i", size, "-c:v", "mjpeg", tmp_path / "a.avi")
     # two pictures of 72 MB do not fit, and one would
     for read in (partial(sample, spec=ClipSpec(1, 8, 8)), probe):
-        close()  # a process that has grown holds memory that counts for nothing
+        end_idle_processes()  # a process that has grown holds memory that counts for nothing
         with pytest.raises(OutOfBoundsError, match="more than 150 MB"):
             run_sandboxed(read, tmp_path / "a.avi", Bounds(seconds=20, memory_mb=150))
 

@@ -12,6 +12,8 @@ from flows import studies
 from flows.comparison import compare
 from kinoflow import config
 from kinoflow.config import Dataset, Evaluation, Params, Synthetic, Training
+from kinoflow.system import files
+from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from stages.sources import published, synthetic, unpacked
@@ -78,6 +80,28 @@ def test_what_a_recipe_does_not_say_of_data_is_not_taken_from_the_users() -> Non
     assert settings["dataset"] == {"source": "ucf50"}
     assert settings["candidates"].keys() == {"lrcn"}
     assert settings["compute"] == own["compute"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("study: [", r"recipes/mine.yaml, line 1: not valid YAML"),
+        (
+            "study: x\npublishd: {}",
+            "mine.yaml: unknown key publishd: did you mean published",
+        ),
+        (
+            "study: x\npublished: {metric: f2, value: 1}\nparams: {}\nhonest: {}",
+            r"recipes/mine.yaml: published.metric: .* got 'f2'",
+        ),
+    ],
+)
+def test_a_recipe_that_is_not_valid_is_told_with_its_key(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    files.write_text(tmp_path / "recipes" / "mine.yaml", text)
+    with pytest.raises(UserError, match=says):
+        studies.read(Workspace(tmp_path), "mine")
 
 
 @pytest.fixture(scope="module")
