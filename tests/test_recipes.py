@@ -85,7 +85,7 @@ def test_what_a_recipe_does_not_say_of_data_is_not_taken_from_the_users() -> Non
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("study: [", r"recipes/mine.yaml, line 1: not valid YAML"),
+        ("study: [}", r"recipes/mine.yaml, line 1: not valid YAML"),
         (
             "study: x\npublishd: {}",
             "mine.yaml: unknown key publishd: did you mean published",
