@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
+from stages.packaging.assemble import ENTRY_POINTS
 
 PACKAGES = ("kinoflow", "serving", "stages")
 
@@ -42,7 +43,7 @@ EFFECT = {
     "catalog": ["kinoflow.system.sandbox", "kinoflow.system.cluster"],
 }
 # a Bento holds these as they are, so that to it they all matter
-HOLDS_CODE = {"package": ["serving.service", "serving.server"]}
+HOLDS_CODE = {"package": ENTRY_POINTS}
 
 
 def modules(stage: str) -> set[str]:

@@ -1,7 +1,7 @@
 """Bring the videos of `dataset` into data/ and pin them in data.dvc.
 
-A sync: what is there and unchanged is not fetched again, what the source no longer has is
-removed, and data.dvc changes only when the data did.
+This is a sync: files that are there and unchanged are not fetched again, files that the source no
+longer has are removed, and data.dvc changes only when the data did.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,39 +23,48 @@ from kinoflow.system import dvc_rwlock, files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import progress
 from kinoflow.workspace import LISTS, Workspace, run
-from stages.sources import Item
-from stages.sources.folder import item as file_item
-from stages.sources.subset import choose
+from stages.sources import registry
+from stages.sources.item import Item, copied
+from stages.sources.remote.addresses import redacted
+from stages.sources.subset import select_items
 
-_MODULES = dict.fromkeys(("ucf101", "ucf50", "hmdb51"), "published")
+# what to do about a reason that DVC gives
+_REMEDIES = {
+    "is not a git repository": "run `git init` there, the pin belongs into git",
+    "not inside of a DVC repository": "run this at the root of the repository",
+}
 
 
 def items(params: Params, downloads: Path) -> list[Item]:
-    """Everything that data/ should hold.
+    """Everything that data/ should hold; `downloads` is the folder for archives on their way.
 
     Raises UserError as the source does, for split lists that are not there, and for names that
-    cannot be kept: whatever the source, none comes past here.
+    cannot be kept. Every name from every source is checked here.
     """
-    name = params.dataset.source
-    source = import_module(f"stages.sources.{_MODULES.get(name, name)}")
-    found = source.items(params.dataset, params.seed, downloads)
-    chosen = choose([*found, *_lists(params.dataset.lists)], params.dataset)
-    where = str(name)
-    if params.dataset.path:
-        from stages.sources.transfer import shown
-
-        where = shown(params.dataset.path)
-    names.check_videos((item.name.removeprefix(f"{LISTS}/") for item in chosen), where)
-    return chosen
+    dataset = params.dataset
+    found = registry.find(dataset.source)(dataset, params.seed, downloads)
+    selected = select_items([*found, *_list_items(dataset.lists)], dataset)
+    place = redacted(dataset.path or dataset.source)
+    names.check_videos((item.name.removeprefix(f"{LISTS}/") for item in selected), place)
+    return selected
 
 
 def sync(
     wanted: Iterable[Item], folder: Path, manifest: Path, *, workers: int = 1, prune: bool = False
 ) -> list[str]:
-    """Make `folder` hold just the wanted files; return the names fetched or removed.
+    """Make `folder` hold exactly the wanted files.
 
-    `manifest` remembers what was fetched before. Files that it does not know and the source
-    does not have are somebody's: they raise UserError, or are removed with `prune`.
+    Args:
+        wanted: the files to hold.
+        folder: where they go.
+        manifest: a JSON file that remembers what was fetched before.
+        workers: how many files are fetched at a time.
+        prune: remove files that are neither wanted nor in the manifest.
+
+    Returns the names of the files that are new, have new content or were removed.
+
+    Raises UserError for files in `folder` that are neither wanted nor in the manifest, since
+    somebody else may have put them there; and what fetching raises.
     """
     by_name = {item.name: item for item in wanted}
     files.sweep(folder)
@@ -94,28 +102,42 @@ def sync(
 def pin(folder: Path) -> None:
     """Record the folder's content in its .dvc file.
 
-    Raises UserError if DVC refuses, with its own reason.
+    Raises UserError if DVC refuses, with its reason and, where known, what to do.
     """
+    # with --quiet DVC would give no reason
     added = subprocess.run(
-        [sys.executable, "-m", "dvc", "add", "--quiet", str(folder)],
+        [sys.executable, "-m", "dvc", "add", folder.name],
+        cwd=folder.parent,
         capture_output=True,
         text=True,
         check=False,
     )
     if added.returncode:
-        raise UserError(f"dvc add {folder}: {added.stderr.strip() or added.stdout.strip()}")
+        reason = _reason(added.stderr) or f"it ended with {added.returncode} and no reason"
+        remedy = next((does for text, does in _REMEDIES.items() if text in reason), "")
+        raise UserError(
+            f"{folder}/ is here but not pinned, `dvc add {folder.name}`: {reason}"
+            + (f": {remedy}" if remedy else "")
+        )
 
 
 def share(wanted: Iterable[Item], folder: Path) -> None:
-    """Let originals be links to the same file in `folder`, so that nothing is stored twice.
+    """Replace originals by links to the same file in `folder`, so that nothing is stored twice.
 
-    In this direction, since DVC has replaced what it pinned by links to its cache.
+    The links lead to `folder`, not away from it, because DVC has replaced the files that it pinned
+    by links to its cache.
     """
     for item in wanted:
         if item.original is None or item.original.samefile(folder / item.name):
             continue
         with contextlib.suppress(OSError), files.replacing(item.original) as link:
             link.hardlink_to(folder / item.name)
+
+
+def _reason(said: str) -> str:
+    """The errors among what DVC said, or all of it where it marks none as an error."""
+    errors = [line for line in said.splitlines() if line.startswith("ERROR: ")]
+    return "; ".join(line.removeprefix("ERROR: ").strip() for line in errors) or said.strip()
 
 
 def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
@@ -137,7 +159,7 @@ def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
 
 
 def _end_with_parent() -> None:
-    """Let this process end when its parent does, however that ends: it holds the lock."""
+    """End this process when its parent ends, in whatever way: the parent holds the lock."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -149,6 +171,7 @@ def _end_with_parent() -> None:
 
 
 def _fetch(item: Item, target: Path) -> bool:
+    """Fetch an item; return whether its content is new."""
     with files.replacing(target, durable=False) as partial:
         item.fetch(partial)
         new = not target.exists() or files.md5(target) != files.md5(partial)
@@ -162,7 +185,8 @@ def _entry(item: Item, path: Path) -> dict[str, Any]:
     return {"fingerprint": item.fingerprint, "bytes": path.stat().st_size}
 
 
-def _lists(folder: Path | None) -> list[Item]:
+def _list_items(folder: Path | None) -> list[Item]:
+    """The published split lists in a folder of the user."""
     if folder is None:
         return []
     folder = folder.expanduser()
@@ -172,7 +196,7 @@ def _lists(folder: Path | None) -> list[Item]:
             f"dataset.lists {folder} holds neither trainlistNN.txt and testlistNN.txt, as UCF-101 "
             "has them, nor <class>_test_splitN.txt, as HMDB-51 has"
         )
-    return [file_item(path, f"{LISTS}/{path.name}") for path in lists]
+    return [copied(path, f"{LISTS}/{path.name}") for path in lists]
 
 
 def _remove_empty_folders(folder: Path) -> None:
@@ -184,14 +208,18 @@ def _remove_empty_folders(folder: Path) -> None:
 def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.download", description=__doc__)
     parser.add_argument(
-        "--prune", action="store_true", help="remove files in data/ that the dataset lacks"
+        "--prune", action="store_true", help="remove files in data/ that the dataset does not have"
     )
     arguments = parser.parse_args()
     params = config.load(workspace.params)
     # every run of the pipeline begins here
-    dvc_rwlock.mend()
+    dvc_rwlock.mend(workspace.root)
+    # there while data/ may differ from its pin, so that a run that was stopped is made up for
+    unpinned = workspace.downloaded.with_name("unpinned")
     with locks.held(workspace.lock("data"), "bringing the data"):
         wanted = items(params, workspace.downloads)
+        pinned = workspace.data_dvc.exists() and not unpinned.exists()
+        files.write_text(unpinned, "")
         changed = sync(
             wanted,
             workspace.data,
@@ -199,9 +227,10 @@ def main(workspace: Workspace) -> None:
             workers=params.compute.workers or os.cpu_count() or 1,
             prune=arguments.prune,
         )
-        if changed or not workspace.data_dvc.exists():
+        if changed or not pinned:
             pin(workspace.data)
             share(wanted, workspace.data)
+        unpinned.unlink()
     what = f"{len(changed)} files new or removed" if changed else "nothing new"
     print(f"download: {what}, {len(wanted)} in {workspace.data}/ ({params.dataset.source})")
 

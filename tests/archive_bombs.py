@@ -31,7 +31,7 @@ _UNPACK = """
 import bz2, gzip, lzma, re, sys, time
 from pathlib import Path
 from kinoflow.system.errors import UserError
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000
 for number, archive in enumerate(sys.argv[2:]):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from kinoflow.system.errors import UserError
-from stages.sources import archives, tars
-from stages.sources.archives import unpack
+from stages.sources.archives import limits
+from stages.sources.archives.unpack import unpack
 from tests import archive_bombs as bombs
 from tests.archive_bombs import header, padded, write_blocks
 from tests.archives import write_rar, write_tar, write_zip
@@ -75,8 +75,7 @@ def test_a_zip_of_another_method_is_unpacked_and_checked(tmp_path: Path, method:
 def test_more_files_and_folders_than_allowed_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "_MOST_FILES", 20)
-    monkeypatch.setattr(tars, "MOST_MEMBERS", 20)
+    monkeypatch.setattr(limits, "MOST_FILES", 20)
     many = {f"{number}.avi": b"" for number in range(21)}
     folders = bombs.TARS["folders"](1)
     deep = {"/".join([*f"{number:010b}", "x.avi"]): b"" for number in range(16)}

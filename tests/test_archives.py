@@ -1,7 +1,9 @@
 """Archives, most of them hostile."""
 
 import shutil
+import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +13,8 @@ import pytest
 import rarfile
 
 from kinoflow.system.errors import UserError
-from stages.sources import archives
-from stages.sources.archives import unpack
+from stages.sources.archives import rars
+from stages.sources.archives.unpack import unpack
 from tests.archives import write_rar, write_tar, write_zip
 
 NOISE = np.random.default_rng(0).bytes(300_000)
@@ -221,17 +223,65 @@ def test_what_a_killed_run_left_is_not_taken_for_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "all").iterdir()] == ["out"]
 
 
-def _installed() -> list[str]:
-    return [tool for tool in ("unrar", "unar", "bsdtar") if archives._works(tool)]
+PRINTS = """
+with rarfile.RarFile(sys.argv[-1]) as archive:
+    for info in archive.infolist():
+        sys.stdout.buffer.write(archive.read(info))
+"""
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a program that does as told in the place of 7zz; all archives count as compressed."""
+
+    def install(code: str) -> None:
+        program = tmp_path / "bin" / "7zz"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!{sys.executable}\nimport rarfile, sys, time\n{code}")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(program.parent))
+
+    monkeypatch.setattr(rarfile, "RAR_M0", -1)
+    return install
+
+
+def test_what_a_program_prints_is_cut_into_files(
+    tmp_path: Path, play: Callable[[str], None]
+) -> None:
+    play(PRINTS)
+    unpack(write_rar(tmp_path / "-o-odd name.rar", GOOD), tmp_path / "out", 1)
+    assert contents(tmp_path / "out") == GOOD
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (f"{PRINTS}\nsys.stdout.write('more')", "7zz fails at its end"),
+        (f"{PRINTS}\nsys.exit(3)", "7zz fails at its end"),
+        ("sys.stdout.write('firs')", r"7zz fails at set/A/one\.avi"),
+        ("sys.stdout.write('fIrst'); sys.stdout.flush(); time.sleep(60)", r"at set/A/one\.avi"),
+        ("", r"7zz fails at set/A/one\.avi"),
+    ],
+    ids=["more", "an error", "less", "other bytes, and never ends", "nothing"],
+)
+def test_a_program_that_prints_something_else_is_not_believed(
+    tmp_path: Path, play: Callable[[str], None], code: str, says: str
+) -> None:
+    play(code)
+    started = time.monotonic()
+    with pytest.raises(UserError, match=says):
+        unpack(write_rar(tmp_path / "a.rar", GOOD), tmp_path / "out", 1)
+    assert not (tmp_path / "out").exists()
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.parametrize("tool", ["unrar", "unar", "bsdtar"])
 def test_a_program_that_prints_is_cut_into_files(
     tmp_path: Path, tool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if tool not in _installed():
+    if not rars.is_installed(tool):
         pytest.skip(f"{tool} is not installed")
-    monkeypatch.setattr(archives, "_FOR_RAR_3", (tool,))
+    monkeypatch.setattr(rars, "_FOR_RAR_3", (tool,))
     # whatever the method, as long as it is not "stored"
     monkeypatch.setattr(rarfile, "RAR_M0", -1)
     unpack(write_rar(tmp_path / "-o-odd name.rar", GOOD), tmp_path / "out", 1)

@@ -10,6 +10,7 @@ from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from stages import download
 from stages.sources import folder
+from tests.conftest import ROOT
 from tests.media import footage, moving_square, write_video
 
 
@@ -132,12 +133,19 @@ def test_labels_csv_names_what_is_taken(source: Path, tmp_path: Path) -> None:
         sync(source, tmp_path)
 
 
-def test_the_pin_changes_only_with_the_data(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+DVC = (sys.executable, "-m", "dvc")
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty repository of git and DVC, which is the working folder."""
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "-q"], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
+    subprocess.run([*DVC, "init", "-q"], check=True)
+    return tmp_path
+
+
+def test_the_pin_changes_only_with_the_data(source: Path, repository: Path, tmp_path: Path) -> None:
     sync(source, tmp_path)
     download.pin(Path("data"))
     pinned = Path("data.dvc").read_text()
@@ -149,3 +157,41 @@ def test_the_pin_changes_only_with_the_data(
     sync(source, tmp_path)
     download.pin(Path("data"))
     assert Path("data.dvc").read_text() != pinned
+
+
+def run() -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "stages.download"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_without_git_the_reason_is_told_and_the_pin_is_made_up_for(
+    source: Path, repository: Path
+) -> None:
+    text = (ROOT / "params.yaml").read_text().replace("source: synthetic ", "source: folder ")
+    Path("params.yaml").write_text(text.replace("path: null", f"path: {source}", 1))
+    assert run().returncode == 0
+    pinned = Path("data.dvc").read_text()
+    write_video(source / "A" / "new.avi", moving_square(4))
+    # as in a copy of the repository that was downloaded as an archive
+    Path(".git").rename("away")
+    refused = run()
+    assert refused.returncode == 2
+    (line,) = [line for line in refused.stderr.splitlines() if line.startswith("error")]
+    assert f"data/ is here but not pinned, `dvc add data`: {repository} is not a git repo" in line
+    assert "run `git init` there" in line
+    assert "Traceback" not in refused.stderr
+    Path("away").rename(".git")
+    # nothing is new in data/, but it differs from its pin
+    made_up_for = run()
+    assert made_up_for.returncode == 0, made_up_for.stderr
+    assert "nothing new" in made_up_for.stdout
+    assert Path("data.dvc").read_text() != pinned
+    before = Path("data.dvc").stat()
+    assert run().returncode == 0
+    assert Path("data.dvc").stat() == before, "a run that changes nothing asks nothing of DVC"
+
+
+def test_outside_of_a_repository_of_dvc_the_reason_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    with pytest.raises(UserError, match=r"not inside of a DVC repository.*: run this at the root"):
+        download.pin(tmp_path / "data")

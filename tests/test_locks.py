@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow.system import files, locks
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 from tests.archives import write_zip
 from tests.conftest import ROOT
 from tests.server import Site, serving
@@ -167,7 +167,7 @@ def test_no_two_hold_a_lock_at_once(tmp_path: Path) -> None:
 
 
 UNPACK = """
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 unpack(Path(sys.argv[1]), Path(sys.argv[2]), 1)
 """
 
@@ -201,20 +201,22 @@ def test_what_a_killed_unpacking_left_goes_and_that_of_a_living_one_stays(tmp_pa
 
 
 FETCH = """
-from stages.sources.transfer import Remote, fetch
-fetch(Remote(sys.argv[1]), Path(sys.argv[2]))
+from stages.sources.remote.resumable import RemoteFile, download
+download(RemoteFile(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
 def test_downloads_at_once_bring_a_file_once(site: Site, tmp_path: Path) -> None:
     content = os.urandom(400_000)
-    site.files["/data.zip"], site.pause = content, 0.02
+    # the first run is killed halfway, however slow the machine is
+    site.files["/data.zip"], site.cut = content, 100_000
     path = tmp_path / "data.zip"
     victim = started(FETCH, f"{site.url}/data.zip", path)
     wait_for((tmp_path / "data.zip.part").exists)
     running = [started(FETCH, f"{site.url}/data.zip", path) for _ in range(2)]
     assert running[0].stderr is not None
     assert "waiting for another run that is downloading data.zip" in running[0].stderr.readline()
+    site.cut = None
     killed(victim)
     for process in running:
         ended(process)
@@ -247,7 +249,7 @@ def test_download_at_once_and_killed_brings_all_videos_in_the_end(
 
 SYNC = """
 from stages.download import sync
-from stages.sources import Item
+from stages.sources.item import Item
 from tests.test_locks import slow
 if __name__ == "__main__":
     wanted = [Item(f"A/{n}.avi", "", slow) for n in range(8)]

@@ -16,8 +16,14 @@ from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from stages import download
-from stages.sources import published
+from stages.sources import hmdb51, ucf50, ucf101
 from tests.archives import write_rar, write_zip
+
+PUBLISHED = {
+    ucf101: ("UCF101", ucf101.UCF101),
+    ucf50: ("UCF50", ucf50.UCF50),
+    hmdb51: ("HMDB51", hmdb51.HMDB51),
+}
 
 
 def clip(name: str) -> bytes:
@@ -65,11 +71,9 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     }
     write_rar(site / "test_train_splits.rar", splits)
 
-    small = {
-        name: replace(known, videos=replace(known.videos, size=None))
-        for name, known in published.PUBLISHED.items()
-    }
-    monkeypatch.setattr(published, "PUBLISHED", small)
+    for module, (name, published) in PUBLISHED.items():
+        small = replace(published, videos=replace(published.videos, size=None))
+        monkeypatch.setattr(module, name, small)
     (tmp_path / "work here").mkdir()
     monkeypatch.chdir(tmp_path / "work here")
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(site))
@@ -195,9 +199,8 @@ def test_archives_at_hand_are_used_and_kept(mirror: str, defaults: Params, tmp_p
 def test_an_archive_of_another_size_than_published_is_refused(
     mirror: str, defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = published.PUBLISHED["ucf50"]
-    sized = {"ucf50": replace(known, videos=replace(known.videos, size=3_233_554_570))}
-    monkeypatch.setattr(published, "PUBLISHED", sized)
+    sized = replace(ucf50.UCF50, videos=replace(ucf50.UCF50.videos, size=3_233_554_570))
+    monkeypatch.setattr(ucf50, "UCF50", sized)
     with pytest.raises(UserError, match=r"should have 3,233,554,570"):
         bring(defaults, source="ucf50", mirror=mirror)
     with pytest.raises(UserError, match=r"should have 3,233,554,570: fetch it again"):

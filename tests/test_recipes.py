@@ -16,7 +16,8 @@ from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
-from stages.sources import published, synthetic, unpacked
+from stages.sources import synthetic, ucf50
+from stages.sources.archives import cache
 from tests.checkout import Checkout
 from tests.conftest import ROOT
 
@@ -25,7 +26,7 @@ NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 MEASURING = {"bootstrap", "calibration_bins", "latency_clips"}
 
 # where an archive of UCF-50 is unpacked to
-UNPACKED = unpacked.folder_of(published.PUBLISHED["ucf50"].videos, Workspace().downloads) / "UCF50"
+UNPACKED = cache.folder_of(ucf50.UCF50.videos, Workspace().downloads) / "UCF50"
 
 
 HERE = Workspace(ROOT)

@@ -15,11 +15,11 @@ from kinoflow.config import Dataset, Synthetic
 from kinoflow.system import files
 from kinoflow.video import probe
 from stages.sources import synthetic
-from stages.sources.synthetic import Film, phases, render
+from stages.sources.synthetic import SyntheticVideo, phases, render
 
 
-def film(label: int, group: int = 1, clip: int = 1, seed: int = 7) -> Film:
-    return Film(seed, label, group, clip, 80, 60)
+def film(label: int, group: int = 1, clip: int = 1, seed: int = 7) -> SyntheticVideo:
+    return SyntheticVideo(seed, label, group, clip, 80, 60)
 
 
 def test_names_follow_ucf_and_cover_what_was_asked() -> None:
@@ -39,8 +39,8 @@ def test_names_follow_ucf_and_cover_what_was_asked() -> None:
 def test_the_same_seed_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     synthetic.write(film(2), tmp_path / "one.avi")
     code = (
-        "from pathlib import Path\nfrom stages.sources.synthetic import Film, write\n"
-        f"write(Film(7, 2, 1, 1, 80, 60), Path({str(tmp_path / 'two.avi')!r}))"
+        "from pathlib import Path\nfrom stages.sources.synthetic import SyntheticVideo, write\n"
+        f"write(SyntheticVideo(7, 2, 1, 1, 80, 60), Path({str(tmp_path / 'two.avi')!r}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     synthetic.write(film(2, seed=8), tmp_path / "other.avi")

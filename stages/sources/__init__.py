@@ -1,21 +1,7 @@
-"""Where videos come from: one module per source, each with `items(dataset, seed, downloads)`."""
+"""Where videos come from. A source is a module here, and its name in params.yaml is the module's.
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
-
-@dataclass(frozen=True)
-class Item:
-    """One file that a source offers.
-
-    `name` is its path below data/ with forward slashes. `fingerprint` changes whenever the
-    content would and is cheap to know. `fetch(path)` writes the content to `path`; it is
-    picklable, so that a pool of processes can run it. `original` is a file of kinoflow's own
-    with the same content, which may share its place on disk with that in data/.
-    """
-
-    name: str
-    fingerprint: str
-    fetch: Callable[[Path], None]
-    original: Path | None = None
+Every source has one function, `items(dataset, seed, downloads)`, which lists the files of the data
+set as `item.Item`s without fetching them. `registry` finds a source by its name. What several
+sources share is in `item`, `layout` and `published`, and below in `archives` (unpacking what is
+not trusted) and `remote` (object stores and web servers). `subset` cuts what a source offers.
+"""

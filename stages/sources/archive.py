@@ -4,34 +4,38 @@ from pathlib import Path
 
 from kinoflow.config import Dataset
 from kinoflow.system.errors import UserError
-from stages.sources import Item
-from stages.sources.archives import unpacked_item
-from stages.sources.folder import below
-from stages.sources.transfer import Remote, shown
-from stages.sources.unpacked import from_address, from_file
+from stages.sources.archives import cache
+from stages.sources.folder import files_below
+from stages.sources.item import Item, linked
+from stages.sources.remote.addresses import is_web, redacted
+from stages.sources.remote.resumable import RemoteFile
 
 
 def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The videos in the archive at `dataset.path`, and its labels.csv where there is one.
 
-    Folders that hold nothing but another folder are passed over. What came from a URL is not
-    asked for again. Raises UserError as downloading, unpacking and the source `folder` do.
+    Folders that hold one folder and nothing else are passed over. An archive from a URL is
+    downloaded once and then never asked for again.
+
+    Raises UserError as downloading and unpacking do, and as the source `folder` does for what the
+    archive holds.
     """
     assert dataset.path is not None
-    if dataset.path.startswith(("http://", "https://")):
-        folder = from_address(Remote(dataset.path), downloads, dataset.max_unpacked_gb)
+    place = redacted(dataset.path)
+    if is_web(dataset.path):
+        remote = RemoteFile(dataset.path)
+        unpacked = cache.from_address(remote, downloads, dataset.max_unpacked_gb)
     elif "://" in dataset.path:
         raise UserError(
-            f"dataset.path {shown(dataset.path)}: an archive is taken from a path or from "
-            "http:// and https:// alone; fetch it first"
+            f"dataset.path {place}: an archive is taken from a path or from "
+            "http:// and https:// only; fetch it first"
         )
     else:
         archive = Path(dataset.path).expanduser()
         if not archive.is_file():
             raise UserError(f"dataset.path {archive} is no file")
-        folder = from_file(archive, downloads, dataset.max_unpacked_gb)
-    root = folder
+        unpacked = cache.from_file(archive, downloads, dataset.max_unpacked_gb)
+    root = unpacked
     while [path.is_dir() for path in root.iterdir()] == [True]:
         (root,) = root.iterdir()
-    found = below(root, shown(dataset.path))
-    return [unpacked_item(path, name, folder.name) for name, path in found.items()]
+    return [linked(path, name, unpacked.name) for name, path in files_below(root, place).items()]

@@ -1,7 +1,7 @@
 """Drawing for the synthetic source: a scene, a jointed figure and what it handles.
 
-Lengths are in units of the figure's height, x to where it faces, y up from the ground; the
-`Brush` knows where that lies in the frame.
+Lengths are in units of the figure's height: x towards where it faces, y up from the ground. The
+`Brush` turns them into pixels.
 """
 
 from dataclasses import dataclass
@@ -20,8 +20,11 @@ _SHIFT = 4
 
 
 @dataclass(frozen=True)
-class Look:
-    """What stays the same within a recording: the actor, the place, the camera and the light."""
+class Appearance:
+    """What stays the same within a recording: the actor, the place, the camera and the light.
+
+    Colours are RGB, 0 to 255.
+    """
 
     skin: Colour
     shirt: Colour
@@ -30,11 +33,13 @@ class Look:
     prop: Colour
     height: float  # of the figure, as a fraction of the frame's
     girth: float  # thickness of limbs, in units of the figure's height
-    place: Frames  # background (H, W + margin, 3), wider than the frame
-    pan: float  # pixels a frame
-    light: float
-    flicker: float
-    passers: NDArray[np.float64]  # (N, 7): x, y, dx, dy, radius in frame heights, grey, tint
+    place: Frames  # the background, (H, W * 3 / 2, 3), wider than the frame
+    pan: float  # of the camera to the right, in pixels per frame
+    light: float  # factor of all colours
+    flicker: float  # how far that factor swings
+    # discs that move through the scene, (N, 7): x and y, their change per frame, and the radius,
+    # all in frame heights; grey level and tint
+    passers: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -71,9 +76,9 @@ class Brush:
         cv2.polylines(self.canvas, [path], True, rim, 1, cv2.LINE_AA, _SHIFT)
 
 
-def look(rng: np.random.Generator, width: int, height: int) -> Look:
-    """Draw lots for all that a recording has of its own; pixels for the frame's size."""
-    return Look(
+def random_appearance(rng: np.random.Generator, width: int, height: int) -> Appearance:
+    """The appearance of one recording, drawn at random, for frames of this size in pixels."""
+    return Appearance(
         skin=_mix((70, 45, 30), (245, 205, 175), rng.random()),
         shirt=_vivid(rng),
         trousers=_vivid(rng),
@@ -99,11 +104,11 @@ def look(rng: np.random.Generator, width: int, height: int) -> Look:
     )
 
 
-def backdrop(look: Look, time: float, offset: float, width: int, height: int) -> Frames:
+def backdrop(appearance: Appearance, time: float, offset: float, width: int, height: int) -> Frames:
     """The place as the camera sees it at `time` (in frames), with what moves in it."""
-    shift = np.array([[1, 0, -(offset + look.pan * time)], [0, 1, 0]], np.float32)
-    frame = cv2.warpAffine(look.place, shift, (width, height), borderMode=cv2.BORDER_REFLECT)
-    for x, y, dx, dy, radius, grey, tint in look.passers:
+    shift = np.array([[1, 0, -(offset + appearance.pan * time)], [0, 1, 0]], np.float32)
+    frame = cv2.warpAffine(appearance.place, shift, (width, height), borderMode=cv2.BORDER_REFLECT)
+    for x, y, dx, dy, radius, grey, tint in appearance.passers:
         at = (((x + dx * time) % 1.5) * height, (y + dy * time) * height)
         centre = (round(at[0] * (1 << _SHIFT)), round(at[1] * (1 << _SHIFT)))
         colour = (grey + tint, grey, grey - tint)
@@ -112,46 +117,50 @@ def backdrop(look: Look, time: float, offset: float, width: int, height: int) ->
     return np.asarray(frame, dtype=np.uint8)
 
 
-def sit(brush: Brush, look: Look, phase: float) -> None:
+def sit(brush: Brush, appearance: Appearance, phase: float) -> None:
     """Standing before a chair (phase 0) to sitting on it (1)."""
-    brush.limb(look.prop, 0.05, (-0.36, 0.0), (-0.36, 0.62))
-    brush.limb(look.prop, 0.05, (-0.36, 0.27), (-0.04, 0.27), (-0.04, 0.0))
+    brush.limb(appearance.prop, 0.05, (-0.36, 0.0), (-0.36, 0.62))
+    brush.limb(appearance.prop, 0.05, (-0.36, 0.27), (-0.04, 0.27), (-0.04, 0.0))
     hip = (-0.02 - 0.16 * phase, 0.5 - 0.17 * phase)
     # the body leans forward on the way, most in the middle
     lean = 0.1 + 0.9 * phase * (1 - phase) * 1.4
-    _body(brush, look, hip, lean, feet=[(0.1, 0.0), (0.14, 0.0)], hands=[_hang(hip, lean, 0.1)])
+    _body(
+        brush, appearance, hip, lean, feet=[(0.1, 0.0), (0.14, 0.0)], hands=[_hang(hip, lean, 0.1)]
+    )
 
 
-def door(brush: Brush, look: Look, phase: float) -> None:
+def door(brush: Brush, appearance: Appearance, phase: float) -> None:
     """A door closed (phase 0) to wide open (1), a hand on its handle all along."""
     left, top, wide = 0.28, 1.05, 0.62
     angle = phase * np.pi * 0.46
     edge = left + wide - wide * np.cos(angle)  # hinged at the far side
     drop = 0.16 * np.sin(angle)  # the free edge swings towards the camera
     brush.panel((18, 18, 24), (left, 0), (left + wide, 0), (left + wide, top), (left, top))
-    brush.panel(look.prop, (edge, -drop), (left + wide, 0), (left + wide, top), (edge, top + drop))
+    brush.panel(
+        appearance.prop, (edge, -drop), (left + wide, 0), (left + wide, top), (edge, top + drop)
+    )
     handle = (edge + 0.05, 0.5)
     hip = (handle[0] - 0.35, 0.5)
     gait = 0.12 * np.sin(phase * 2 * np.pi)
     feet = [(hip[0] - 0.06 - gait, 0.0), (hip[0] + 0.08 + gait, 0.0)]
-    _body(brush, look, hip, 0.12, feet=feet, hands=[handle])
+    _body(brush, appearance, hip, 0.12, feet=feet, hands=[handle])
 
 
-def box(brush: Brush, look: Look, phase: float) -> None:
+def box(brush: Brush, appearance: Appearance, phase: float) -> None:
     """A box moved forward over the ground, from behind the middle (phase 0) to before it (1)."""
     along = -0.52 + 0.9 * phase
     gait = np.sin(phase * 3 * np.pi) * 0.17
     near = along + 0.36
-    brush.panel(look.prop, (near, 0.0), (near + 0.42, 0.0), (near + 0.42, 0.42), (near, 0.42))
+    brush.panel(appearance.prop, (near, 0.0), (near + 0.42, 0.0), (near + 0.42, 0.42), (near, 0.42))
     brush.limb((40, 35, 30), 0.03, (near + 0.21, 0.02), (near + 0.21, 0.4))
     hip = (along - 0.1, 0.46)
     feet = [(along - 0.22 + gait, 0.0), (along - 0.22 - gait, 0.0)]
-    _body(brush, look, hip, 0.6, feet=feet, hands=[(near, 0.36), (near, 0.3)])
+    _body(brush, appearance, hip, 0.6, feet=feet, hands=[(near, 0.36), (near, 0.3)])
 
 
 def _body(
     brush: Brush,
-    look: Look,
+    appearance: Appearance,
     hip: Point,
     lean: float,
     *,
@@ -163,15 +172,15 @@ def _body(
     head = (shoulder[0] + 0.15 * np.sin(lean * 0.6), shoulder[1] + 0.15 * np.cos(lean * 0.6))
     for foot in feet:
         knee = _joint(hip, foot, 0.255, 1)
-        brush.limb(look.trousers, look.girth, hip, knee, foot)
-        brush.limb(look.hair, look.girth * 0.8, foot, (foot[0] + 0.07, foot[1]))
-    brush.limb(look.shirt, look.girth * 1.7, hip, shoulder)
-    brush.disc(look.hair, (head[0] - 0.015, head[1] + 0.015), 0.082)
-    brush.disc(look.skin, (head[0] + 0.012, head[1] - 0.008), 0.072)
+        brush.limb(appearance.trousers, appearance.girth, hip, knee, foot)
+        brush.limb(appearance.hair, appearance.girth * 0.8, foot, (foot[0] + 0.07, foot[1]))
+    brush.limb(appearance.shirt, appearance.girth * 1.7, hip, shoulder)
+    brush.disc(appearance.hair, (head[0] - 0.015, head[1] + 0.015), 0.082)
+    brush.disc(appearance.skin, (head[0] + 0.012, head[1] - 0.008), 0.072)
     for hand in hands:
         elbow = _joint(shoulder, hand, 0.19, -1)
-        brush.limb(look.shirt, look.girth * 0.8, shoulder, elbow)
-        brush.limb(look.skin, look.girth * 0.7, elbow, hand)
+        brush.limb(appearance.shirt, appearance.girth * 0.8, shoulder, elbow)
+        brush.limb(appearance.skin, appearance.girth * 0.7, elbow, hand)
 
 
 def _hang(hip: Point, lean: float, forward: float) -> Point:

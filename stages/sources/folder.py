@@ -1,92 +1,54 @@
 """The user's own videos: a folder per class, or any layout with a labels.csv."""
 
 import os
-import shutil
-from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
-
-import pandas as pd
 
 from kinoflow.config import Dataset
 from kinoflow.data import catalog
 from kinoflow.system.errors import UserError
-from stages.sources import Item
-
-EXTENSIONS = {
-    *(".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe"),
-    *(".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp", ".ogv", ".gif"),
-}
-LABELS = "labels.csv"
+from kinoflow.workspace import LABELS
+from stages.sources import layout
+from stages.sources.item import Item, copied
+from stages.sources.remote.addresses import is_web
 
 
 def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The videos below `dataset.path`, a folder or a URL, and its labels.csv where there is one.
 
-    Raises UserError for a folder that is missing or cannot be read, and as `choose` does.
+    Raises UserError for a place that is missing, cannot be read, or holds no video, and for a
+    video that labels.csv lists and the place does not hold.
     """
     assert dataset.path is not None
-    if "://" in dataset.path:
-        from stages.sources import remote
+    if is_web(dataset.path):
+        from stages.sources.remote import web_server
 
-        return remote.items(dataset.path)
+        return web_server.items(dataset.path)
+    if "://" in dataset.path:
+        from stages.sources.remote import object_store
+
+        return object_store.items(dataset.path)
     root = Path(dataset.path).expanduser()
     if not root.is_dir():
         raise UserError(f"dataset.path {root} is no folder")
-    return [item(path, name) for name, path in below(root, str(root)).items()]
+    return [copied(path, name) for name, path in files_below(root, str(root)).items()]
 
 
-def below(root: Path, called: str) -> dict[str, Path]:
-    """The files below a folder that `items` speaks of, by their names in data/.
+def files_below(root: Path, place: str) -> dict[str, Path]:
+    """The files of the data set below a folder, by their names in data/.
 
-    Errors speak of it as `called`.
+    `place` is what errors call the folder. Raises UserError as `items` does.
     """
     try:
-        found = _files(root)
+        found = _visible_files(root)
     except PermissionError as error:
         raise UserError(
             f"dataset.path: {error.filename} cannot be read: {error.strerror}"
         ) from None
     labels = catalog.read_labels(root / LABELS) if LABELS in found else None
-    return {name: found[name] for name in choose(found, labels, called)}
+    return {name: found[name] for name in layout.dataset_files(found, labels, place)}
 
 
-def choose(found: Iterable[str], labels: pd.DataFrame | None, root: str) -> list[str]:
-    """Which of the files `found` at `root` the data are: sorted paths below it.
-
-    With a labels.csv those that it lists and itself, else every file with a video's extension.
-    Raises UserError if there is no video, and for one that labels.csv lists but `root` does not
-    hold.
-    """
-    found = set(found)
-    if labels is not None:
-        missing = sorted(set(labels["video"]) - found)
-        if missing:
-            raise UserError(
-                f"{LABELS} lists {len(missing)} videos that {root} does not hold, "
-                f"the first {missing[0]}"
-            )
-        videos = set(labels["video"])
-    else:
-        videos = {name for name in found if Path(name).suffix.lower() in EXTENSIONS}
-    if not videos:
-        raise UserError(
-            f"dataset.path {root} holds no videos: kinoflow looks for a folder per class "
-            f"with files ending in {', '.join(sorted(EXTENSIONS))}"
-        )
-    return sorted(videos if labels is None else {*videos, LABELS})
-
-
-def item(path: Path, name: str) -> Item:
-    """A file on this machine, to be copied to `name`."""
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        raise UserError(f"{path} is a link that leads nowhere: mend or remove it") from None
-    return Item(name, f"{stat.st_size}-{stat.st_mtime_ns}", partial(_copy, path))
-
-
-def _files(root: Path) -> dict[str, Path]:
+def _visible_files(root: Path) -> dict[str, Path]:
     """Every visible file by its path below `root`; links are followed, but not in circles."""
 
     def refuse(error: OSError) -> None:
@@ -107,10 +69,3 @@ def _files(root: Path) -> dict[str, Path]:
                 path = Path(folder, name)
                 found[path.relative_to(root).as_posix()] = path
     return found
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except PermissionError:
-        raise UserError(f"{source} cannot be read: permission denied") from None

@@ -11,24 +11,26 @@ import pandas as pd
 from kinoflow.config import Dataset
 from kinoflow.data import catalog, tables
 from kinoflow.system.errors import UserError
-from stages.sources import Item
-from stages.sources.folder import LABELS
+from kinoflow.workspace import LABELS
+from stages.sources.item import Item
+from stages.sources.remote.addresses import redacted
 
 
-def choose(items: list[Item], dataset: Dataset) -> list[Item]:
-    """The items of `dataset.classes` alone, and at most `dataset.clips_per_class` of each.
+def select_items(items: list[Item], dataset: Dataset) -> list[Item]:
+    """Only the items of `dataset.classes`, and at most `dataset.clips_per_class` of each class.
 
-    The clips of a class come from its groups in turn, so that as many groups as can be stay.
-    A labels.csv is cut accordingly. Raises UserError for a class that is not there.
+    The clips of a class are taken from its groups in turn, so that as many groups as possible are
+    kept. A labels.csv loses the rows of the videos left out; hidden files, such as split lists,
+    stay. Raises UserError for a class that the data set does not have.
     """
     if dataset.classes is None and dataset.clips_per_class is None:
         return items
     by_name = {item.name: item for item in items if not item.name.startswith(".")}
     labels = by_name.pop(LABELS, None)
-    where = dataset.path or dataset.source
-    table = _read(labels) if labels else catalog.from_folders(sorted(by_name), where)
+    place = redacted(dataset.path or dataset.source)
+    table = _read(labels) if labels else catalog.from_folders(sorted(by_name), place)
     if dataset.classes is not None:
-        _check(dataset.classes, set(table["label"]))
+        _check_classes(dataset.classes, set(table["label"]))
         table = table[table["label"].isin(dataset.classes)]
     if dataset.clips_per_class is not None:
         groups = table.get("group", pd.Series("", table.index)).where(
@@ -40,12 +42,12 @@ def choose(items: list[Item], dataset: Dataset) -> list[Item]:
             for row in _in_turn(members)[: dataset.clips_per_class]
         ]
         table = table.loc[sorted(rows)]
-    chosen = [by_name[video] for video in table["video"]]
-    chosen += [item for item in items if item.name.startswith(".")]
+    selected = [by_name[video] for video in table["video"]]
+    selected += [item for item in items if item.name.startswith(".")]
     if labels:
         text = tables.text(table, tables.LABELS)
-        chosen.append(Item(LABELS, text, partial(_write, text)))
-    return chosen
+        selected.append(Item(LABELS, text, partial(_write, text)))
+    return selected
 
 
 def _read(labels: Item) -> pd.DataFrame:
@@ -55,7 +57,7 @@ def _read(labels: Item) -> pd.DataFrame:
         return catalog.read_labels(path)
 
 
-def _check(wanted: tuple[str, ...], known: set[str]) -> None:
+def _check_classes(wanted: tuple[str, ...], known: set[str]) -> None:
     for label in wanted:
         if label not in known:
             close = difflib.get_close_matches(label, known, n=3)

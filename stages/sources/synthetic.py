@@ -1,14 +1,14 @@
-"""Short films of a jointed figure in cluttered scenes: the embedded data, same seed, same bytes.
+"""The embedded data: rendered videos of a jointed figure. Same seed, same bytes.
 
-Classes come in pairs that are each other played backwards, so that no single frame tells the two
-apart. Who acts, where, and in what light belongs to the recording (the group), and every
-recording shows one class, as in UCF-101: a model that learns the recordings by heart looks good
-on a random split and not on a grouped one.
+Classes come in pairs, each the other one played backwards, so that no single frame tells the two
+apart. Actor, scene and light belong to the recording (the group), and every recording shows one
+class, as in UCF-101. So a model that memorises recordings scores well on a random split, but not on
+a grouped one.
 """
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,11 +20,11 @@ from kinoflow.config import Dataset
 from kinoflow.video.decoder import probe
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.spec import Frames
-from stages.sources import Item
-from stages.sources.figure import Brush, Look, backdrop, box, door, look, sit
+from stages.sources.figure import Appearance, Brush, backdrop, box, door, random_appearance, sit
+from stages.sources.item import Item
 
 # name, what is drawn, and whether its phase runs backwards
-CLASSES: tuple[tuple[str, Callable[[Brush, Look, float], None], bool], ...] = (
+CLASSES: tuple[tuple[str, Callable[[Brush, Appearance, float], None], bool], ...] = (
     ("SitDown", sit, False),
     ("StandUp", sit, True),
     ("OpenDoor", door, False),
@@ -40,7 +40,7 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class Film:
+class SyntheticVideo:
     """One video: which class, recording and clip, all from one seed."""
 
     seed: int
@@ -58,44 +58,44 @@ class Film:
 
 
 def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
-    """The films that `dataset.synthetic` asks for; none is rendered before it is fetched."""
+    """The videos that `dataset.synthetic` asks for. Each is rendered when it is fetched."""
     wanted = dataset.synthetic
     return [
-        Item(film.name, f"synthetic-{_VERSION}-{film}", partial(write, film))
+        Item(video.name, f"synthetic-{_VERSION}-{astuple(video)}", partial(write, video))
         for label in range(wanted.classes)
         for group in range(1, wanted.groups + 1)
         for clip in range(1, wanted.clips_per_group + 1)
-        for film in [Film(seed, label, group, clip, wanted.width, wanted.height)]
+        for video in [SyntheticVideo(seed, label, group, clip, wanted.width, wanted.height)]
     ]
 
 
-def phases(film: Film) -> NDArray[np.float64]:
-    """How far the action has come in each frame, from 0 to 1, or from 1 to 0 played backwards."""
-    rng = np.random.default_rng((film.seed, film.label, film.group, film.clip, 1))
+def phases(video: SyntheticVideo) -> NDArray[np.float64]:
+    """The phase of the action in each frame, (T,): 0 to 1, or 1 to 0 if played backwards."""
+    rng = np.random.default_rng((video.seed, video.label, video.group, video.clip, 1))
     moving = int(rng.integers(26, 38))
     before, after = rng.integers(2, 7, 2)
     time = np.concatenate([np.zeros(before), np.linspace(0, 1, moving), np.ones(after)])
     eased = time * time * (3 - 2 * time)
-    return eased[::-1] if CLASSES[film.label][2] else eased
+    return eased[::-1] if CLASSES[video.label][2] else eased
 
 
-def render(film: Film) -> Frames:
-    """The film as uint8 RGB (T, H, W, 3)."""
-    _, draw, _ = CLASSES[film.label]
-    appearance = look(
-        np.random.default_rng((film.seed, film.label, film.group)), film.width, film.height
+def render(video: SyntheticVideo) -> Frames:
+    """The video as uint8 RGB (T, H, W, 3)."""
+    _, draw, _ = CLASSES[video.label]
+    appearance = random_appearance(
+        np.random.default_rng((video.seed, video.label, video.group)), video.width, video.height
     )
-    rng = np.random.default_rng((film.seed, film.label, film.group, film.clip))
+    rng = np.random.default_rng((video.seed, video.label, video.group, video.clip))
     facing = int(rng.choice([-1, 1]))
-    unit = appearance.height * film.height * rng.uniform(0.95, 1.05)
-    origin = film.width * (0.5 + rng.uniform(-0.05, 0.05)) - facing * 0.15 * unit
-    ground = film.height * rng.uniform(0.9, 0.95)
-    offset, start = film.width * 0.25 + rng.uniform(-8, 8), rng.uniform(0, 100)
-    grain = rng.normal(0, 2.5, (4, film.height, film.width, 1)).astype(np.int16)
+    unit = appearance.height * video.height * rng.uniform(0.95, 1.05)
+    origin = video.width * (0.5 + rng.uniform(-0.05, 0.05)) - facing * 0.15 * unit
+    ground = video.height * rng.uniform(0.9, 0.95)
+    offset, start = video.width * 0.25 + rng.uniform(-8, 8), rng.uniform(0, 100)
+    grain = rng.normal(0, 2.5, (4, video.height, video.width, 1)).astype(np.int16)
 
     frames = []
-    for time, phase in enumerate(phases(film)):
-        canvas = backdrop(appearance, time + start * 0.1, offset, film.width, film.height)
+    for time, phase in enumerate(phases(video)):
+        canvas = backdrop(appearance, time + start * 0.1, offset, video.width, video.height)
         sway = 0.3 * np.sin(time * 0.7 + start)
         draw(Brush(canvas, ground, origin + sway, unit, facing), appearance, float(phase))
         light = appearance.light + appearance.flicker * np.sin(time * 0.9 + start)
@@ -104,13 +104,13 @@ def render(film: Film) -> Frames:
     return np.stack(frames)
 
 
-def write(film: Film, path: Path) -> None:
-    """Render a film to `path` as AVI with MPEG-4 video, the format of UCF-101.
+def write(video: SyntheticVideo, path: Path) -> None:
+    """Render a video to `path` as AVI with MPEG-4 video, the format of UCF-101.
 
-    Raises OSError if not all of it could be written, which OpenCV itself does not tell.
+    Raises OSError if not all of it could be written, which OpenCV itself does not report.
     """
-    frames = render(film)
-    size = (film.width, film.height)
+    frames = render(video)
+    size = (video.width, video.height)
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"XVID"), FPS, size)
     for frame in frames:
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))

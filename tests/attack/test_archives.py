@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kinoflow.system.errors import UserError
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 from tests import archive_bombs as bombs
 from tests.archives import write_zip
 from tests.attack import archive_mutations as mutations
@@ -92,7 +92,7 @@ def test_a_spoilt_archive_is_unpacked_wholly_or_refused(tmp_path: Path, count: C
 
 
 UNPACK = """
-from stages.sources.archives import unpack
+from stages.sources.archives.unpack import unpack
 unpack(Path(sys.argv[1]), Path(sys.argv[2]), 1)
 """
 

@@ -1,8 +1,8 @@
 """Tar archives, read once from front to back, with a bound on all that they may cost.
 
 Python's tarfile reads a header whole, however long it claims to be, remembers every member, and
-takes a damaged header for the end. It is given a stream here that counts what unfolds, lets no
-header grow, and tells whether the end is one.
+takes a damaged header for the end. Here it reads from a stream that counts what unfolds, lets no
+header grow, and checks the end.
 """
 
 import bz2
@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, cast
 
-LARGEST_HEADER = 1 << 20  # bytes of all that stands before a member: names, records, holes
-MOST_MEMBERS = 1_000_000  # folders and all
-_LARGEST_DICTIONARY = 1 << 28  # bytes that xz may ask for; `xz -9` asks for a quarter
+from stages.sources.archives import limits
+from stages.sources.archives.limits import Budget, Refused
+from stages.sources.archives.members import Member, member_path
 
-_CHUNK = 1 << 18
+_LARGEST_HEADER = 1 << 20  # bytes of all that stands before a member: names, records, holes
 _MOST_GLOBALS = 1000  # records that hold for all members after them
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
 _KIND = slice(156, 157)  # of a header's first block
@@ -40,27 +40,28 @@ def is_tar(archive: Path) -> bool:
     return True
 
 
-def members(
-    archive: Path, spend: Callable[[int], None]
-) -> Iterator[tuple[tarfile.TarInfo, Iterator[bytes]]]:
-    """The members of a tar with their contents, each to be read before the next one.
+def members(archive: Path, budget: Budget) -> Iterator[Member]:
+    """The plain files of a tar archive. All bytes that unfold are spent, headers and padding too.
 
-    `spend` is told of all bytes that unfold, headers and fillings too, and may raise.
-
-    Raises tarfile.TarError, and what the decompressors do, for what is damaged, cut short or goes
-    on after its end, for a header above LARGEST_HEADER, and for more than MOST_MEMBERS.
+    Raises Refused for anything but plain files and folders; tarfile.TarError, and what the
+    decompressors raise, for an archive that is damaged, cut short or goes on after its end, for a
+    header that is too large, and for too many members.
     """
     with _unfolded(archive) as content:
-        stream = _Stream(content, spend)
+        stream = _Stream(content, budget.spend)
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as opened:
             count = 0
             while (info := _next(opened, stream)) is not None:
                 count += 1
-                if count > MOST_MEMBERS:
-                    raise tarfile.ReadError(f"it holds more than {MOST_MEMBERS:,} members")
-                plain = info.isreg() and not info.issparse()
-                chunks = _chunks(opened, info) if plain else iter(())
-                yield info, chunks
+                if count > limits.MOST_FILES:
+                    raise tarfile.ReadError(f"it holds more than {limits.MOST_FILES:,} members")
+                if info.isdir():
+                    continue
+                name = member_path(info.name)
+                if not info.isreg() or info.issparse():
+                    raise Refused(f"{info.name} is no plain file")
+                chunks = _chunks(opened, info)
+                yield Member(name, chunks)
                 for _ in chunks:
                     pass
         stream.finish()
@@ -70,7 +71,7 @@ def _next(opened: tarfile.TarFile, stream: "_Stream") -> tarfile.TarInfo | None:
     stream.begin_header()
     info = opened.next()
     stream.end_header()
-    opened.members = []  # type: ignore[attr-defined]  # else it remembers them all
+    opened.members = []  # type: ignore[attr-defined]  # it would remember them all
     if len(opened.pax_headers) > _MOST_GLOBALS:
         raise tarfile.ReadError(f"more than {_MOST_GLOBALS} records hold for all members")
     return info
@@ -79,23 +80,24 @@ def _next(opened: tarfile.TarFile, stream: "_Stream") -> tarfile.TarInfo | None:
 def _chunks(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
     content = opened.extractfile(info)
     assert content is not None
-    while chunk := content.read(_CHUNK):
+    while chunk := content.read(limits.CHUNK):
         yield chunk
 
 
 class _Stream:
-    """What a tar unfolds to, as a file for tarfile, which reads it forwards alone."""
+    """What a tar unfolds to, as a file for tarfile, which only reads it forwards."""
 
     def __init__(self, content: IO[bytes], spend: Callable[[int], None]) -> None:
         self._content = content
         self._spend = spend
         self._position = 0
-        self._last = b""  # what was read last of a header
-        # tarfile.open reads the first header
-        self._header_left: int | None = LARGEST_HEADER
+        self._last = b""  # the block of a header that was read last
+        # bytes that the header being read may still have; None within a content. tarfile.open
+        # reads the first header.
+        self._header_left: int | None = _LARGEST_HEADER
 
     def begin_header(self) -> None:
-        self._header_left = LARGEST_HEADER if self._header_left is None else self._header_left
+        self._header_left = _LARGEST_HEADER if self._header_left is None else self._header_left
 
     def end_header(self) -> None:
         self._header_left = None
@@ -106,16 +108,16 @@ class _Stream:
     def seek(self, position: int) -> int:
         if position < self._position:
             raise tarfile.ReadError("a member begins before the one before it ends")
-        while self._position < position and self.read(min(_CHUNK, position - self._position)):
+        while self._position < position and self.read(min(limits.CHUNK, position - self._position)):
             pass
         return self._position
 
     def read(self, size: int) -> bytes:
         if self._header_left is not None:
             self._header_left -= size
-        # no content is read in pieces of that size
-        if size > LARGEST_HEADER or (self._header_left is not None and self._header_left < 0):
-            raise tarfile.ReadError(f"it has a header of more than {LARGEST_HEADER:,} bytes")
+        # contents are read in smaller pieces
+        if size > _LARGEST_HEADER or (self._header_left is not None and self._header_left < 0):
+            raise tarfile.ReadError(f"it has a header of more than {_LARGEST_HEADER:,} bytes")
         content = self._content.read(size)
         self._position += len(content)
         self._spend(len(content))
@@ -130,18 +132,18 @@ class _Stream:
     def finish(self) -> None:
         """Read what comes after the last member; raise tarfile.TarError if that is not the end.
 
-        A checksum of what was compressed stands at the very end.
+        This also has a decompressor check the checksum at the very end.
         """
         if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
             raise tarfile.ReadError("a header is spoilt, or the end is missing")
-        while chunk := self._content.read(_CHUNK):
+        while chunk := self._content.read(limits.CHUNK):
             self._spend(len(chunk))
             if any(chunk):
                 raise tarfile.ReadError("it goes on after its end")
 
 
 def _check_records(content: bytes) -> None:
-    """Raise tarfile.TarError for PAX records that are not as they should be."""
+    """Raise tarfile.TarError for malformed PAX records."""
     if _MANY_DIGITS.search(content):
         raise tarfile.ReadError("a header holds a number without end")
     position = 0
@@ -150,7 +152,7 @@ def _check_records(content: bytes) -> None:
         end = position + int(length[1]) if length else position
         record = content[position:end]
         if not length or b"=" not in record[len(length[0]) :] or not record.endswith(b"\n"):
-            raise tarfile.ReadError("a header holds a record that is none")
+            raise tarfile.ReadError("a header holds a malformed record")
         position = end
 
 
@@ -163,19 +165,19 @@ def _unfolded(archive: Path) -> IO[bytes]:
     if first.startswith(b"BZh"):
         return cast(IO[bytes], bz2.open(archive))
     if first.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-        return cast(IO[bytes], io.BufferedReader(_Xz(archive), _CHUNK))
+        return cast(IO[bytes], io.BufferedReader(_Xz(archive), limits.CHUNK))
     return archive.open("rb")
 
 
 class _Xz(io.RawIOBase):
-    """An xz or lzma file, decompressed. Python's own asks for all the memory that a file names."""
+    """An xz or lzma file, decompressed. Python's own reader takes as much memory as it asks for."""
 
     def __init__(self, archive: Path) -> None:
         self._file = archive.open("rb")
         self._unfold = self._decompressor()
 
     def _decompressor(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(memlimit=_LARGEST_DICTIONARY)
+        return lzma.LZMADecompressor(memlimit=limits.LARGEST_DICTIONARY)
 
     def readable(self) -> bool:
         return True
@@ -193,7 +195,7 @@ class _Xz(io.RawIOBase):
                     return 0
                 self._unfold = self._decompressor()
             elif self._unfold.needs_input:
-                packed = self._file.read(_CHUNK)
+                packed = self._file.read(limits.CHUNK)
                 if not packed:
                     raise EOFError("it is cut short")
             content = self._unfold.decompress(packed, max_length=len(buffer))
@@ -202,8 +204,8 @@ class _Xz(io.RawIOBase):
                 return len(content)
 
     def _after_padding(self) -> bytes:
-        """What follows a stream: nothing, or another one."""
+        """The first bytes of the stream that follows; b"" if none does."""
         packed = self._unfold.unused_data.lstrip(b"\0")
-        while not packed and (more := self._file.read(_CHUNK)):
+        while not packed and (more := self._file.read(limits.CHUNK)):
             packed = more.lstrip(b"\0")
         return packed

@@ -8,9 +8,9 @@ import pytest
 
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
-from stages.sources import transfer
-from stages.sources.transfer import Remote
-from stages.sources.unpacked import from_address, from_file
+from stages.sources.archives.cache import from_address, from_file
+from stages.sources.remote import web
+from stages.sources.remote.resumable import RemoteFile
 from tests.archives import write_zip
 from tests.server import Site, serving
 from tests.test_locks import contents, killed, started, wait_for
@@ -23,7 +23,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """A server with /v1/data.zip and /v2/data.zip, and an empty folder to work in."""
     (tmp_path / "tree").mkdir()
     monkeypatch.chdir(tmp_path / "tree")
-    monkeypatch.setattr(transfer, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(web, "_LONGEST_WAIT", 0.01)
     with serving() as site:
         site.files["/v1/data.zip"] = write_zip(tmp_path / "1.zip", MANY).read_bytes()
         site.files["/v2/data.zip"] = write_zip(tmp_path / "2.zip", {"a.avi": b"two"}).read_bytes()
@@ -32,9 +32,9 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 FROM_ADDRESS = """
 from kinoflow.workspace import Workspace
-from stages.sources.transfer import Remote
-from stages.sources.unpacked import from_address
-from_address(Remote(sys.argv[1]), Workspace().downloads, 1)
+from stages.sources.remote.resumable import RemoteFile
+from stages.sources.archives.cache import from_address
+from_address(RemoteFile(sys.argv[1]), Workspace().downloads, 1)
 """
 
 
@@ -46,10 +46,10 @@ def test_a_run_that_was_killed_gives_the_next_address_nothing(site: Site, while_
     wait_for(lambda: list(Workspace().downloads.glob(sign)))
     killed(victim)
     site.cut = None
-    two = from_address(Remote(f"{site.url}/v2/data.zip"), Workspace().downloads, 1)
+    two = from_address(RemoteFile(f"{site.url}/v2/data.zip"), Workspace().downloads, 1)
     assert contents(two) == {"a.avi": b"two"}
     assert site.asked[-1] == "GET /v2/data.zip"
-    one = from_address(Remote(f"{site.url}/v1/data.zip"), Workspace().downloads, 1)
+    one = from_address(RemoteFile(f"{site.url}/v1/data.zip"), Workspace().downloads, 1)
     assert contents(one) == MANY
     assert contents(two) == {"a.avi": b"two"}
     # a download goes on where it was, and what came whole is asked about alone
@@ -62,14 +62,14 @@ def test_a_run_that_was_killed_gives_the_next_address_nothing(site: Site, while_
 def test_what_is_refused_is_fetched_again_once_the_server_has_another(site: Site) -> None:
     good = site.files["/v1/data.zip"]
     site.files["/v1/data.zip"] = good[:-100]
-    remote = Remote(f"{site.url}/v1/data.zip")
+    remote = RemoteFile(f"{site.url}/v1/data.zip")
     for _ in range(2):
         with pytest.raises(UserError, match=r"data\.zip is not unpacked"):
             from_address(remote, Workspace().downloads, 1)
     assert site.asked == ["GET /v1/data.zip", "HEAD /v1/data.zip"]
-    assert contents(from_address(Remote(f"{site.url}/v2/data.zip"), Workspace().downloads, 1)) == {
-        "a.avi": b"two"
-    }
+    assert contents(
+        from_address(RemoteFile(f"{site.url}/v2/data.zip"), Workspace().downloads, 1)
+    ) == {"a.avi": b"two"}
     site.files["/v1/data.zip"] = good
     assert contents(from_address(remote, Workspace().downloads, 1)) == MANY
     asked = list(site.asked)
@@ -82,9 +82,10 @@ def test_what_is_refused_is_fetched_again_once_the_server_has_another(site: Site
 def test_a_query_is_part_of_an_address(site: Site) -> None:
     site.files["/v1/data.zip?version=2"] = site.files["/v2/data.zip"]
     assert (
-        contents(from_address(Remote(f"{site.url}/v1/data.zip"), Workspace().downloads, 1)) == MANY
+        contents(from_address(RemoteFile(f"{site.url}/v1/data.zip"), Workspace().downloads, 1))
+        == MANY
     )
-    second = from_address(Remote(f"{site.url}/v1/data.zip?version=2"), Workspace().downloads, 1)
+    second = from_address(RemoteFile(f"{site.url}/v1/data.zip?version=2"), Workspace().downloads, 1)
     assert contents(second) == {"a.avi": b"two"}
 
 

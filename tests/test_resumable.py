@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from kinoflow.system.errors import UserError
-from stages.sources import transfer
-from stages.sources.transfer import Remote, fetch
+from stages.sources.remote import web
+from stages.sources.remote.resumable import RemoteFile, download
 
 CONTENT = np.random.default_rng(0).bytes(1_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -72,7 +72,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(transfer, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(web, "_LONGEST_WAIT", 0.01)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -97,8 +97,8 @@ def test_the_right_bytes_arrive_in_the_end(
     server: Server, tmp_path: Path, plan: list[str], requests: int
 ) -> None:
     server.plan = list(plan)
-    fetch(
-        Remote(server.url, len(CONTENT) if plan != ["claims more"] else None, SHA256),
+    download(
+        RemoteFile(server.url, len(CONTENT) if plan != ["claims more"] else None, SHA256),
         tmp_path / "f",
     )
     assert (tmp_path / "f").read_bytes() == CONTENT
@@ -110,7 +110,7 @@ def test_the_right_bytes_arrive_in_the_end(
 def test_a_server_that_asks_for_rest_gets_it(server: Server, tmp_path: Path) -> None:
     server.plan = ["429"]
     started = time.monotonic()
-    fetch(Remote(server.url), tmp_path / "f")
+    download(RemoteFile(server.url), tmp_path / "f")
     assert time.monotonic() - started > 1
 
 
@@ -118,10 +118,10 @@ def test_progress_makes_the_next_wait_a_short_one(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(transfer, "_LONGEST_WAIT", 30.0)
+    monkeypatch.setattr(web, "_LONGEST_WAIT", 30.0)
     monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
     server.plan = ["503", "503", "drops", "drops", "503"]
-    fetch(Remote(server.url), tmp_path / "f")
+    download(RemoteFile(server.url), tmp_path / "f")
     assert waits == [1, 2, 0.5, 0.5, 1]
 
 
@@ -130,7 +130,7 @@ def test_a_key_in_an_address_is_told_to_nobody(server: Server, tmp_path: Path) -
     for plan in (["404"], ["503"] * 5):
         server.plan = plan
         with pytest.raises(UserError, match=server.url) as raised:
-            fetch(Remote(url), tmp_path / "f")
+            download(RemoteFile(url), tmp_path / "f")
         assert "secret" not in str(raised.value)
 
 
@@ -138,7 +138,7 @@ def test_what_came_before_a_broken_connection_is_not_fetched_again(
     server: Server, tmp_path: Path
 ) -> None:
     server.plan = ["drops"]
-    fetch(Remote(server.url), tmp_path / "f")
+    download(RemoteFile(server.url), tmp_path / "f")
     assert server.ranges == ["", f"bytes={len(CONTENT) // 2}-"]
 
 
@@ -147,17 +147,17 @@ def test_a_file_that_changed_meanwhile_is_not_stitched_together(
 ) -> None:
     server.plan = ["drops", "404"]
     with pytest.raises(UserError):
-        fetch(Remote(server.url), tmp_path / "f")
+        download(RemoteFile(server.url), tmp_path / "f")
     assert not (tmp_path / "f").exists()
     server.content, server.etag = CONTENT[::-1], '"two"'
-    fetch(Remote(server.url), tmp_path / "f")
+    download(RemoteFile(server.url), tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT[::-1]
 
 
 def test_without_a_version_nothing_is_gone_on_from(server: Server, tmp_path: Path) -> None:
     server.etag = ""
     server.plan = ["drops"]
-    fetch(Remote(server.url), tmp_path / "f")
+    download(RemoteFile(server.url), tmp_path / "f")
     assert server.ranges == ["", ""]
     assert (tmp_path / "f").read_bytes() == CONTENT
 
@@ -196,7 +196,7 @@ def test_a_fault_that_stays_is_one_line_and_no_file(
 ) -> None:
     fault(server)
     with pytest.raises(UserError, match=says) as raised:
-        fetch(Remote(server.url, len(CONTENT), SHA256), tmp_path / "f")
+        download(RemoteFile(server.url, len(CONTENT), SHA256), tmp_path / "f")
     assert server.url in str(raised.value)
     assert "set dataset.path" in str(raised.value)
     assert "\n" not in str(raised.value)
@@ -205,12 +205,12 @@ def test_a_fault_that_stays_is_one_line_and_no_file(
 
 
 def test_no_server_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "_LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(web, "_LONGEST_WAIT", 0.01)
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9.*cannot be read"):
-        fetch(Remote("http://127.0.0.1:9/f.zip"), tmp_path / "f")
+        download(RemoteFile("http://127.0.0.1:9/f.zip"), tmp_path / "f")
     for url in ("ftp://example.org/f.zip", "nonsense"):
         with pytest.raises(UserError, match="no address to download from"):
-            fetch(Remote(url), tmp_path / "f")
+            download(RemoteFile(url), tmp_path / "f")
 
 
 def test_a_certificate_that_cannot_be_verified_is_named(server: Server, tmp_path: Path) -> None:
@@ -223,13 +223,13 @@ def test_a_certificate_that_cannot_be_verified_is_named(server: Server, tmp_path
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
     with pytest.raises(UserError, match="certificate cannot be verified"):
-        fetch(Remote(server.url.replace("http:", "https:")), tmp_path / "f")
+        download(RemoteFile(server.url.replace("http:", "https:")), tmp_path / "f")
 
 
 def test_progress_shows_speed_and_time_left(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fetch(Remote(server.url), tmp_path / "f")
+    download(RemoteFile(server.url), tmp_path / "f")
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("clips.zip: 1.0 MB of 1.0 MB, ")
     assert lines[-1].endswith("/s, 0 s left")
@@ -238,23 +238,9 @@ def test_progress_shows_speed_and_time_left(
 def test_a_length_that_nobody_states_is_no_length(server: Server, tmp_path: Path) -> None:
     no_length(server)
     with pytest.raises(UserError, match="does not say how long the file is"):
-        fetch(Remote(server.url), tmp_path / "f")
+        download(RemoteFile(server.url), tmp_path / "f")
     assert list(tmp_path.iterdir()) == []
     # a checksum tells as well
     no_length(server)
-    fetch(Remote(server.url, sha256=SHA256), tmp_path / "f")
+    download(RemoteFile(server.url, sha256=SHA256), tmp_path / "f")
     assert (tmp_path / "f").read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize(
-    ("url", "name"),
-    [
-        ("https://a.org/b/c.rar", "c.rar"),
-        ("https://a.org/b/c.rar?x=1#y", "c.rar"),
-        ("https://a.org/", "download"),
-        ("https://a.org/..", "download"),
-        ("https://a.org/a%2Fb%5C..%5Cc", "download"),
-    ],
-)
-def test_the_name_of_a_file_is_no_path(url: str, name: str) -> None:
-    assert Remote(url).name == name
