@@ -136,8 +136,8 @@ def initial_model(run: Run, classes: int, precision: str) -> keras.Model:
     try:
         return build(
             run.candidate.model,
-            stored=run.clip,
-            seen=run.model_clip,
+            stored_clip=run.clip,
+            model_clip=run.model_clip,
             classes=classes,
             options=run.candidate.options,
         )
