@@ -27,6 +27,7 @@ NO_EFFECT = {
     "kinoflow.models.registry": "names: work/architectures lists the code behind them",
     "kinoflow.models.layers": "work/architectures lists those that a model has",
     "kinoflow.system.cluster": "where a function runs",
+    "kinoflow.system.documents": "how mistakes in settings are worded: DVC compares the values",
     "kinoflow.system.errors": "how a command ends",
     "kinoflow.system.files": "that files are written whole, not what is in them",
     "kinoflow.system.imports": "which modules there are: they are dependencies themselves",
