@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from kinoflow import config
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.reports.records import Verdict
 from kinoflow.system import files
@@ -170,7 +170,7 @@ def main(workspace: Workspace) -> None:
     workspace.validation.unlink(missing_ok=True)
     with files.replacing_folder(workspace.validation_site) as site:
         findings = validate(
-            catalog.read(workspace.catalog),
+            tables.read(workspace.catalog, tables.CATALOG),
             tables.read(workspace.split, tables.SPLIT),
             ClipStore(workspace.clips),
             params.clip,
