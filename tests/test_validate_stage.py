@@ -10,11 +10,11 @@ import pytest
 
 from kinoflow.config import Params
 from kinoflow.data import tables
+from kinoflow.reports.records import Finding
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from stages import train, validate
-from stages.validate import Finding
 from stages.validate_suites import suites
 from tests import pages
 from tests.conftest import ROOT

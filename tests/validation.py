@@ -8,10 +8,10 @@ import pandas as pd
 
 from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore, describe
+from kinoflow.reports.records import Finding
 from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace
 from stages import validate
-from stages.validate import Finding
 
 SPEC = ClipSpec(4, 16, 24)
 SIDES = ["train"] * 3 + ["val"] * 2 + ["test"] * 2  # of groups 1 to 7
