@@ -24,7 +24,7 @@ import pandas as pd
 
 from benchmarks.accuracy_tables import FOLDS, Results, choices, summary
 from benchmarks.repository import REPOSITORY
-from flows.recipe import overlaid
+from flows.settings import merge
 from kinoflow import bundle
 from kinoflow.config import Params, Run, checked
 from kinoflow.data import catalog, tables
@@ -50,7 +50,7 @@ def read_params(overlay: Path) -> Params:
     """
     text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
     changes = documents.parse_yaml(text, overlay)
-    return checked(overlaid(documents.read_yaml(REPOSITORY.params), changes), overlay)
+    return checked(merge(documents.read_yaml(REPOSITORY.params), changes), overlay)
 
 
 def videos(data: Path) -> pd.DataFrame:

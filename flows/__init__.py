@@ -1,4 +1,4 @@
-"""The Prefect flows around the pipeline. They reach its stages through processes alone."""
+"""Prefect flows and other commands that run the pipeline, each stage as a process of its own."""
 
 import os
 
@@ -8,9 +8,10 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def reach_this_machine_directly() -> None:
-    """Let no proxy stand between this process, or those it starts, and a server on this machine.
+    """Have this process, and those it starts, reach servers on this machine without a proxy.
 
-    What NO_PROXY says already is kept, in whichever spelling; programs differ in which they read.
+    The hosts that NO_PROXY and no_proxy name already stay. Both are set, since programs differ in
+    which of them they read.
     """
     hosts = []
     for name in ("no_proxy", "NO_PROXY"):
@@ -19,8 +20,9 @@ def reach_this_machine_directly() -> None:
     os.environ |= {"no_proxy": union, "NO_PROXY": union}
 
 
-# Prefect would report its own import, and it reads its settings once: neither can wait for a `main`
+# Importing Prefect sends telemetry and reads its settings, so this cannot wait for a `main`.
 terminal.quiet()
 reach_this_machine_directly()
-# a flow that is called without a server would start one by itself, and that obeys any web page
+# A flow that is called without a server would start one by itself, without a login: any page in a
+# browser could start flows there.
 os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")

@@ -1,7 +1,7 @@
-"""The retraining on a schedule: `python -m flows.deployments` serves it until Ctrl-C.
+"""The retraining on a schedule: `python -m flows.deployments` runs it until Ctrl-C.
 
-The schedule is that of params.yaml. Without a Prefect server of your own, one is started for as
-long as this runs.
+params.yaml says when. If Prefect's settings name no server, one is started for as long as this
+runs.
 """
 
 import sys
@@ -15,14 +15,14 @@ from flows import server
 from flows.retrain import retrain
 from kinoflow import config
 from kinoflow.config import Retrain
-from kinoflow.system.errors import UserError, run
-from kinoflow.workspace import Workspace
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace, run
 
 DEPLOYMENT = "scheduled"
 
 
 def schedule(section: Retrain) -> CronSchedule:
-    """When to retrain.
+    """When to retrain, as Prefect wants it.
 
     Raises UserError for a cron or a timezone that does not exist.
     """
@@ -35,8 +35,8 @@ def schedule(section: Retrain) -> CronSchedule:
         ) from None
 
 
-def main() -> None:
-    times = schedule(config.load(Workspace().params).retrain)
+def main(workspace: Workspace) -> None:
+    times = schedule(config.load(workspace.params).retrain)
     if not server.is_known():
         port = get_current_settings().server.api.port
         sys.exit(server.run_beside("flows.deployments", port))
@@ -44,8 +44,8 @@ def main() -> None:
         name=DEPLOYMENT,
         schedules=[times],
         limit=1,
-        # not CANCEL_NEW: a worker that was killed holds its place for a while, and every run
-        # of that time would be lost
+        # not CANCEL_NEW: a worker that was killed counts as running for a while, and every run
+        # planned for that time would be lost
         global_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE
         ),

@@ -1,4 +1,4 @@
-"""Running the pipeline's commands: each line as it comes, and a failure in one line."""
+"""Run the pipeline's commands: hand on each line as it comes, and tell a failure in one line."""
 
 import os
 import re
@@ -9,59 +9,65 @@ from pathlib import Path
 
 from kinoflow.system import dvc_rwlock, locks
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 
 _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
-# how much of a command's last words to repeat where nothing better is known
-_LAST_WORDS = 6
+# lines of a failed command's output to repeat where nothing in it looks like a reason
+_LAST_LINES = 6
 
 
 class StageFailed(Exception):
     """A stage that failed. Its text is one line: the stage's name and its own message."""
 
 
-def repro(say: Callable[[str], None], folder: Path = Path(), targets: Sequence[str] = ()) -> None:
-    """Run `dvc repro` in `folder` and hand each line of its output to `say`.
+def repro(say: Callable[[str], None], workspace: Workspace, targets: Sequence[str] = ()) -> None:
+    """Run `dvc repro`; other runs that would change the same data wait until it has ended.
 
-    `targets` are the stages to run with all that comes before them; without any, all are.
-    Meanwhile no other run that asks brings data, or runs the pipeline, in that folder.
+    Args:
+        say: is handed each line of output as soon as it is printed.
+        workspace: the work tree to run in.
+        targets: stages to run with all that come before them; without any, all stages.
 
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
-    with locks.held(Workspace(folder).lock("data"), "running the pipeline"):
-        dvc_rwlock.mend(folder)
-        _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, folder)
+    with locks.held(workspace.lock("data"), "running the pipeline"):
+        dvc_rwlock.mend(workspace.root)
+        _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, workspace)
 
 
-def stage(name: str, say: Callable[[str], None], folder: Path = Path()) -> None:
-    """Run `python -m stages.<name>`, for a stage that is not in dvc.yaml, in the same way.
+def stage(name: str, say: Callable[[str], None], workspace: Workspace) -> None:
+    """Run `python -m stages.<name>`, for a stage that is not in dvc.yaml.
 
     Raises StageFailed as `repro` does.
     """
-    _run(name, [sys.executable, "-m", f"stages.{name}"], say, folder)
+    _run(name, [sys.executable, "-m", f"stages.{name}"], say, workspace)
 
 
-def cache() -> Path:
-    """Where DVC keeps the contents of what the working folder's pipeline reads and makes.
+def cache(workspace: Workspace) -> Path:
+    """The absolute path of DVC's cache for a work tree.
 
-    Raises UserError where the working folder is not DVC's.
+    Raises UserError where the work tree is no DVC repository.
     """
     asked = subprocess.run(
-        [sys.executable, "-m", "dvc", "cache", "dir"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "dvc", "cache", "dir"],
+        cwd=workspace.root,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if asked.returncode:
         raise UserError(f"dvc cache dir: {asked.stderr.strip()}")
-    return Path(asked.stdout.strip())
+    return (workspace.root / asked.stdout.strip()).absolute()
 
 
-def _run(name: str, command: list[str], say: Callable[[str], None], folder: Path) -> None:
+def _run(name: str, command: list[str], say: Callable[[str], None], workspace: Workspace) -> None:
     lines = []
-    with supervised(
+    with run_supervised(
         command,
-        cwd=folder,
-        env=_environment(folder),
+        cwd=workspace.root,
+        env=_environment(workspace.root),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     ) as process:
@@ -75,11 +81,11 @@ def _run(name: str, command: list[str], say: Callable[[str], None], folder: Path
         raise StageFailed(_reason(name, lines, code))
 
 
-def _environment(folder: Path) -> dict[str, str]:
-    # the commands of dvc.yaml begin with `python`, which must be this one, and take the code of
-    # their folder, whatever is installed
+def _environment(root: Path) -> dict[str, str]:
+    # The commands of dvc.yaml begin with `python`, which must be this one. They must import the
+    # code of their own folder, whatever is installed.
     here = Path(sys.executable).parent
-    code = [str(folder.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    code = [str(root.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         "PATH": f"{here}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -89,8 +95,8 @@ def _environment(folder: Path) -> dict[str, str]:
 
 
 def _reason(name: str, lines: list[str], code: int) -> str:
-    """Why a command failed, out of all that it said."""
-    # where DVC has something to say it says it last, at times in several lines
+    """Why a command failed, in one line, from all lines that it printed."""
+    # DVC's own message comes last, and may have several lines
     errors = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]
     verdict = " ".join(lines[errors[-1] :]).removeprefix("ERROR: ") if errors else ""
     if failed := _FAILED.match(verdict):
@@ -98,23 +104,24 @@ def _reason(name: str, lines: list[str], code: int) -> str:
         lines = _said_by(name, lines)
     why = _message(lines) or _exception(lines) or verdict
     if not why:
-        why = f"exited with {code}, having said: {' '.join(lines[-_LAST_WORDS:])}"
+        why = f"exited with {code}, having said: {' '.join(lines[-_LAST_LINES:])}"
     return " ".join(f"{name}: {why}".split())
 
 
 def _said_by(stage: str, lines: list[str]) -> list[str]:
+    """The lines printed since the stage began."""
     begin = f"Running stage '{stage}':"
     return lines[lines.index(begin) + 1 :] if begin in lines else []
 
 
 def _message(lines: list[str]) -> str:
-    """What `kinoflow.console.fail` printed."""
+    """The last message that `kinoflow.system.errors.fail` printed, or an empty text."""
     messages = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return messages[-1] if messages else ""
 
 
 def _exception(lines: list[str]) -> str:
-    """The line below the last traceback."""
+    """The exception below the last traceback, or an empty text."""
     exception, inside = "", False
     for line in lines:
         if line == "Traceback (most recent call last):":

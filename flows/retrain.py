@@ -1,7 +1,7 @@
-"""The retraining: fresh data, `dvc repro`, and what came of it, as one Prefect flow.
+"""The retraining as one Prefect flow: bring the data, run `dvc repro`, report the results.
 
-`python -m flows.retrain` runs it once. Each line that the pipeline prints is a line of the run's
-log, a stage that fails fails the run with its own message, and two runs never overlap.
+`python -m flows.retrain` runs it once. Each line that the pipeline prints becomes a line of the
+run's log. A stage that fails ends the run with the stage's own message. Two runs never overlap.
 """
 
 import contextlib
@@ -19,31 +19,31 @@ from prefect.states import Failed
 
 from flows import dvc, server
 from kinoflow.reports import leaderboard
-from kinoflow.system.errors import UserError, run
-from kinoflow.workspace import Workspace
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace, run
 
 LIMIT = "retrain"
 
-# seconds until the place of a run that was killed outright is free again; Prefect's least
+# seconds until a run that was killed outright no longer holds up others; Prefect allows no less
 _LEASE = 60.0
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def refresh() -> None:
-    """Bring data/ up to date with its source."""
-    dvc.stage("download", get_run_logger().info)
+def refresh(workspace: Workspace) -> None:
+    """Bring the data up to date with their source."""
+    dvc.stage("download", get_run_logger().info, workspace)
 
 
 @task(cache_policy=NO_CACHE)
-def reproduce() -> None:
+def reproduce(workspace: Workspace) -> None:
     """Run the stages whose data, code or parameters have changed."""
-    dvc.repro(get_run_logger().info)
+    dvc.repro(get_run_logger().info, workspace)
 
 
 @task(cache_policy=NO_CACHE)
-def report() -> None:
+def report(workspace: Workspace) -> None:
     """Publish all candidates, and why the winner won, as artifacts of the run."""
-    rows, reason = leaderboard.rows(Workspace()), leaderboard.reason(Workspace())
+    rows, reason = leaderboard.rows(workspace), leaderboard.reason(workspace)
     create_table_artifact(
         key="retrain-candidates",
         table=[{name: _rounded(value) for name, value in row.items()} for row in rows],
@@ -57,21 +57,26 @@ def report() -> None:
 
 @flow(name="retrain")
 def retrain() -> State[None] | None:
-    """Fetch new data, retrain what it changes, and report."""
+    """Bring new data, retrain what they change, and report.
+
+    It runs in the working folder, and has no parameters on purpose: whoever may start it on a
+    server can choose neither another folder nor another command.
+    """
+    workspace = Workspace()
     logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
-    with _alone():
+    with _one_at_a_time():
         try:
-            refresh()
-            reproduce()
-            report()
+            refresh(workspace)
+            reproduce(workspace)
+            report(workspace)
         except dvc.StageFailed as failure:
             return Failed(message=str(failure))
     return None
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Hold the one place that there is for a retraining; wait while another run has it."""
+def _one_at_a_time() -> Iterator[None]:
+    """Keep other retrainings from running in the block; wait until another one has ended."""
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             client.upsert_global_concurrency_limit_by_name(LIMIT, limit=1)
@@ -84,15 +89,15 @@ def _alone() -> Iterator[None]:
         LIMIT,
         lease_duration=_LEASE,
         strict=True,
-        # a night of training outweighs a server that gave no answer for a minute, and DVC's own
-        # locks still keep two runs off the same files
+        # A server that does not answer for a minute is no reason to lose a night of training, and
+        # DVC's own locks still keep two runs off the same files.
         raise_on_lease_renewal_failure=False,
     ):
         yield
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """A stage's failure is not a bug of the flow: its one line says it all."""
+    """Log a failed stage in one line, since it is no bug of the flow."""
     if record.exc_info and isinstance(record.exc_info[1], dvc.StageFailed):
         record.exc_info = None
     return True
@@ -117,7 +122,7 @@ def _about_winner(rows: list[leaderboard.Row], reason: str) -> str:
     return "\n".join(lines + [f"| {name} | {value} |" for name, value in facts.items()]) + "\n"
 
 
-def main() -> None:
+def main(workspace: Workspace) -> None:
     if not server.is_known():
         sys.exit(server.run_beside("flows.retrain"))
     state = retrain(return_state=True)
@@ -125,7 +130,7 @@ def main() -> None:
         state.result()
     except FailedRun as failure:
         raise UserError(str(failure)) from None
-    print(leaderboard.table(Workspace()))
+    print(leaderboard.table(workspace))
 
 
 if __name__ == "__main__":

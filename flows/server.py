@@ -1,7 +1,7 @@
-"""A Prefect server for those who have none: it lives as long as the command that needs it.
+"""A Prefect server for users who have none: it runs as long as the command that needs it.
 
-It listens on this machine alone, yet any user of the machine and any page in a browser can reach
-it there. So it answers nobody without a login that is drawn at each start.
+It listens on this machine alone. Since every user of the machine and every page in a browser can
+reach it there, it asks for a login, which is drawn at random at each start.
 """
 
 import contextlib
@@ -20,14 +20,14 @@ from prefect.settings import get_current_settings
 
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 
 _HOST = "127.0.0.1"
 _STARTS_WITHIN = 120.0  # seconds; a free machine takes 10
 
-# Left to itself a server forgets on ending who holds a place under a concurrency limit, yet not
-# that it is taken: after a power cut nothing would ever run again.
-_REMEMBERING = {
+# By default a server that ends forgets which runs hold a concurrency limit, but not that it is
+# held: after a power cut nothing would ever run again.
+_LEASES_ON_DISK = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"
     )
@@ -42,25 +42,25 @@ def is_known() -> bool:
 def run_beside(module: str, port: int = 0) -> int:
     """Start a server, run `python -m <module>` with it, and return that command's exit code.
 
-    Both end with this process. The command has to be one of its own: Prefect sends the last of
-    its logs while Python exits, and the server must outlive that. Raises UserError as `running`
-    does.
+    Both end with this process. The command has to be a process of its own: Prefect sends its last
+    logs while Python exits, and the server must still run then. Raises UserError if the server
+    does not start.
     """
-    # an orderly end, so that what was running can still tell the server that it ended
+    # end in an orderly way, so that a running flow can tell the server that it ended
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
         running(port) as access,
-        supervised([sys.executable, "-m", module], env=os.environ | access) as command,
+        run_supervised([sys.executable, "-m", module], env=os.environ | access) as command,
     ):
         return command.wait()
 
 
 @contextlib.contextmanager
 def running(port: int = 0) -> Iterator[dict[str, str]]:
-    """Start a server with its database in PREFECT_HOME; yield what its clients' environment needs.
+    """Start a server with its database in PREFECT_HOME; it ends with the block.
 
-    The server listens at `port` if that is free, else, or where it is 0, at any that is. Raises
-    UserError if it does not start.
+    Yields the environment variables that its clients need. The server listens at `port`, or at
+    any free one if that is taken or 0. Raises UserError if it does not start.
     """
     port = _free_port(port)
     home = get_current_settings().home
@@ -70,17 +70,17 @@ def running(port: int = 0) -> Iterator[dict[str, str]]:
     command = [sys.executable, "-m", "prefect", "server", "start"]
     command += ["--host", _HOST, "--port", str(port)]
     with (
-        _told(home / f"login-{port}", origin, login),
+        _show_login(home / f"login-{port}", origin, login),
         log.open("a", encoding="utf-8") as output,
-        supervised(
+        run_supervised(
             command,
-            env=_REMEMBERING | os.environ | _closed(origin, login),
+            env=_LEASES_ON_DISK | os.environ | _access(origin, login),
             stdout=output,
             stderr=output,
         ) as process,
     ):
         deadline = time.monotonic() + _STARTS_WITHIN
-        # somebody else may have taken the port meanwhile, and would be told what to log in with
+        # another program may have taken the port in between, and clients would send it the login
         while not (_listens(process.pid, port) and _healthy(origin)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"the Prefect server does not start: {log} says why")
@@ -88,24 +88,24 @@ def running(port: int = 0) -> Iterator[dict[str, str]]:
         yield {"PREFECT_API_URL": f"{origin}/api", "PREFECT_API_AUTH_STRING": login}
 
 
-def _closed(origin: str, login: str) -> dict[str, str]:
-    """The settings of a server that knows one login, and one page in a browser: its own.
+def _access(origin: str, login: str) -> dict[str, str]:
+    """The settings of a server that asks for this login and lets in no pages but its own.
 
-    They are set in the environment, which other users cannot see, as they can command lines.
+    They go into the environment, because other users can read command lines.
     """
     return {
         "PREFECT_SERVER_API_AUTH_STRING": login,
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
-        # else its page would send the login to whoever listens at Prefect's usual port
+        # else its page would send the login to whatever listens at Prefect's usual port
         "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
     }
 
 
 @contextlib.contextmanager
-def _told(file: Path, origin: str, login: str) -> Iterator[None]:
-    """Tell the user, and nobody else, how to log in: on the terminal, and in a file meanwhile.
+def _show_login(file: Path, origin: str, login: str) -> Iterator[None]:
+    """Show the login to this user alone: on the terminal, and in a file for as long as the block.
 
-    Where stderr is no terminal the file alone says it, since others may read what becomes of it.
+    Where stderr is no terminal, only the file holds it, since others may read the output.
     """
     with files.replacing(file) as partial:
         partial.touch(mode=0o600)
@@ -129,7 +129,7 @@ def _free_port(preferred: int) -> int:
 
 
 def _listens(pid: int, port: int) -> bool:
-    """Whether the process, or one below it, is who listens at the port."""
+    """Whether the process, or a descendant of it, listens at the port."""
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(pid)
         return any(

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from kinoflow.system import locks
 from kinoflow.system.errors import UserError, run
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 from serving.bentos import extract_bento, newest
-from serving.temporary import temporary_folder
 
+PREFIX = "kinoflow-serve-"  # of the temporary folders of servers
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -35,7 +36,7 @@ def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
     Requests to `host_names` are answered as well as those to IP addresses and localhost. All that
     the server writes, BentoML's own files included, lies in a temporary folder.
     """
-    with temporary_folder() as folder:
+    with locks.temporary_folder(PREFIX, "serving") as folder:
         extract_bento(bento, folder / "bento")
         (folder / "tmp").mkdir()
         print(f"serving {bento} at http://{ip}:{port} until Ctrl-C", flush=True)
@@ -47,7 +48,7 @@ def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
         }
         # the Bento's code, not that of whoever starts it
         environment.pop("PYTHONPATH", None)
-        with supervised(
+        with run_supervised(
             [*command, *(f"--allow-host={name}" for name in host_names)],
             cwd=folder / "bento" / "src",
             env=environment,

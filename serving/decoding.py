@@ -3,7 +3,7 @@
 from functools import partial
 from pathlib import Path
 
-from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded
+from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, run_sandboxed
 from kinoflow.video.decoder import sample
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.spec import ClipSpec, Frames
@@ -24,7 +24,7 @@ def decode(path: Path, clip: ClipSpec, bounds: Bounds, deadline: float) -> Frame
     did not come before the deadline, 504 if it did and decoding was not done by then.
     """
     try:
-        return bounded(partial(sample, spec=clip), path, bounds, deadline=deadline)
+        return run_sandboxed(partial(sample, spec=clip), path, bounds, deadline=deadline)
     except LateError as late:
         if late.begun:
             raise Refusal(504, f"the upload was not decoded in time: {late}") from None

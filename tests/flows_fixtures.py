@@ -1,16 +1,34 @@
-"""A miniature pipeline for the flows to run."""
+"""A miniature pipeline for the flows to run, a Prefect server, and commands that talk to it."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+import psutil  # type: ignore[import-untyped]
 import pytest
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
+from flows import server as servers
 from kinoflow.reports.records import Timing
 from kinoflow.workspace import Workspace
 from tests import documents
 from tests.conftest import ROOT
+from tests.running import PATIENCE
+
+# a port that nothing listens at
+DEAD_PROXY = "http://127.0.0.1:9"
 
 DVC_YAML = """
 stages:
@@ -60,3 +78,71 @@ def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     subprocess.run(["cp", "-r", template, root], check=True)
     monkeypatch.chdir(root)
     return root
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let what a test starts heed SIGINT, which a shell makes its background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What lets a client reach a Prefect server with an empty database, past a dead proxy."""
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.setenv(name, DEAD_PROXY)
+        patch.setenv("PREFECT_HOME", str(home))
+        with temporary_settings({PREFECT_HOME: home}), servers.running() as access:
+            settings = {
+                PREFECT_API_URL: access["PREFECT_API_URL"],
+                PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
+            }
+            with temporary_settings(settings):
+                yield access
+    assert not [*home.glob("login-*")]
+
+
+@pytest.fixture
+def client(server: dict[str, str]) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture
+def api(server: dict[str, str]) -> Iterator[httpx.Client]:
+    """A browser, as it were, whose user has logged in."""
+    user, _, password = server["PREFECT_API_AUTH_STRING"].partition(":")
+    url = server["PREFECT_API_URL"]
+    with httpx.Client(base_url=url, auth=(user, password), timeout=PATIENCE) as client:
+        yield client
+
+
+@pytest.fixture
+def start(
+    repo: Path, server: dict[str, str], interruptible: None
+) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `python -m <module>` in the repository; whatever is left of it ends with the test."""
+    started = []
+    inherited = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
+
+    def start(module: str, **environment: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            env=inherited | server | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for relative in psutil.process_iter(["cwd"]):
+        if relative.info["cwd"] == str(repo) and relative.pid != os.getpid():
+            relative.kill()
+    for process in started:
+        process.communicate()

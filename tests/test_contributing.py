@@ -62,7 +62,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         clip={"frames": 4, "height": 24, "width": 24},
         training__epochs=1,
         evaluation__bootstrap=20,
-        candidates={"mean_colour": {"model": "mean_colour", "options": {"units": 4}}},
+        candidates={"shallow3d": {"model": "shallow3d", "options": {"filters": [4, 8]}}},
     )
     made.run("python", "-m", "stages.dependencies")  # make deps
     made.run("python", "docs/drawings.py")  # make drawings
@@ -82,23 +82,23 @@ def test_the_drawing_shows_the_new_stage(checkout: Checkout) -> None:
 def test_the_new_stage_and_source_run_and_the_new_model_is_trained_and_scored(
     checkout: Checkout,
 ) -> None:
-    ran = checkout.repro("lengths", "evaluate@mean_colour")
-    assert {"lengths", "train@mean_colour", "evaluate@mean_colour"} <= {*ran}
+    ran = checkout.repro("lengths", "evaluate@shallow3d")
+    assert {"lengths", "train@shallow3d", "evaluate@shallow3d"} <= {*ran}
     # five days, two videos of each class on each
     names = {path.name for path in (checkout.folder / "data/Run").glob("*.avi")}
     assert names == {f"v_Run_g{day:02}_c{n:02}.avi" for day in range(1, 6) for n in (1, 2)}
     lengths = checkout.read("reports/lengths.json")
     assert lengths.keys() == {"Rest", "Run"}
     assert lengths["Run"] == pytest.approx(lengths["Rest"])
-    scored = checkout.read("reports/mean_colour/metrics.json")
+    scored = checkout.read("reports/shallow3d/metrics.json")
     assert scored["test"].keys() >= {"accuracy", "accuracy_low", "accuracy_high"}
-    assert checkout.repro("lengths", "evaluate@mean_colour") == []
+    assert checkout.repro("lengths", "evaluate@shallow3d") == []
 
 
 def test_the_tests_of_models_take_the_new_one_up(checkout: Checkout) -> None:
     done = checkout.run(
         sys.executable, "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider",
-        "tests/test_models.py", "-k", "mean_colour",
+        "tests/test_models.py", "-k", "shallow3d",
     )  # fmt: skip
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None

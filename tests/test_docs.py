@@ -11,9 +11,12 @@ import textwrap
 from collections.abc import Iterator
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
+from kinoflow import config
 from tests.checkout import BIN, Checkout
 from tests.conftest import ROOT
 
@@ -90,6 +93,8 @@ def fault(words: list[str]) -> str | None:
         return _fault_of_make(rest)
     if program == "python" and rest[:1] == ["-m"]:
         return _fault_of_module(rest[1], rest[2:])
+    if program == "python" and rest[:1] == ["-c"]:
+        return _fault_of_code(rest[1])
     if program == "python" and rest and not (ROOT / rest[0]).is_file():
         return f"there is no {rest[0]}"
     if program in {"kinoflow", "dvc", "prefect", "bentoml"}:
@@ -127,6 +132,30 @@ def _fault_of_module(module: str, arguments: list[str]) -> str | None:
     for option in (word.partition("=")[0] for word in arguments if word.startswith("-")):
         if f'"{option}"' not in source:
             return f"{module} has no option {option}"
+    return None
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # a package above it
+        return False
+
+
+def _fault_of_code(code: str) -> str | None:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if not _there(alias.name):
+                    return f"there is no module {alias.name}"
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if not _there(node.module):
+                return f"there is no module {node.module}"
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                if not hasattr(module, alias.name) and not _there(inner):
+                    return f"there is no {inner}"
     return None
 
 
@@ -180,6 +209,8 @@ def test_commands_name_what_is_there(page: Path) -> None:
         "python -m stages.catalogue",
         "python -m serving --allow-hosts a",
         "python -m kinoflow.models.registry",
+        "python -c 'from kinoflow.models.parts import causal'",
+        "python -c 'from kinoflow import sampel'",
         "kinoflow prediction some.avi",
         "kinoflow predict --best 3 some.avi",
         "dvc reproduce",
@@ -201,16 +232,24 @@ def test_quick_commands_print_what_they_promise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_python_of_the_pages_compiles_and_imports_what_there_is(page: Path) -> None:
-    for block in blocks(page, "python"):
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    assert find_spec(alias.name), alias.name
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                module = importlib.import_module(node.module)
-                for alias in node.names:
-                    inner = f"{node.module}.{alias.name}"
-                    assert hasattr(module, alias.name) or find_spec(inner), inner
+    assert [why for block in blocks(page, "python") if (why := _fault_of_code(block))] == []
+
+
+def laid_over(below: Any, above: Any) -> Any:
+    """Settings with others laid over them, section by section."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    return below | {key: laid_over(below.get(key), value) for key, value in above.items()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_of_the_pages_are_settings_of_params_yaml(page: Path) -> None:
+    yaml = YAML(typ="safe")
+    params = yaml.load(ROOT / "params.yaml")
+    for block in blocks(page, "yaml"):
+        settings = yaml.load(block)
+        assert settings.keys() <= params.keys()
+        config.checked(laid_over(params, settings), page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -232,6 +271,12 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
     assert len(readme.splitlines()) <= 120
     for page in sorted((ROOT / "docs").glob("*.md")):
         assert f"(docs/{page.name})" in readme
+
+
+def test_the_page_on_architecture_tells_what_every_stage_reads_and_makes() -> None:
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    rows = re.findall(r"^\| `(\w+)`", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE)
+    assert sorted(rows) == sorted([*stages, "download"])
 
 
 def test_the_drawings_of_the_architecture_are_current() -> None:

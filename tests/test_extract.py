@@ -197,7 +197,7 @@ def test_a_dask_cluster_gives_the_same_bytes_even_if_a_worker_is_killed(
 def test_a_scheduler_that_does_not_answer_is_named(
     tmp_path: Path, data: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute_module, "_ANSWERS_WITHIN", "1s")
+    monkeypatch.setattr(compute_module, "_CONNECT_TIMEOUT", "1s")
     compute = defaults.compute.model_copy(update={"dask_address": "tcp://127.0.0.1:9"})
     with pytest.raises(UserError, match="no Dask scheduler answers at tcp://127.0.0.1:9"):
         extract.extract(catalog_of(data), data, ClipStore(tmp_path / "clips"), SPEC, compute)

@@ -1,4 +1,8 @@
+"""Files and folders are written whole or not at all, and on the disk before they bear a name."""
+
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +84,41 @@ def test_clips_do_not_wait_for_the_disk_one_by_one(
     assert synced == []
     files.flush(tmp_path)
     assert len(synced) == 1
+
+
+def test_a_kill_in_the_middle_leaves_the_old_file_whole(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    files.write_text(target, "old")
+    script = (
+        "import os, signal\nfrom pathlib import Path\nfrom kinoflow.system import files\n"
+        "with files.replacing(Path('target')) as partial:\n"
+        "    partial.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
+    assert target.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 2
+    files.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_equal_values_are_equal_bytes_and_are_read_again(tmp_path: Path) -> None:
+    value = {"b": [1, 2.5, None], "a": "ä"}
+    files.write_json(tmp_path / "one", value)
+    files.write_json(tmp_path / "two", dict(value))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert files.read_json(tmp_path / "one") == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "one", {"a": float("nan")})
+    assert files.read_json(tmp_path / "one") == value
+
+
+def test_a_folders_md5_is_that_of_names_and_contents(tmp_path: Path) -> None:
+    def md5(**contents: str) -> str:
+        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
+        for name, text in contents.items():
+            files.write_text(folder / name, text)
+        return files.folder_md5(folder)
+
+    assert md5(a="1", b="2") == md5(b="2", a="1")
+    assert len({md5(a="1", b="2"), md5(a="2", b="1"), md5(a="1"), md5(a="1", c="2")}) == 4

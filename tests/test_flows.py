@@ -1,15 +1,10 @@
-"""The flows against a real Prefect server and a real `dvc repro` of a miniature pipeline."""
+"""The retraining, against a real Prefect server and a real `dvc repro` of a miniature pipeline."""
 
-import contextlib
-import functools
 import json
-import logging
-import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -17,9 +12,8 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import httpx
-import psutil  # type: ignore[import-untyped]
 import pytest
-from prefect import State, get_client
+from prefect import State
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -31,140 +25,17 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.deployments.runner import RunnerDeployment
-from prefect.settings import (
-    PREFECT_API_AUTH_STRING,
-    PREFECT_API_URL,
-    PREFECT_HOME,
-    get_current_settings,
-    temporary_settings,
-)
-from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
-from websockets.typing import Origin, Subprotocol
 
 from flows import deployments
 from flows import retrain as flow
-from flows import server as servers
 from kinoflow.config import Retrain
 from kinoflow.system import files
+from kinoflow.system.errors import UserError
+from tests.running import family, listening, read_until, survivors
 
 pytest_plugins = ["tests.flows_fixtures"]
 
-
-# a port that nothing listens at
-DEAD_PROXY = "http://127.0.0.1:9"
 WAITS = "import time; print('training', flush=True); time.sleep(120)"
-
-
-@pytest.fixture(autouse=True)
-def interruptible() -> Iterator[None]:
-    """Let what a test starts heed SIGINT, which a shell makes its background jobs ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What lets a client reach a Prefect server with an empty database, past a dead proxy."""
-    home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("http_proxy", "https_proxy", "all_proxy"):
-            patch.setenv(name, DEAD_PROXY)
-        patch.setenv("PREFECT_HOME", str(home))
-        with temporary_settings({PREFECT_HOME: home}), servers.running() as access:
-            settings = {
-                PREFECT_API_URL: access["PREFECT_API_URL"],
-                PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
-            }
-            with temporary_settings(settings):
-                yield access
-    assert not [*home.glob("login-*")]
-
-
-@pytest.fixture
-def client(server: dict[str, str]) -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
-        yield client
-
-
-@pytest.fixture
-def api(server: dict[str, str]) -> Iterator[httpx.Client]:
-    """A browser, as it were, whose user has logged in."""
-    user, _, password = server["PREFECT_API_AUTH_STRING"].partition(":")
-    with httpx.Client(base_url=server["PREFECT_API_URL"], auth=(user, password)) as client:
-        yield client
-
-
-@pytest.fixture
-def start(repo: Path, server: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `python -m <module>` in the repository; whatever is left of it ends with the test."""
-    started = []
-    inherited = {name: value for name, value in os.environ.items() if name.lower() != "no_proxy"}
-
-    def start(module: str, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            env=inherited | server | environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for relative in psutil.process_iter(["cwd"]):
-        if relative.info["cwd"] == str(repo) and relative.pid != os.getpid():
-            relative.kill()
-    for process in started:
-        process.communicate()
-
-
-def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    parent = psutil.Process(process.pid)
-    return [parent, *parent.children(recursive=True)]
-
-
-def survivors(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still live when the time is up."""
-    deadline = time.monotonic() + seconds
-    living = processes
-    while living and time.monotonic() < deadline:
-        time.sleep(0.1)
-        living = [p for p in living if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-    return living
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """The output up to a line with the text; it must come."""
-    assert process.stdout is not None
-    output = ""
-    for line in process.stdout:
-        output += line
-        if text in line:
-            return output
-    raise AssertionError(f"ended without {text!r}:\n{output}")
-
-
-@contextlib.contextmanager
-def listening(
-    logger: str, hear: Callable[[str], None] = lambda message: None
-) -> Iterator[list[str]]:
-    """The messages that the logger is given within the block, handed to `hear` at once."""
-    messages = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
-            hear(record.getMessage())
-
-    listener = Listener()
-    logging.getLogger(logger).addHandler(listener)
-    try:
-        yield messages
-    finally:
-        logging.getLogger(logger).removeHandler(listener)
 
 
 def retrain() -> State[Any]:
@@ -325,80 +196,6 @@ def test_killed_run_leaves_nothing_behind_not_even_its_server(
     assert survivors(processes, 30) == []
 
 
-# === The server ===
-
-
-def test_server_answers_nobody_without_its_login(server: dict[str, str], api: httpx.Client) -> None:
-    origin = server["PREFECT_API_URL"].removesuffix("/api")
-    foreign = {"Origin": "https://evil.example"}
-    described = api.get(f"{origin}/openapi.json").json()["paths"]
-    routes = [(method, path) for path, methods in described.items() for method in methods]
-    assert len(routes) > 150
-    with httpx.Client(base_url=server["PREFECT_API_URL"], headers=foreign) as page:
-        open_to_all = set()
-        for method, path in routes:
-            answer = page.request(method, path, json={})
-            assert "access-control-allow-origin" not in answer.headers
-            # else a browser would ask its user, and from then on log in for every page
-            assert "www-authenticate" not in answer.headers
-            if answer.status_code != 401:
-                open_to_all.add((method, path))
-        assert open_to_all == {("get", "/health"), ("get", "/ready")}
-        for login in (("kinoflow", "wrong"), ("", "")):
-            assert page.post("/flows/filter", json={}, auth=login).status_code == 401
-        asked = foreign | {
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization",
-        }
-        refused = page.options("/flows/filter", headers=asked)
-        assert refused.status_code == 400
-        assert "access-control-allow-origin" not in refused.headers
-    assert api.get("/admin/version").is_success  # what the page asks to try a login
-    known = api.post("/flows/filter", json={}, headers=foreign)
-    assert known.is_success
-    assert "access-control-allow-origin" not in known.headers
-    own = api.post("/flows/filter", json={}, headers={"Origin": origin})
-    assert own.headers["access-control-allow-origin"] == origin
-    assert api.get(f"{origin}/ui-settings").json()["api_url"] == f"{origin}/api"
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "events/in",
-        "events/out",
-        "logs/out",
-        "task_runs/subscriptions/scheduled",
-        "work_pools/any/workers/connect",
-    ],
-)
-def test_sockets_of_the_server_ask_for_the_login_as_well(server: dict[str, str], path: str) -> None:
-    url = f"{server['PREFECT_API_URL'].replace('http', 'ws', 1)}/{path}"
-    join = functools.partial(connect, url, origin=Origin("https://evil.example"), proxy=None)
-    with pytest.raises(InvalidStatus), join():
-        pass
-    speaks = [Subprotocol("prefect")]
-    for token in (None, "", "kinoflow:wrong"):
-        with join(subprotocols=speaks) as socket:
-            socket.send(json.dumps({"type": "auth", "token": token}))
-            with pytest.raises(ConnectionClosed):
-                socket.recv(timeout=5)
-    with join(subprotocols=speaks) as socket:
-        socket.send(json.dumps({"type": "auth", "token": server["PREFECT_API_AUTH_STRING"]}))
-        assert json.loads(socket.recv(timeout=5)) == {"type": "auth_success"}
-
-
-def test_the_login_is_told_to_the_user_alone(server: dict[str, str]) -> None:
-    login = server["PREFECT_API_AUTH_STRING"]
-    [file] = get_current_settings().home.glob("login-*")
-    assert file.stat().st_mode & 0o777 == 0o600
-    assert file.read_text() == f"{login}\n"
-    assert login not in (get_current_settings().home / "server.log").read_text()
-    commands = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
-    assert any("prefect server start" in command for command in commands)
-    assert not any(login in command for command in commands)
-
-
 # === The schedule ===
 
 
@@ -430,6 +227,10 @@ def test_served_schedule(
     [entry] = deployment.schedules
     assert entry.active
     assert entry.schedule == deployments.schedule(Retrain(cron="0 3 * * *", timezone="UTC"))
+    # who may start it cannot choose another folder, or what else it runs
+    schema = deployment.parameter_openapi_schema
+    assert schema
+    assert not schema["properties"]
     assert deployment.global_concurrency_limit
     assert deployment.global_concurrency_limit.limit == 1
     assert deployment.concurrency_options
@@ -442,3 +243,20 @@ def test_served_schedule(
     process.send_signal(signal.SIGINT)
     assert survivors(processes, 30) == []
     assert not client.read_deployment(deployment.id).paused
+
+
+def test_schedule_is_that_of_params() -> None:
+    schedule = deployments.schedule(Retrain(cron="30 4 * * mon", timezone="Europe/Berlin"))
+    assert (schedule.cron, schedule.timezone) == ("30 4 * * mon", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "message"),
+    [
+        ("99 3 * * *", "UTC", "retrain.cron: Invalid cron string"),
+        ("0 3 * * *", "Mars/Olympus", "retrain.timezone: Invalid timezone"),
+    ],
+)
+def test_impossible_schedule_is_the_users_to_mend(cron: str, timezone: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        deployments.schedule(Retrain(cron=cron, timezone=timezone))

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 HOLD = """
+import tempfile
 import time
 from kinoflow.system import locks
 with locks.held(Path(sys.argv[1]), "testing"):
@@ -266,3 +268,48 @@ def test_nobody_goes_on_writing_for_a_run_that_was_killed(
     victim.kill()
     victim.wait()
     wait_for(lambda: not psutil.wait_procs(workers, timeout=1)[1])
+
+
+def test_temporary_folders_of_killed_runs_go_and_all_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "own-elsewhere").mkdir()
+    others = {"own-no-lock", "own-file", "own-link", "other"}
+    (tmp_path / "own-no-lock").mkdir()
+    (tmp_path / "own-file").touch()
+    (tmp_path / "own-link").symlink_to("own-elsewhere")
+    (tmp_path / "own-elsewhere" / "owner").touch()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "owner").touch()
+    dead = (
+        "import os, tempfile; from kinoflow.system import locks; tempfile.tempdir = sys.argv[1]\n"
+        "with locks.temporary_folder('own-', 'testing') as folder:\n"
+        "    (folder / 'file').touch(); os.kill(os.getpid(), 9)"
+    )
+    started(dead, tmp_path).communicate()
+    assert {path.name for path in tmp_path.iterdir()} > others
+    with (
+        locks.temporary_folder("own-", "testing") as first,
+        locks.temporary_folder("own-", "testing") as second,
+    ):
+        assert first.stat().st_mode & 0o777 == 0o700
+        there = {path.name for path in tmp_path.iterdir()}
+        # a folder with a lock that nobody holds is a leftover, and a link to one is not
+        assert there == others | {first.name, second.name}
+    assert {path.name for path in tmp_path.iterdir()} == others
+
+
+def test_a_temporary_folder_of_another_user_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "own-left").mkdir()
+    (tmp_path / "own-left" / "owner").touch()
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    with locks.temporary_folder("own-", "testing"):
+        assert (tmp_path / "own-left").exists()
+    monkeypatch.setattr(os, "getuid", lambda: own)
+    with locks.temporary_folder("own-", "testing"):
+        assert not (tmp_path / "own-left").exists()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from kinoflow.config import Params
 from kinoflow.data.clips import ClipStore
-from kinoflow.system.sandbox import Bounds, OutOfBoundsError, bounded, close
+from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
+from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
 from stages import catalog, extract
 from tests.media import footage
@@ -236,9 +237,9 @@ def test_what_takes_too_much_memory_to_sample_is_found_by_probing(tmp_path: Path
     ffmpeg("-f", "lavfi", "-i", size, "-c:v", "mjpeg", tmp_path / "a.avi")
     # two pictures of 72 MB do not fit, and one would
     for read in (partial(sample, spec=ClipSpec(1, 8, 8)), probe):
-        close()  # a process that has grown holds memory that counts for nothing
+        end_idle_processes()  # a process that has grown holds memory that counts for nothing
         with pytest.raises(OutOfBoundsError, match="more than 150 MB"):
-            bounded(read, tmp_path / "a.avi", Bounds(seconds=20, memory_mb=150))
+            run_sandboxed(read, tmp_path / "a.avi", Bounds(seconds=20, memory_mb=150))
 
 
 @pytest.mark.parametrize(("side", "says"), [(65535, "no frame"), (14000, "more than 512 MB")])
@@ -248,7 +249,7 @@ def test_a_gigantic_picture_is_refused(tmp_path: Path, side: int, says: str) -> 
     picture = b"\x2c" + bytes(4) + size + b"\x00\x02\x02\x4c\x01\x00"
     (tmp_path / "a.gif").write_bytes(b"GIF89a" + size + b"\x80\x00\x00" + bytes(6) + picture + b";")
     with pytest.raises((UnreadableVideo, OutOfBoundsError), match=says):
-        bounded(probe, tmp_path / "a.gif", BOUNDS)
+        run_sandboxed(probe, tmp_path / "a.gif", BOUNDS)
 
 
 def test_odd_real_files_are_sampled_as_ffmpeg_decodes_them(real_data: Path) -> None:
@@ -257,4 +258,4 @@ def test_odd_real_files_are_sampled_as_ffmpeg_decodes_them(real_data: Path) -> N
     # the program that is compared with is held to the same bounds, and takes more
     roomy = Bounds(seconds=60, memory_mb=2048)
     for path in files:
-        bounded(agrees_with_ffmpeg, path, roomy)
+        run_sandboxed(agrees_with_ffmpeg, path, roomy)

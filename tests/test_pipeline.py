@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from kinoflow.models import registry
 from kinoflow.system import files
 from kinoflow.system.imports import source
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 from tests.checkout import Checkout
 from tests.conftest import ROOT
@@ -161,8 +161,9 @@ class served:  # noqa: N801
 
     def __enter__(self) -> str:
         command = [sys.executable, "-m", "serving", "--port", str(self.port)]
-        self.leash = supervised(command, cwd=self.checkout.folder, env=self.checkout.environment)
-        process = self.leash.__enter__()
+        folder, environment = self.checkout.folder, self.checkout.environment
+        self.running = run_supervised(command, cwd=folder, env=environment)
+        process = self.running.__enter__()
         url = f"http://127.0.0.1:{self.port}"
         for _ in range(600):
             assert process.poll() is None, "the server ended"
@@ -175,7 +176,7 @@ class served:  # noqa: N801
         raise AssertionError("the server did not get ready")
 
     def __exit__(self, *error: object) -> None:
-        self.leash.__exit__(*error)  # type: ignore[arg-type]
+        self.running.__exit__(*error)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from flows import recipe as recipes
+from flows import studies
+from flows.comparison import compare
 from kinoflow import config
 from kinoflow.config import Dataset, Evaluation, Params, Synthetic, Training
+from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
@@ -27,107 +29,80 @@ MEASURING = {"bootstrap", "calibration_bins", "latency_clips"}
 UNPACKED = cache.folder_of(ucf50.UCF50.videos, Workspace().downloads) / "UCF50"
 
 
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
+HERE = Workspace(ROOT)
 
 
 def base() -> dict[str, Any]:
-    values: dict[str, Any] = YAML(typ="safe").load(Workspace(ROOT).params)
+    values: dict[str, Any] = YAML(typ="safe").load(HERE.params)
     return values
 
 
 def loaded(folder: Path, name: str, *, honest: bool) -> Params:
     """The params of a recipe or its twin, as the stages read them."""
     path = folder / "params.yaml"
-    YAML().dump(recipes.read(name).settings(base(), honest=honest), path)
+    YAML().dump(studies.read(HERE, name).settings(base(), honest=honest), path)
     return config.load(path)
 
 
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_and_its_twin_differ_in_the_split_alone(name: str, tmp_path: Path) -> None:
     published = loaded(tmp_path, name, honest=False)
     honest = loaded(tmp_path, name, honest=True)
     assert honest.split.method in {"official", "stratified_group", "leave_one_group_out"}
     assert honest.model_copy(update={"split": published.split}) == published
-    if recipes.read(name).honest:
+    if studies.read(HERE, name).honest:
         assert published.split.method == "random"
     else:
         assert published == honest
 
 
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", NAMES)
 def test_nothing_that_bears_on_the_score_is_left_to_the_repositorys_params(name: str) -> None:
-    given = recipes.read(name).params
+    given = studies.read(HERE, name).params
     assert given.keys() >= {"dataset", "split", "augment", "candidates"}
     assert given["training"].keys() == Training.model_fields.keys()
     assert given["clip"].keys() == {field.name for field in dataclasses.fields(ClipSpec)}
     assert given["evaluation"].keys() == Evaluation.model_fields.keys() - MEASURING
 
 
-@pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("name", NAMES)
 def test_the_model_and_its_options_are_there(name: str) -> None:
     from kinoflow.models import MODELS, options_of
 
-    (candidate,) = recipes.read(name).params["candidates"].values()
+    (candidate,) = studies.read(HERE, name).params["candidates"].values()
     assert candidate.get("options", {}).keys() <= options_of(MODELS[candidate["model"]]).keys()
 
 
-@pytest.mark.usefixtures("here")
 def test_what_a_recipe_does_not_say_of_data_is_not_taken_from_the_users() -> None:
     own = base()
     own["dataset"] |= {"source": "folder", "path": "footage"}
     own["candidates"] = {"mine": {"model": "lrcn"}}
-    settings = recipes.read("ucf50_lrcn").settings(own)
+    settings = studies.read(HERE, "ucf50_lrcn").settings(own)
     assert settings["dataset"] == {"source": "ucf50"}
     assert settings["candidates"].keys() == {"lrcn"}
     assert settings["compute"] == own["compute"]
 
 
 @pytest.mark.parametrize(
-    ("setting", "says"),
+    ("text", "says"),
     [
-        ("training.epochs", "a setting is key=value"),
-        ("seed.deep=1", "seed has no keys of its own"),
-        ("training.epochs=[", "not valid YAML"),
+        ("study: [}", r"recipes/mine.yaml, line 1: not valid YAML"),
+        (
+            "study: x\npublishd: {}",
+            "mine.yaml: unknown key publishd: did you mean published",
+        ),
+        (
+            "study: x\npublished: {metric: f2, value: 1}\nparams: {}\nhonest: {}",
+            r"recipes/mine.yaml: published.metric: .* got 'f2'",
+        ),
     ],
 )
-def test_a_setting_of_another_form_is_named(setting: str, says: str) -> None:
-    with pytest.raises(UserError, match=says):
-        recipes.changed(base(), [setting])
-
-
-def test_settings_change_a_copy() -> None:
-    values = base()
-    changed = recipes.changed(values, ["training.epochs=2", "dataset.classes=[A, B]"])
-    assert changed["training"] == values["training"] | {"epochs": 2}
-    assert changed["dataset"]["classes"] == ["A", "B"]
-    assert values == base()
-
-
-def test_a_path_given_here_holds_in_the_recipes_folder() -> None:
-    changed = recipes.changed(base(), ["dataset.path=archives"])
-    assert changed["dataset"]["path"] == str(Path("archives").absolute())
-    changed = recipes.changed(base(), ["dataset.path=s3://bucket/archives"])
-    assert changed["dataset"]["path"] == "s3://bucket/archives"
-
-
-def test_weights_given_here_hold_in_the_recipes_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_recipe_that_is_not_valid_is_told_with_its_key(
+    tmp_path: Path, text: str, says: str
 ) -> None:
-    values = base()
-    values["candidates"] = {
-        name: {"model": "frame_voting", "options": {"backbone": "VGG16", "weights": weights}}
-        for name, weights in (("file", "vgg.h5"), ("fetched", "imagenet"))
-    }
-    monkeypatch.chdir(tmp_path)
-    Path("vgg.h5").touch()
-    changed = recipes.changed(values, [])["candidates"]
-    assert changed["file"]["options"]["weights"] == str(tmp_path / "vgg.h5")
-    assert changed["fetched"]["options"]["weights"] == "imagenet"
+    files.write_text(tmp_path / "recipes" / "mine.yaml", text)
+    with pytest.raises(UserError, match=says):
+        studies.read(Workspace(tmp_path), "mine")
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +127,7 @@ def cook(checkout: Checkout, *arguments: str, fails: bool = False) -> Any:
     return checkout.run("python", "-m", "flows.recipe", *arguments, fails=fails)
 
 
-def test_a_study_and_its_honest_twin_with_one_command_each(
-    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_study_and_its_honest_twin_with_one_command_each(checkout: Checkout) -> None:
     small = [part for setting in SMALL for part in ("-S", setting)]
     alone = cook(checkout, "ucf50_lrcn", *small).stdout
     assert re.search(r"as published, split random: \d\.\d{3} \(with clip.height=32, ", alone)
@@ -198,8 +171,8 @@ def test_a_study_and_its_honest_twin_with_one_command_each(
 
     # nor do its scores outlive its settings
     cook(checkout, "ucf50_lrcn", "-S", "training.epochs=none", fails=True)
-    monkeypatch.chdir(checkout.folder)
-    text = recipes.comparison(recipes.read("ucf50_lrcn"), "ucf50_lrcn", base())
+    there = Workspace(checkout.folder)
+    text = compare(there, "ucf50_lrcn", studies.read(there, "ucf50_lrcn"), base())
     assert "honest twin, split" in text
     assert "as published, split" not in text
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -15,7 +14,6 @@ import pytest
 from kinoflow.system.errors import UserError
 from serving import settings
 from serving.bentos import extract_bento, newest
-from serving.temporary import temporary_folder
 from tests.bento import SERVING, TOO_MUCH
 
 pytest_plugins = ["tests.bento_fixtures"]
@@ -48,8 +46,9 @@ def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
     killed = subprocess.run(
         [
             *(sys.executable, "-c"),
-            "import os; from serving.temporary import temporary_folder as made\n"
-            "with made() as folder: (folder / 'tmp').mkdir(); os.kill(os.getpid(), 9)",
+            "import os; from kinoflow.system import locks; from serving.__main__ import PREFIX\n"
+            "with locks.temporary_folder(PREFIX, 'serving') as folder:\n"
+            "    (folder / 'tmp').mkdir(); os.kill(os.getpid(), 9)",
         ],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         check=False,
@@ -74,16 +73,6 @@ def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
     assert process.wait(15) == 0
     _, alive = psutil.wait_procs(started, 1)
     assert not alive
-    assert not list(tmp_path.iterdir())
-
-
-def test_what_a_living_server_needs_is_not_swept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with temporary_folder() as first, temporary_folder() as second:
-        assert first.exists()
-        assert second.exists()
     assert not list(tmp_path.iterdir())
 
 

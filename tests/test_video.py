@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kinoflow.system.sandbox import Bounds, bounded
+from kinoflow.system.sandbox import Bounds, run_sandboxed
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, probe, runs, sample, stream
 from kinoflow.video.padding import unpadded
 from kinoflow.video.sampling import frame_indices, motion_guided_indices, segment_indices
@@ -267,8 +267,9 @@ def test_real_clips_are_sampled_as_if_all_frames_were_decoded(real_data: Path) -
 def test_odd_real_files_give_frames_of_theirs_in_order(real_data: Path, spec: ClipSpec) -> None:
     files = sorted((real_data / "odd-videos").iterdir())
     assert files
+    bounds = Bounds(seconds=60, memory_mb=512)
     for path in files:
-        assert bounded(partial(in_order, spec=spec), path, Bounds(seconds=60, memory_mb=512)), path
+        assert run_sandboxed(partial(in_order, spec=spec), path, bounds), path
 
 
 def in_order(path: Path, spec: ClipSpec) -> bool:

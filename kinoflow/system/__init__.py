@@ -1,1 +1,1 @@
-"""What any program needs: errors, files, locks, processes. It knows nothing of videos."""
+"""What any command-line program needs: errors, files, locks, processes, the terminal."""

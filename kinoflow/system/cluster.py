@@ -1,26 +1,28 @@
-"""Spread decoding over processes: on this machine, or on a Dask cluster that is already running."""
+"""Spread tasks over the cores of this machine, or over a Dask cluster that is already running."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from kinoflow.system.errors import UserError
-from kinoflow.system.sandbox import Bounds, OutOfBoundsError, bounded, close, fitting
+from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
+from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.system.terminal import progress
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-_ANSWERS_WITHIN = "10s"  # a scheduler that is there
+_CONNECT_TIMEOUT = "10s"
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Who does the tasks, and what each may take."""
+    """Where tasks run, and how much each may take."""
 
-    bounds: Bounds  # `at_once` counts for each Dask worker
+    bounds: Bounds  # the concurrency is that of each Dask worker
     tasks_per_step: int = 8  # tasks that a Dask worker does before it reports back
-    scheduler: str | None = None  # address of a running one, tcp://host:8786; None: this machine
+    scheduler: str | None = None  # address of a running Dask scheduler; None: this machine
 
 
 def spread(
@@ -33,13 +35,19 @@ def spread(
 ) -> Iterator[Result]:
     """Yield `function(task)` for every task, in the order in which they finish.
 
-    Each runs in a process of its own within `pool.bounds`; no more at once, in each Dask worker,
-    than those say, or than that machine has cores and memory for. One that exceeds its bounds,
-    or kills its process, gives `failed(task, reason)`, or OutOfBoundsError where there is no
-    `failed`. Anything else that `function` raises is a mistake of ours, which must not pass for
-    a broken video: it ends the run. Progress is shown under the name `what`.
+    Each call runs in a sandbox process within `pool.bounds`. An exception of `function` itself is
+    a bug, not a bad video, and ends the run.
 
-    Raises UserError if the scheduler does not answer, and what `function` raises.
+    Args:
+        function: what to do with a task. It is pickled, and so are tasks and results.
+        tasks: what to do it with.
+        pool: where to run, and how much each call may take.
+        what: the name under which progress is shown.
+        failed: gives the result of a task that exceeds its bounds or kills its process, from the
+            task and the reason.
+
+    Raises UserError if the scheduler does not answer, OutOfBoundsError for a task that exceeds
+    its bounds where there is no `failed`, and whatever `function` raises.
     """
     if not tasks:
         return
@@ -50,19 +58,19 @@ def spread(
     dask.config.set({"distributed.admin.system-monitor.disk": False})
     if pool.scheduler:
         try:
-            client = Client(pool.scheduler, timeout=_ANSWERS_WITHIN)
+            client = Client(pool.scheduler, timeout=_CONNECT_TIMEOUT)
         except OSError:
             raise UserError(
                 f"no Dask scheduler answers at {pool.scheduler}: start one there, or set no address"
             ) from None
         cluster = None
     else:
-        # threads suffice, since every task has a process of its own
+        # threads suffice, since every task runs in a sandbox process
         cluster = LocalCluster(
             n_workers=1,
-            threads_per_worker=min(bounds.at_once or fitting(bounds.memory_mb), len(tasks)),
+            threads_per_worker=min(bounds.max_calls, len(tasks)),
             processes=False,
-            # its own pages listen, if they must, on this machine alone
+            # Dask's web pages cannot be switched off: no other machine may reach them
             dashboard_address="127.0.0.1:0",
             worker_dashboard_address="127.0.0.1:0",
             silence_logs=40,
@@ -73,10 +81,10 @@ def spread(
         for start in range(0, len(tasks), pool.tasks_per_step)
     ]
 
+    run_step = partial(_run_step, function=function, bounds=bounds, failed=failed)
+
     def results() -> Iterator[Result]:
-        for future in as_completed(
-            client.map(_run, steps, function=function, bounds=bounds, failed=failed, pure=False)
-        ):
+        for future in as_completed(client.map(run_step, steps, pure=False)):
             yield from future.result()
             future.release()
 
@@ -86,20 +94,20 @@ def spread(
         client.close()
         if cluster is not None:
             cluster.close()
-            close()
+            end_idle_processes()
 
 
-def _run(
+def _run_step(
     tasks: Sequence[Task],
     function: Callable[[Task], Result],
     bounds: Bounds,
     failed: Callable[[Task, str], Result] | None,
 ) -> list[Result]:
-    """One step of a Dask worker."""
+    """What a Dask worker does before it reports back."""
     results = []
     for task in tasks:
         try:
-            results.append(bounded(function, task, bounds))
+            results.append(run_sandboxed(function, task, bounds))
         except OutOfBoundsError as problem:
             if failed is None:
                 raise

@@ -1,4 +1,4 @@
-"""How every command ends: at once and with one line that a user can act on, or as a bug."""
+"""How commands end: with one line that tells the user what to do, or with a bug's traceback."""
 
 import errno
 import re
@@ -12,7 +12,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UserError(Exception):
-    """Something the user can mend. Its text is one line: what, where, and what to do."""
+    """A fault that the user can mend. Its text is one line: what, where, and what to do."""
 
 
 def run(
@@ -20,10 +20,14 @@ def run(
     *,
     missing: Callable[[FileNotFoundError], str | None] = lambda error: None,
 ) -> NoReturn:
-    """Run a command's `main` and exit: 0, or 2 with one line on stderr for a UserError.
+    """Run a command's `main` and exit.
 
-    A full disk is the user's to mend as well, and so is a file whose absence `missing` explains.
-    Anything else is a bug and keeps its traceback.
+    The exit code is 0, or 2 with one line on stderr for a UserError, a full disk, or a missing
+    file that `missing` explains, or 130 after Ctrl-C. Other exceptions are bugs and pass through.
+
+    Args:
+        main: the command.
+        missing: tells what to do about a file that was not found; None if it has no advice.
     """
     terminal.quiet()
     try:
@@ -48,8 +52,8 @@ def run(
 
 
 def no_space(error: OSError) -> bool:
-    """Whether an error says that there is no room to write, by whatever limit."""
-    # HDF5 hides the number in its text
+    """Whether an error says that the disk is full, or a quota or a limit on file size exhausted."""
+    # HDF5 tells the number in its text alone
     hidden = re.search(r"errno = (\d+)", str(error))
     return (int(hidden[1]) if hidden else error.errno) in _NO_SPACE
 

@@ -1,10 +1,10 @@
-"""Locks between runs on one machine: what one of them writes, no other touches meanwhile.
+"""Locks between runs on one machine, so that no two of them write the same at the same time.
 
-`python -m kinoflow.locks FILE DOING COMMAND ...` runs a command while it holds a lock.
+`python -m kinoflow.system.locks FILE DOING COMMAND ...` runs a command while it holds a lock.
 
-The kernel holds a lock for as long as its process lives, so that one that died, however it died,
-never blocks another. Runs on several machines that share a folder over a network do not see each
-other's locks on all file systems: let one machine do the work there.
+The kernel releases a lock when its process ends, however it ends: a run that was killed never
+blocks another. Not every network file system shows one machine's locks to others, so let one
+machine do the work in a shared folder.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,44 +26,52 @@ from kinoflow.system.errors import run
 _POLL = 0.1  # seconds
 _NOTE = "another run that is {} (process {})"
 _UNKNOWN = "another run"
+_OWNER = "owner"  # the lock of a temporary folder, which lies in it
 
 
 @contextlib.contextmanager
 def held(path: Path, doing: str) -> Iterator[None]:
-    """Hold the lock `path` while in the block; it is a file that is there only meanwhile.
+    """Hold the lock `path` in the block. The lock is a file, which is deleted afterwards.
 
-    Where another process holds it, one line on stderr says what that is `doing`, and which it is.
+    If another process holds it, one line on stderr says what that process is `doing`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+    lock = _try(path)
+    if lock is None:
         print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
+        lock = FileLock(path)
         lock.acquire(poll_interval=_POLL)
     try:
-        # for the line above alone, so that a full disk is no reason to stop
+        # the note serves the line above alone: a full disk is no reason to fail
         with contextlib.suppress(OSError):
             path.write_text(_NOTE.format(doing, os.getpid()), encoding="utf-8")
         yield
     finally:
-        # while it is still held: who waits for it sees that the file is gone, and makes another
+        # before the release: a process that waits sees that the file is gone, and makes another
         path.unlink(missing_ok=True)
         lock.release()
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock `path`."""
+    """Whether a living process holds the lock `path`; deletes the file of one that died."""
     if not path.exists():
         return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
+    lock = _try(path)
+    if lock is None:
         return True
     path.unlink(missing_ok=True)
     lock.release()
     return False
+
+
+def _try(path: Path) -> FileLock | None:
+    """The lock `path`, held from now on; None if another process holds it."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
 
 
 def _holder(path: Path) -> str:
@@ -71,17 +80,20 @@ def _holder(path: Path) -> str:
     return _UNKNOWN
 
 
+# === Folders that several runs make side by side ===
+
+
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`, which takes that name on success.
+    """Yield a temporary folder beside `path`, and rename it to `path` on success.
 
-    Several runs may make folders side by side: what a killed one left there is deleted, what a
-    living one makes is not. Where one has made `path` meanwhile, that stays.
+    What killed runs left beside it is deleted; what living ones are making is not. If another run
+    has made `path` in the meantime, that one stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
     partial = path.with_name(f"{files.TEMPORARY}{secrets.token_hex(8)}")
-    # the lock comes first, so that no folder is ever without one
+    # the lock comes first: without one, the folder would look left behind
     with held(_lock_of(partial), f"making {path}"):
         partial.mkdir()
         try:
@@ -93,6 +105,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _sweep(parent: Path) -> None:
+    """Delete what killed runs of `new_folder` left in a folder."""
     for leftover in parent.glob(f"{files.TEMPORARY}*"):
         if leftover.suffix == ".lock":
             is_held(leftover)  # deletes one that nobody holds
@@ -102,6 +115,34 @@ def _sweep(parent: Path) -> None:
 
 def _lock_of(partial: Path) -> Path:
     return partial.with_name(f"{partial.name}.lock")
+
+
+@contextlib.contextmanager
+def temporary_folder(prefix: str, doing: str) -> Iterator[Path]:
+    """Yield a folder in the system's temporary directory, and delete it after the block.
+
+    What killed runs of this user left there under the same `prefix` is deleted first. All users
+    write to that directory, so the lock lies within the folder, which no other user can enter,
+    and what belongs to others or bears no lock is left alone.
+    """
+    for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        _delete_if_left(leftover)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        folder = Path(name)
+        # the lock takes its name once it is held: before that it would look left behind
+        with held(folder / f".{_OWNER}", doing):
+            (folder / f".{_OWNER}").rename(folder / _OWNER)
+            yield folder
+
+
+def _delete_if_left(folder: Path) -> None:
+    # other users may have put anything there, under any name
+    with contextlib.suppress(OSError):
+        if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return
+        if (folder / _OWNER).is_file() and (lock := _try(folder / _OWNER)):
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
 
 
 def main() -> None:

@@ -1,12 +1,12 @@
-"""A command on a leash: when its owner dies, however it dies, its whole process tree ends.
+"""Run a command so that its whole process tree ends when its owner does, however the owner ends.
 
-A process that is killed outright cleans nothing up, so somebody else must. `supervised` runs the
-command below a small supervisor, this file run as a script, which holds the reading end of a
-pipe. The owner alone holds the writing end, and the system closes that when the owner is gone:
-the supervisor then ends the command, its children, and theirs.
+A process that is killed outright cleans up nothing, so another process has to. `run_supervised`
+runs the command below a supervisor, which is this file run as a script. The supervisor holds the
+reading end of a pipe, and the owner alone holds its writing end. The kernel closes that when the
+owner is gone, and the supervisor then ends the command, its children, and theirs.
 
-The supervisor leads a session of its own. Ctrl-C in the terminal thus reaches the owner alone,
-which lets go of the command in its own time.
+The supervisor leads a session of its own. Ctrl-C in the terminal therefore reaches the owner
+alone, which ends the command in an orderly way.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _BY_SIGNAL = 128
 
 
 @contextlib.contextmanager
-def supervised(
+def run_supervised(
     command: Sequence[str],
     *,
     cwd: Path | None = None,
@@ -41,16 +41,19 @@ def supervised(
     stderr: int | IO[str] | None = None,
     grace: float = GRACE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run `command` without input; leaving the block, or dying in it, ends its whole tree.
+    """Run `command` without input; end its whole process tree when the block is left.
 
-    What still runs then gets SIGTERM and, `grace` seconds later, SIGKILL. So does what the
-    command leaves behind when it ends by itself. The Popen is the supervisor's; its exit code
-    is the command's, or 128 + N if signal N ended that, or 127 if there is no such command.
+    It ends as well if this process dies in the block, and what the command leaves running when it
+    ends by itself is ended too. Processes get SIGTERM and, `grace` seconds later, SIGKILL.
 
-    Out of reach is a process that moved to a session of its own and lost its parent, on any
-    system but Linux.
+    Yields the supervisor's process. Its exit code is the command's, or 128 + N if signal N killed
+    the command, or 127 if there is no such command, or 126 if it cannot be started.
+
+    On systems other than Linux, a process that moved to a session of its own and lost its parent
+    is not found.
     """
-    # -I -S: the standard library alone, whatever the working folder or the environment holds
+    # -I -S: the standard library alone. What the environment holds, psutil included, costs time to
+    # import (a third of the start) and may be broken, and the supervisor has to work all the same.
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, str(grace), *command],
         stdin=subprocess.PIPE,
@@ -68,12 +71,13 @@ def supervised(
             yield process
         finally:
             try:
-                _let_go(process, grace)
+                _close_and_wait(process, grace)
             finally:
                 _kill_group(process)
 
 
-def _let_go(process: subprocess.Popen[str], grace: float) -> None:
+def _close_and_wait(process: subprocess.Popen[str], grace: float) -> None:
+    """Close the pipe, which tells the supervisor to end the command, and wait until it has."""
     assert process.stdin is not None
     process.stdin.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -81,52 +85,53 @@ def _let_go(process: subprocess.Popen[str], grace: float) -> None:
 
 
 def _kill_group(process: subprocess.Popen[str]) -> None:
-    """The last resort, for a supervisor that hangs or was killed itself."""
+    """Kill the group of a supervisor that hangs or was killed itself."""
     if process.poll() is None or process.returncode < 0:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
 def supervise(command: Sequence[str], grace: float) -> int:
-    """Run `command` until it ends, stdin is closed or a signal says so; then end what is left.
+    """Run `command` until it ends, stdin is closed or a signal comes; then end what still runs.
 
-    Returns the exit code. Raises OSError if the command cannot be started.
+    Returns the exit code, 128 + N if signal N killed the command. Raises OSError if the command
+    cannot be started.
     """
     _adopt_orphans()
-    woken = _signals()
+    signals = _signal_pipe()
     child = os.posix_spawnp(
         command[0],
         list(command),
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        # Python ignores these, and what is ignored stays so in a new program
+        # Python ignores these two, and a new program would inherit that
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
     ended: dict[int, int] = {}
     while child not in ended:
-        ready, _, _ = select.select([sys.stdin, woken], [], [])
+        ready, _, _ = select.select([sys.stdin, signals], [], [])
         ended |= _reap()
-        # nothing is ever written to stdin: it is ready once it is closed
-        if sys.stdin in ready or set(os.read(woken, 64)).intersection(_STOPPING):
+        # nothing is ever written to stdin: it is readable only once it is closed
+        if sys.stdin in ready or set(os.read(signals, 64)).intersection(_STOPPING):
             break
-    ended |= _end_the_rest(grace)
+    ended |= _end_others(grace)
     code = ended[child]
     return code if code >= 0 else _BY_SIGNAL - code
 
 
-def _signals() -> int:
-    """Where from now on every signal of interest can be read as a byte, its number."""
-    woken, wake = os.pipe()
-    os.set_blocking(wake, False)
-    signal.set_wakeup_fd(wake)
+def _signal_pipe() -> int:
+    """A file descriptor from which each signal to this process is read as one byte, its number."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing)
     for number in (*_STOPPING, signal.SIGCHLD):
-        # only a signal with a handler is written
+        # only signals that have a handler are written to the pipe
         signal.signal(number, lambda *_: None)
-    return woken
+    return reading
 
 
 def _adopt_orphans() -> None:
-    """Become the parent of descendants that lose theirs, so that none of them gets lost."""
+    """Become the parent of descendants whose own parent ends, so that they can still be found."""
     if sys.platform == "linux":
         import ctypes
 
@@ -145,32 +150,32 @@ def _reap() -> dict[int, int]:
     return ended
 
 
-def _end_the_rest(grace: float) -> dict[int, int]:
+def _end_others(grace: float) -> dict[int, int]:
     """End every other process of the tree; return the exit codes of those that were children."""
     deadline = time.monotonic() + grace
     asked: set[int] = set()
     ended = _reap()
-    while rest := _rest():
-        too_late = time.monotonic() > deadline
-        for pid in rest:
-            if too_late or pid not in asked:
+    while others := _others():
+        kill = time.monotonic() > deadline
+        for pid in others:
+            if kill or pid not in asked:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL if too_late else signal.SIGTERM)
-        asked.update(rest)
+                    os.kill(pid, signal.SIGKILL if kill else signal.SIGTERM)
+        asked.update(others)
         time.sleep(_POLL)
         ended |= _reap()
     return ended
 
 
-def _rest() -> list[int]:
-    """All descendants of this process, and whoever else is in the group that it leads.
+def _others() -> list[int]:
+    """The ids of all descendants of this process, and of other members of its process group.
 
-    Parents come before their children: one that learns of a child's end while it is about to
-    end itself may stop halfway through what it does about it. DVC leaves a broken file of locks.
+    Parents come before their children. A parent that is told to end after its child has ended may
+    be interrupted in its clean-up: DVC then leaves a broken lock file.
     """
     processes = _processes()
     family = [os.getpid()]
-    for parent in family:  # which grows meanwhile
+    for parent in family:  # the list grows while it is read
         family += [process.pid for process in processes if process.parent == parent]
     group = [process.pid for process in processes if process.group == family[0]]
     return family[1:] + [pid for pid in group if pid not in family]
@@ -183,20 +188,20 @@ class _Process(NamedTuple):
 
 
 def _processes() -> list[_Process]:
-    """Every process of the system, dead ones that nobody has reaped included."""
+    """Every process of the system, including dead ones that their parents have not waited for."""
     if not Path("/proc/self/stat").exists():
-        return _processes_of_ps()
+        return _processes_by_ps()
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            # the name, in parentheses, may hold anything
+            # the program's name, in parentheses, may hold spaces and parentheses
             _, _, fields = path.read_text(errors="replace").rpartition(")")
             _, parent, group, *_ = fields.split()
             found.append(_Process(int(path.parent.name), int(parent), int(group)))
     return found
 
 
-def _processes_of_ps() -> list[_Process]:
+def _processes_by_ps() -> list[_Process]:
     with subprocess.Popen(
         ["ps", "-A", "-o", "pid=,ppid=,pgid="], stdout=subprocess.PIPE, text=True
     ) as ps:

@@ -1,4 +1,4 @@
-"""What every command line shares: progress, text fit for a terminal, quiet dependencies."""
+"""The terminal of a command: progress bars, printable text, and quiet dependencies."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# TensorFlow reads the first three before any Python setting could reach it; the rest switch
-# off telemetry that is on by default.
+# TensorFlow reads the first three before it can be told in Python; the others switch off telemetry
+# that is on by default.
 _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "ABSL_MIN_LOG_LEVEL": "3",
@@ -25,7 +25,7 @@ _QUIET = {
 
 
 def printable(text: str) -> str:
-    """A text for one line of a terminal: control characters, and what is no UTF-8, as escapes."""
+    """Escape what would harm a terminal or break the line: control characters and invalid UTF-8."""
     return "".join(
         ascii(character)[1:-1]
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
@@ -35,14 +35,14 @@ def printable(text: str) -> str:
 
 
 def quiet() -> None:
-    """Telemetry off and start-up chatter away, unless the user's environment says otherwise."""
+    """Switch off telemetry and start-up messages, unless the user's environment says otherwise."""
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
 
 
 @contextlib.contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Drop what native code writes to stderr meanwhile (TensorFlow logs before it can be told)."""
+    """Drop what is written to stderr in the block, even by native code (TensorFlow at import)."""
     sys.stderr.flush()
     kept = os.dup(2)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -56,7 +56,13 @@ def silenced_stderr() -> Iterator[None]:
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield from `items` under a progress bar, on stderr; plain lines where it is no terminal."""
+    """Yield the `items` and show how many are done: a bar on stderr, or lines if it is no terminal.
+
+    Args:
+        items: what to go through.
+        what: the name of the work.
+        total: how many items there are, if they have no length.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -88,10 +94,15 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
 
 
 @contextlib.contextmanager
-def transfer(what: str, done: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show bytes on their way, with speed and time left; yields what to call with each number.
+def byte_progress(what: str, done: int, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how much of a file has arrived: a bar on stderr, or a line each tenth if no terminal.
 
-    `done` bytes are there already. Plain lines, one each tenth, where stderr is no terminal.
+    Args:
+        what: the file's name.
+        done: bytes that are there already.
+        total: bytes of the whole file; None if unknown.
+
+    Yields a function to call with the number of bytes that have just arrived.
     """
     from rich import filesize
     from rich.console import Console
@@ -107,7 +118,7 @@ def transfer(what: str, done: int, total: int | None) -> Iterator[Callable[[int]
     console = Console(stderr=True)
     started, first, shown = time.monotonic(), done, done * 10 // total if total else 0
 
-    def line(more: int) -> None:
+    def print_line(more: int) -> None:
         nonlocal done, shown
         done += more
         tenth = done * 10 // total if total else 0
@@ -123,7 +134,7 @@ def transfer(what: str, done: int, total: int | None) -> Iterator[Callable[[int]
             )
 
     if not console.is_terminal:
-        yield line
+        yield print_line
         return
     columns = (
         TextColumn("{task.description}"),

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 from stages.packaging.output import tail
 
 # the answers are float32, and evaluation may have computed them elsewhere
@@ -67,7 +67,7 @@ def served(bento: Path) -> Iterator[str]:
         log = Path(folder) / "log"
         with (
             log.open("w") as output,
-            supervised(command, stdout=output, stderr=subprocess.STDOUT) as server,
+            run_supervised(command, stdout=output, stderr=subprocess.STDOUT) as server,
         ):
             _wait_until_ready(url, server, log)
             yield url

@@ -16,8 +16,14 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from kinoflow.system import sandbox as module
-from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, bounded, fitting
+from kinoflow.system.sandbox import (
+    Bounds,
+    LateError,
+    OutOfBoundsError,
+    default_concurrency,
+    run_sandboxed,
+)
+from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.video import ClipSpec, UnreadableVideo, sample
 from tests.attack import video_bombs as bombs
 from tests.children import decoders
@@ -25,7 +31,7 @@ from tests.media import moving_square, write_video
 from tests.test_odd_videos import H264, ffmpeg
 
 SPEC = ClipSpec(4, 16, 16)
-BOUNDS = Bounds(seconds=10, memory_mb=256, at_once=2)
+BOUNDS = Bounds(seconds=10, memory_mb=256, concurrency=2)
 # what a process has when it starts to decode, and what it may keep from one call to the next
 IDLE_MB = 128 + BOUNDS.memory_mb // 8
 
@@ -69,7 +75,7 @@ def outcome(path: Path, *, seconds: float | None = None) -> str:
     """In a few words; whatever else is raised is a fault of ours."""
     deadline = None if seconds is None else time.monotonic() + seconds
     try:
-        clip = bounded(partial(sample, spec=SPEC), path, BOUNDS, deadline=deadline)
+        clip = run_sandboxed(partial(sample, spec=SPEC), path, BOUNDS, deadline=deadline)
     except LateError as late:
         return "late while decoding" if late.begun else "late while waiting"
     except (UnreadableVideo, OutOfBoundsError) as problem:
@@ -91,7 +97,7 @@ BOMBS = {
 
 
 def test_bombs_take_no_more_than_they_may(tmp_path: Path, count: Count) -> None:
-    module.close()
+    end_idle_processes()
     for number, (name, content) in enumerate(BOMBS.items()):
         path = tmp_path / str(number) / "video"
         path.parent.mkdir()
@@ -104,16 +110,16 @@ def test_bombs_take_no_more_than_they_may(tmp_path: Path, count: Count) -> None:
             f"{name}: {calls} times in {time.monotonic() - begun:.1f} s, "
             f"at most {watch.all:.0f} MB: {dict(outcomes)}"
         )
-        assert watch.all < BOUNDS.at_once * (IDLE_MB + BOUNDS.memory_mb)
+        assert watch.all < BOUNDS.concurrency * (IDLE_MB + BOUNDS.memory_mb)
         assert "sampled" not in outcomes
         # and nothing of it stays
-        assert sum(children_mb()) < BOUNDS.at_once * IDLE_MB
+        assert sum(children_mb()) < BOUNDS.concurrency * IDLE_MB
 
 
 def test_what_would_burn_a_minute_ends_with_the_deadline(tmp_path: Path, count: Count) -> None:
     path = tmp_path / "video"
     path.write_bytes(bombs.burning_gif())
-    assert bounded(len, "abc", BOUNDS) == 3
+    assert run_sandboxed(len, "abc", BOUNDS) == 3
     for _ in range(count(1, 20)):
         begun = time.monotonic()
         with ThreadPoolExecutor(12) as pool:
@@ -126,7 +132,7 @@ def test_what_would_burn_a_minute_ends_with_the_deadline(tmp_path: Path, count: 
         wall = time.monotonic() - begun
         print(f"{path.stat().st_size / 1000:.0f} KB, 12 at once: {wall:.2f} s, {dict(outcomes)}")
         assert set(outcomes) <= {"late while decoding", "late while waiting"}
-        assert running <= BOUNDS.at_once
+        assert running <= BOUNDS.concurrency
         assert wall < 5
         assert not any(child.cpu_percent(0.1) > 5 for child in decoders())
 
@@ -188,7 +194,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
 def test_mutated_videos_are_sampled_or_set_aside(
     originals: list[bytes], tmp_path: Path, count: Count
 ) -> None:
-    module.close()
+    end_idle_processes()
     rounds = count(60, 6000)
     slowest = 0.0
 
@@ -232,7 +238,7 @@ def test_kills_cost_no_answer(tmp_path: Path, count: Count) -> None:
 
     def ask(number: int) -> None:
         while not over.is_set():
-            clip = bounded(partial(sample, spec=SPEC), video, BOUNDS)
+            clip = run_sandboxed(partial(sample, spec=SPEC), video, BOUNDS)
             np.testing.assert_array_equal(clip, right)
             answers[number] += 1
             time.sleep(0.01)  # so that some are killed while idle
@@ -259,4 +265,5 @@ def test_kills_cost_no_answer(tmp_path: Path, count: Count) -> None:
 def test_the_default_bounds_fit_this_machine() -> None:
     total = psutil.virtual_memory().total
     for memory_mb in (64, 2048, 100_000):
-        assert fitting(memory_mb) == 1 or fitting(memory_mb) * memory_mb * 2**20 < total
+        calls = default_concurrency(memory_mb)
+        assert calls == 1 or calls * memory_mb * 2**20 < total

@@ -10,7 +10,7 @@ import httpx
 
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
-from kinoflow.system.terminal import transfer
+from kinoflow.system.terminal import byte_progress
 from stages.sources.remote import addresses, web
 from stages.sources.remote.contents import Incomplete
 
@@ -142,7 +142,7 @@ def _total(remote: RemoteFile, response: httpx.Response, start: int) -> int | No
 def _receive(
     response: httpx.Response, file: IO[bytes], start: int, total: int | None, name: str
 ) -> None:
-    with transfer(name, start, total) as advance:
+    with byte_progress(name, start, total) as advance:
         for chunk in response.iter_raw():
             file.write(chunk)
             advance(len(chunk))

@@ -1,3 +1,5 @@
+"""DVC's lock file is mended where it was cut off, and left alone otherwise."""
+
 import json
 import os
 import subprocess

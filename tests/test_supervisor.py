@@ -1,4 +1,4 @@
-"""Nothing outlives its leash, whatever ends it. Real processes, recognised by their arguments."""
+"""A supervised command ends with its owner. Real processes, recognised by their arguments."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow.system import supervisor
-from kinoflow.system.supervisor import supervised
+from kinoflow.system.supervisor import run_supervised
 
 PYTHON = [sys.executable, "-S", "-c"]
 # each of these runs until it is killed, and ends with the marker among its arguments
@@ -30,8 +30,8 @@ time.sleep(60)
 FAMILY = [PARENT, PARENT, STUBBORN]
 OWNER = """
 import sys, time
-from kinoflow.system.supervisor import supervised
-with supervised(sys.argv[1:], grace=0.5):
+from kinoflow.system.supervisor import run_supervised
+with run_supervised(sys.argv[1:], grace=0.5):
     time.sleep(60)
 """
 
@@ -47,7 +47,7 @@ def interruptible() -> Iterator[None]:
 @pytest.fixture
 def marker() -> Iterator[str]:
     """An argument that tells a test's processes apart from all others; ends them after it."""
-    marker = f"leash-test-{uuid.uuid4().hex}"
+    marker = f"supervisor-test-{uuid.uuid4().hex}"
     yield marker
     for process in marked(marker):
         process.kill()
@@ -82,7 +82,7 @@ def eventually(condition: Callable[[], bool], seconds: float = 10) -> bool:
     ],
 )
 def test_exit_code_is_the_commands(command: list[str], code: int) -> None:
-    with supervised(command, stderr=subprocess.PIPE) as process:
+    with run_supervised(command, stderr=subprocess.PIPE) as process:
         assert process.wait(10) == code
 
 
@@ -91,18 +91,18 @@ def test_command_is_looked_up_in_its_own_environment(tmp_path: Path) -> None:
     script.write_text('#!/bin/sh\necho "$GREETING from $PWD"\n')
     script.chmod(0o755)
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GREETING": "hello"}
-    with supervised(["greet"], env=env, cwd=tmp_path, stdout=subprocess.PIPE) as process:
+    with run_supervised(["greet"], env=env, cwd=tmp_path, stdout=subprocess.PIPE) as process:
         assert process.communicate(timeout=10)[0] == f"hello from {tmp_path}\n"
 
 
 def test_command_has_no_input() -> None:
     # were it to share the supervisor's pipe, `cat` would wait for ever
-    with supervised(["cat"]) as process:
+    with run_supervised(["cat"]) as process:
         assert process.wait(10) == 0
 
 
 def test_output_comes_while_the_command_runs(marker: str) -> None:
-    with supervised(
+    with run_supervised(
         [*PYTHON, "print('first', flush=True); " + SLEEPS, marker],
         stdout=subprocess.PIPE,
         grace=0.5,
@@ -113,7 +113,7 @@ def test_output_comes_while_the_command_runs(marker: str) -> None:
 
 
 def test_leaving_the_block_ends_the_whole_tree(marker: str) -> None:
-    with supervised([*PYTHON, *FAMILY, marker], grace=0.5) as process:
+    with run_supervised([*PYTHON, *FAMILY, marker], grace=0.5) as process:
         assert eventually(lambda: len(marked(marker)) == 4)
         assert process.poll() is None
     assert marked(marker) == []
@@ -131,15 +131,15 @@ def test_the_owners_death_ends_the_whole_tree(marker: str, number: signal.Signal
 
 
 def test_a_signal_to_the_supervisor_ends_the_whole_tree(marker: str) -> None:
-    with supervised([*PYTHON, *FAMILY, marker], grace=0.5) as process:
+    with run_supervised([*PYTHON, *FAMILY, marker], grace=0.5) as process:
         assert eventually(lambda: len(marked(marker)) == 4)
         process.terminate()
         assert process.wait(10) == 128 + signal.SIGTERM
         assert marked(marker) == []
 
 
-def test_a_killed_supervisor_is_not_the_end_of_the_leash(marker: str) -> None:
-    with supervised([*PYTHON, SLEEPS, marker]) as process:
+def test_the_owner_ends_what_a_killed_supervisor_left(marker: str) -> None:
+    with run_supervised([*PYTHON, SLEEPS, marker]) as process:
         assert eventually(lambda: len(marked(marker)) == 2)
         process.kill()
         process.wait(10)
@@ -149,7 +149,7 @@ def test_a_killed_supervisor_is_not_the_end_of_the_leash(marker: str) -> None:
 
 def test_what_the_command_leaves_behind_ends_with_it(marker: str) -> None:
     leaves = f"import subprocess, sys; subprocess.Popen({PYTHON!r} + [{SLEEPS!r}, sys.argv[1]])"
-    with supervised([*PYTHON, leaves, marker]) as process:
+    with run_supervised([*PYTHON, leaves, marker]) as process:
         assert process.wait(10) == 0
         assert marked(marker) == []
 
@@ -165,20 +165,20 @@ signal.signal(signal.SIGTERM, end)
 pathlib.Path("ready").touch()
 {SLEEPS}
 """
-    with supervised([*PYTHON, tidy, marker], cwd=tmp_path, grace=10):
+    with run_supervised([*PYTHON, tidy, marker], cwd=tmp_path, grace=10):
         assert eventually((tmp_path / "ready").exists)
     assert (tmp_path / "ended").exists()
 
 
 def test_parents_are_ended_before_their_children(marker: str) -> None:
-    with supervised([*PYTHON, *FAMILY, marker], grace=0.5):
+    with run_supervised([*PYTHON, *FAMILY, marker], grace=0.5):
         assert eventually(lambda: len(marked(marker)) == 4)
         ages = {relative.pid: relative.create_time() for relative in marked(marker)}
-        order = [pid for pid in supervisor._rest() if pid in ages]
+        order = [pid for pid in supervisor._others() if pid in ages]
         assert order == sorted(ages, key=lambda pid: ages[pid])
 
 
 def test_processes_are_found_without_a_proc_folder_too() -> None:
     me = supervisor._Process(os.getpid(), os.getppid(), os.getpgrp())
     assert me in supervisor._processes()
-    assert me in supervisor._processes_of_ps()
+    assert me in supervisor._processes_by_ps()

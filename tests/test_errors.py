@@ -1,10 +1,14 @@
+"""How commands end: what a user can mend is one line that says so, whatever stage it is."""
+
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kinoflow.system import files
+from kinoflow.system import errors
+from kinoflow.system.errors import UserError
 from tests.conftest import ROOT
 from tests.media import footage, moving_square, write_video
 
@@ -14,9 +18,7 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from kinoflow.data import extraction
-from kinoflow.system import errors
-from kinoflow.system import terminal
-from kinoflow.system import files
+from kinoflow.system import errors, files
 from kinoflow.video import ClipSpec
 
 def main():
@@ -45,37 +47,6 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path, what: s
     assert done.stderr.startswith("error: no space left")
     assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["video.avi"]
-
-
-def test_a_kill_in_the_middle_leaves_the_old_file_whole(tmp_path: Path) -> None:
-    target = tmp_path / "target"
-    files.write_text(target, "old")
-    script = (
-        "import os, signal\nfrom pathlib import Path\nfrom kinoflow.system import files\n"
-        "with files.replacing(Path('target')) as partial:\n"
-        "    partial.write_text('half')\n"
-        "    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=False)
-    assert target.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 2
-    files.sweep(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]
-
-
-def test_a_failing_writer_keeps_the_old_folder(tmp_path: Path) -> None:
-    with files.replacing_folder(tmp_path / "out") as partial:
-        (partial / "a").write_text("old")
-
-    def fail() -> None:
-        with files.replacing_folder(tmp_path / "out") as partial:
-            (partial / "a").write_text("new")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail()
-    assert (tmp_path / "out" / "a").read_text() == "old"
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize(
@@ -133,6 +104,45 @@ def test_what_a_user_gets_wrong_is_one_line(
     assert done.stderr.startswith("error: ")
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "says"),
+    [
+        (UserError("params.yaml: two\nlines\x1b[2J"), 2, "error: params.yaml: two lines\\x1b[2J\n"),
+        (OSError(errno.ENOSPC, "No space left on device", "a.npy"), 2, "error: no space left"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.npy"), 2, "error: no space left"),
+        (OSError(f"Unable to write (errno = {errno.ENOSPC})"), 2, "error: no space left"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "made"), 2, "error: run the maker\n"),
+        (KeyboardInterrupt(), 130, "interrupted: run again to go on from here\n"),
+        (None, 0, ""),
+    ],
+)
+def test_a_command_ends_with_a_code_and_at_most_one_line(
+    raised: BaseException | None, code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command() -> None:
+        if raised:
+            raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        errors.run(command, missing=lambda error: "run the maker")
+    assert ended.value.code == code
+    told = capsys.readouterr().err
+    assert told.startswith(says)
+    assert told.count("\n") == bool(says)
+
+
+@pytest.mark.parametrize(
+    "bug", [ValueError("bug"), OSError(errno.EACCES, "denied"), FileNotFoundError("a")]
+)
+def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
+    def command() -> None:
+        raise bug
+
+    with pytest.raises(type(bug)) as raised:
+        errors.run(command)
+    assert raised.value is bug
 
 
 def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

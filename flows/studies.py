@@ -1,0 +1,63 @@
+"""Published studies, as the recipes of a repository describe them."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.settings import Values, merge
+from kinoflow.system import documents
+from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
+
+
+class PublishedScore(BaseModel):
+    """The test score that a study reports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: Literal["accuracy", "f1"]  # f1: macro
+    value: float
+
+
+class Recipe(BaseModel):
+    """A study: what it is, what it scored, and its params, laid over those of the repository."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    published: PublishedScore
+    params: Values
+    honest: Values  # laid over `params`; empty where the study's split keeps recordings whole
+
+    def settings(self, base: Values, *, honest: bool = False) -> Values:
+        """The params to run the study with, or its honest twin.
+
+        Args:
+            base: the params of the repository.
+            honest: whether the split keeps recordings whole.
+        """
+        settings = merge(base, self.params)
+        return merge(settings, self.honest) if honest else settings
+
+
+def names(repository: Workspace) -> list[str]:
+    """The names of the repository's recipes, sorted."""
+    return sorted(path.stem for path in _folder(repository).glob("*.yaml"))
+
+
+def read(repository: Workspace, name: str) -> Recipe:
+    """Read the recipe of that name.
+
+    Raises UserError if there is none, or its file is not valid.
+    """
+    folder = _folder(repository)
+    if name not in names(repository):
+        there = ", ".join(names(repository))
+        raise UserError(f"no recipe {name!r} in {folder}/; there are {there}")
+    path = folder / f"{name}.yaml"
+    return documents.checked(Recipe, documents.read_yaml(path), path)
+
+
+def _folder(repository: Workspace) -> Path:
+    return repository.root / "recipes"
