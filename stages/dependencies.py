@@ -26,6 +26,7 @@ NO_EFFECT = {
     "kinoflow.workspace": "where files lie: DVC compares the files",
     "kinoflow.models.registry": "names: work/architectures lists the code behind them",
     "kinoflow.models.layers": "work/architectures lists those that a model has",
+    "kinoflow.reports.records": "the form of JSON documents: what they say is the stage's doing",
     "kinoflow.system.cluster": "where a function runs",
     "kinoflow.system.documents": "how mistakes in settings are worded: DVC compares the values",
     "kinoflow.system.errors": "how a command ends",
