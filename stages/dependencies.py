@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
-from stages.packaging.assemble import ENTRY_POINTS
+from stages.package_assemble import ENTRY_POINTS
 
 PACKAGES = ("kinoflow", "serving", "stages")
 
