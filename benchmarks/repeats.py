@@ -48,12 +48,14 @@ def measured(candidate: str, setting: str) -> dict[str, Any]:
         for path in READ:
             (copy.root / path.relative_to(REPOSITORY.root)).symlink_to(path)
         for stage in ("train", "evaluate"):
-            subprocess.run(
+            done = subprocess.run(
                 [sys.executable, "-m", f"stages.{stage}", candidate],
                 cwd=copy.root,
                 env=environment(setting) | {"PYTHONPATH": str(REPOSITORY.root)},
-                check=True,
+                check=False,
             )
+            if done.returncode:
+                raise errors.UserError(f"stages.{stage} {candidate} failed ({setting}): see above")
         bundle, report = copy.bundle(candidate), copy.report(candidate)
         scores = files.read_json(report / "metrics.json")
         table = tables.read(report / "predictions.csv", tables.PREDICTIONS)
@@ -103,6 +105,8 @@ def main() -> None:
     parser.add_argument("--settings", nargs="*", default=list(SETTINGS))
     parser.add_argument("--into", type=Path, default=REPOSITORY.work / "repeats.json")
     arguments = parser.parse_args()
+    if missing := [path for path in READ if not path.exists()]:
+        raise errors.UserError(f"{missing[0]} is missing: run `make repro` first")
     results: Results = files.read_json(arguments.into) if arguments.into.exists() else {}
     first = next(iter(SETTINGS))
     for candidate in arguments.candidates:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kinoflow import config
 from kinoflow.config import Compute
-from kinoflow.data import catalog, names
+from kinoflow.data import catalog, names, tables
 from kinoflow.system import files
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
@@ -91,7 +91,7 @@ def examine(
     tasks = list(zip(new["md5"], paths, strict=True))
     probed |= dict(spread(_examine_one, tasks, compute.pool, "catalog", failed=_unreadable))
     known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
-    return pd.concat([table, known], axis="columns").astype(catalog.COLUMNS)
+    return pd.concat([table, known], axis="columns").astype(tables.CATALOG.columns)
 
 
 def check_readable(table: pd.DataFrame, max_unreadable: float) -> None:
@@ -127,10 +127,10 @@ def _unreadable(task: tuple[str, Path], problem: str) -> tuple[str, dict[str, ob
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    before = catalog.read(workspace.catalog) if workspace.catalog.exists() else None
+    before = tables.read(workspace.catalog, tables.CATALOG) if workspace.catalog.exists() else None
     table = examine(labelled(workspace.data), workspace.data, before, params.compute)
     check_readable(table, params.catalog.max_unreadable)
-    catalog.write(table, workspace.catalog)
+    tables.write(table, workspace.catalog, tables.CATALOG)
     readable = table[table["readable"]]
     print(
         f"catalog: {len(readable)} videos, {readable['label'].nunique()} classes, "

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
-from stages.packaging.assemble import ENTRY_POINTS
+from stages.package_assemble import ENTRY_POINTS
 
 PACKAGES = ("kinoflow", "serving", "stages")
 
@@ -26,7 +26,9 @@ NO_EFFECT = {
     "kinoflow.workspace": "where files lie: DVC compares the files",
     "kinoflow.models.registry": "names: work/architectures lists the code behind them",
     "kinoflow.models.layers": "work/architectures lists those that a model has",
+    "kinoflow.reports.records": "the form of JSON documents: what they say is the stage's doing",
     "kinoflow.system.cluster": "where a function runs",
+    "kinoflow.system.documents": "how mistakes in settings are worded: DVC compares the values",
     "kinoflow.system.errors": "how a command ends",
     "kinoflow.system.files": "that files are written whole, not what is in them",
     "kinoflow.system.imports": "which modules there are: they are dependencies themselves",

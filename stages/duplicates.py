@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from kinoflow import config
 from kinoflow.config import Duplicates
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.system.terminal import progress
 from kinoflow.video.padding import unpadded
@@ -150,7 +150,11 @@ def _standard(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    found = find(catalog.read(workspace.catalog), ClipStore(workspace.clips), params.duplicates)
+    found = find(
+        tables.read(workspace.catalog, tables.CATALOG),
+        ClipStore(workspace.clips),
+        params.duplicates,
+    )
     tables.write(found, workspace.duplicates, tables.DUPLICATES)
     print(f"duplicates: {len(found)} pairs of videos of different groups show the same")
 

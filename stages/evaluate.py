@@ -79,7 +79,7 @@ def _scores(side: Side, answers: NDArray[np.float32], params: Evaluation, seed: 
 def _write_errors(
     clipset: ClipSet, answers: NDArray[np.float32], labels: tuple[str, ...], folder: Path
 ) -> None:
-    """Write the tables and the picture of what is taken for what."""
+    """Write each answer, the scores of each class, and which classes are confused."""
     truth, predicted = clipset.labels, answers.argmax(axis=1)
     matrix = metrics.confusion(truth, predicted, len(labels))
     names = np.array(labels)

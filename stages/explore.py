@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kinoflow import config
 from kinoflow.config import Compute, Explore
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.system import files
 from kinoflow.system.cluster import spread
@@ -160,7 +160,7 @@ def _lot(seed: int, video: str) -> str:
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    table = catalog.read(workspace.catalog)
+    table = tables.read(workspace.catalog, tables.CATALOG)
     with files.replacing_folder(workspace.exploration) as folder:
         summary = explore(
             table,

@@ -8,7 +8,7 @@ import pandas as pd
 
 from kinoflow import config
 from kinoflow.config import Compute
-from kinoflow.data import catalog
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore, describe
 from kinoflow.data.extraction import extract_clip
 from kinoflow.system import files, locks
@@ -131,7 +131,7 @@ def _delete_others(store: ClipStore, videos: set[str]) -> None:
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     with locks.held(workspace.lock("clips"), "extracting clips"):
-        table = catalog.read(workspace.catalog)
+        table = tables.read(workspace.catalog, tables.CATALOG)
         store = ClipStore(workspace.clips)
         decoded = extract(table, workspace.data, store, params.clip, params.compute)
     total, spec = int(table["readable"].sum()), params.clip

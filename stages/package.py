@@ -10,9 +10,9 @@ from kinoflow.reports.records import Verdict, Winner
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
-from stages.packaging.assemble import assemble
-from stages.packaging.build import build, export
-from stages.packaging.check import check
+from stages.package_assemble import assemble
+from stages.package_build import build, export
+from stages.package_check import check
 
 
 def require_grouped(validation: Path) -> None:

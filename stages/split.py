@@ -13,10 +13,11 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from kinoflow import config
 from kinoflow.config import Split
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
+from kinoflow.data.tables import SIDES
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
-from stages.split_published import SIDES, published_sides, read_folders
+from stages.split_published import published_sides, read_folders
 
 
 def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
@@ -230,7 +231,7 @@ def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    table = catalog.read(workspace.catalog)
+    table = tables.read(workspace.catalog, tables.CATALOG)
     pairs = tables.read(workspace.duplicates, tables.DUPLICATES)
     split = divide(table, params.split, params.seed, workspace.data, pairs)
     tables.write(split, workspace.split, tables.SPLIT)

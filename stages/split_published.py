@@ -9,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from kinoflow.data import catalog
+from kinoflow.data.tables import SIDES
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import LABELS, LISTS
-
-SIDES = ("train", "val", "test")
 
 
 def published_sides(table: pd.DataFrame, data: Path, fold: int) -> pd.Series:

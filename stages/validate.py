@@ -1,16 +1,15 @@
 """Hold the catalog, the split and the clips against Great Expectations, before training."""
 
 import sys
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from kinoflow import config
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
-from kinoflow.reports.records import Verdict
+from kinoflow.reports.records import Finding, Verdict
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.video.spec import ClipSpec
@@ -26,27 +25,6 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 _LISTED = 10  # how many videos validation.json names
-_SHOWN = 3  # how many videos the terminal names
-
-
-@dataclass(frozen=True)
-class Finding:
-    """An expectation that the data does not meet."""
-
-    table: str
-    expectation: str  # in Great Expectations' words
-    column: str
-    severity: str  # critical or warning
-    meaning: str  # in plain words
-    videos: tuple[str, ...]  # the first few videos that do not meet it, sorted
-    count: int  # how many videos do not; 0 if it is about the table as a whole
-
-    def __str__(self) -> str:
-        """One line for the terminal."""
-        text = f"{self.table}.{self.column} {self.expectation} ({self.meaning})"
-        shown = self.videos[:_SHOWN]
-        more = f" and {self.count - len(shown)} more" if self.count > len(shown) else ""
-        return f"{text}: {', '.join(shown)}{more}" if shown else text
 
 
 def validate(
@@ -170,18 +148,18 @@ def main(workspace: Workspace) -> None:
     workspace.validation.unlink(missing_ok=True)
     with files.replacing_folder(workspace.validation_site) as site:
         findings = validate(
-            catalog.read(workspace.catalog),
+            tables.read(workspace.catalog, tables.CATALOG),
             tables.read(workspace.split, tables.SPLIT),
             ClipStore(workspace.clips),
             params.clip,
             site,
             random=params.split.method == "random",
         )
-    failures = [finding for finding in findings if finding.severity == "critical"]
-    warnings = [finding for finding in findings if finding.severity == "warning"]
-    listed = {"failures": list(map(asdict, failures)), "warnings": list(map(asdict, warnings))}
-    verdict = {"passed": not failures, "split": params.split.method, **listed}
-    Verdict.model_validate(verdict).write(workspace.validation)
+    failures = tuple(finding for finding in findings if finding.severity == "critical")
+    warnings = tuple(finding for finding in findings if finding.severity == "warning")
+    Verdict(
+        passed=not failures, split=params.split.method, failures=failures, warnings=warnings
+    ).write(workspace.validation)
     for finding in warnings:
         print(f"warning: {finding}", file=sys.stderr)
     page = workspace.validation_site / "index.html"

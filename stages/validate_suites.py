@@ -5,13 +5,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from kinoflow.data import clips
+from kinoflow.data.tables import SIDES
 from kinoflow.video.spec import ClipSpec
 from stages.validate_tables import shape_text
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
-
-_SIDES = ["train", "val", "test"]
 
 
 def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]]":
@@ -65,8 +64,8 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
         "split": [
             block(unique, "video", "a video has one row"),
             block(among, "source", "a readable video of the catalog", value_set=["readable"]),
-            block(among, "split", "a side is train, val or test", value_set=_SIDES),
-            block(covers, "split", "train, val and test have videos", value_set=_SIDES),
+            block(among, "split", "a side is train, val or test", value_set=[*SIDES]),
+            block(covers, "split", "train, val and test have videos", value_set=[*SIDES]),
             leak(among, "splits_of_group", "no group stands on two sides", value_set=[1]),
             block(among, "splits_of_file", "no file stands on two sides", value_set=[1]),
             block(among, "splits_of_label", "every class stands on all sides", value_set=[3]),

@@ -1,4 +1,4 @@
-"""The tables that expectations are held against: what the stages before wrote, and what follows.
+"""The tables that expectations are checked on: catalog, split and clip records, with more columns.
 
 A column is added for each question that Great Expectations cannot ask of the tables as they are,
 such as on how many sides of the split a group is.
@@ -17,7 +17,7 @@ def catalog_table(videos: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     `videos` is the catalog with null in the place of "", so that what is missing is found.
     """
     table = videos.copy()
-    # null for readable videos, which a row condition can ask for; the page shows the others'
+    # null for readable videos, so that a row condition can ask for them; else why not readable
     table["problem"] = table["problem"].fillna("unreadable").mask(table["readable"])
     sizes = table.groupby("label")["readable"].transform("sum")
     table["share_of_largest"] = sizes / sizes.max()

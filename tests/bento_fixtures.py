@@ -8,7 +8,7 @@ import pytest
 from filelock import FileLock
 
 from kinoflow.workspace import Workspace
-from stages.packaging.check import served
+from stages.package_check import served
 from tests.bento import Server, make_project, package
 
 

@@ -12,7 +12,7 @@ from kinoflow.config import Candidate
 from kinoflow.training import export
 from kinoflow.video import ClipSpec, Frames
 
-STORED = ClipSpec(8, 40, 40)
+CLIP = ClipSpec(8, 40, 40)
 
 # options with which each architecture is about as small as it can be
 SMALL: dict[str, dict[str, Any]] = {
@@ -36,35 +36,43 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def build(candidate: Candidate, stored: ClipSpec, classes: int) -> keras.Model:
-    """The candidate's model for clips of `stored`."""
+def build(candidate: Candidate, clip: ClipSpec, classes: int) -> keras.Model:
+    """The candidate's model for a store of such clips."""
     return models.build(
         candidate.model,
-        stored=stored,
-        seen=candidate.spec(stored),
+        stored_clip=clip,
+        model_clip=candidate.spec(clip),
         classes=classes,
         options=candidate.options,
     )
 
 
 def small_model(
-    name: str, stored: ClipSpec = STORED, seen: ClipSpec | None = None, seed: int = 0, **extra: Any
+    name: str,
+    clip: ClipSpec = CLIP,
+    taken: ClipSpec | None = None,
+    *,
+    seed: int = 0,
+    **extra: Any,
 ) -> keras.Model:
-    """A small model of five classes, the same for the same seed; `extra` are options."""
+    """A small model of five classes, the same for the same seed.
+
+    It takes clips of `clip`, or less of each: `taken`. `extra` are options of its builder.
+    """
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    seen = seen or stored
+    taken = taken or clip
     candidate = Candidate(
         model=name,
-        frames=seen.frames,
-        height=seen.height,
-        width=seen.width,
+        frames=taken.frames,
+        height=taken.height,
+        width=taken.width,
         options=SMALL.get(name, {}) | extra,
     )
-    return build(candidate, stored, 5)
+    return build(candidate, clip, 5)
 
 
-def noise(count: int = 2, spec: ClipSpec = STORED) -> Frames:
+def noise(count: int = 2, spec: ClipSpec = CLIP) -> Frames:
     """Clips (count, T, H, W, 3) of random colours, always the same."""
     return np.random.default_rng(0).integers(0, 256, (count, *spec.shape), dtype=np.uint8)
 
@@ -78,17 +86,17 @@ def answers(model: keras.Model, clips: Frames) -> np.ndarray:
 def save_bundle(
     folder: Path,
     model: keras.Model,
-    seen: ClipSpec,
+    taken: ClipSpec,
     views: int = 1,
     *,
     flip: bool = False,
-    clip: ClipSpec = STORED,
+    clip: ClipSpec = CLIP,
 ) -> None:
     description = Description(
         name="test",
         labels=tuple("ABCDE"),
         clip=clip,
-        frames=seen.frames,
+        frames=taken.frames,
         views=views,
         candidate={},
         seed=0,

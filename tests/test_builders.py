@@ -21,7 +21,7 @@ from kinoflow.models.layers.clip import ClipInput
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from tests.conftest import ROOT
-from tests.networks import STORED, build
+from tests.networks import CLIP, build
 
 FOLDER = Path(kinoflow.models.__file__).parent
 
@@ -143,12 +143,12 @@ def test_r2plus1d_when_widened_has_as_many_weights_as_r3d() -> None:
 
 def test_wrong_options_and_sizes_are_named() -> None:
     with pytest.raises(UserError, match="lrcn has no option depth; there are filters, pools"):
-        build(Candidate(model="lrcn", options={"depth": 3}), STORED, 5)
+        build(Candidate(model="lrcn", options={"depth": 3}), CLIP, 5)
     with pytest.raises(UserError, match="lrcn cannot be built"):
-        build(Candidate(model="lrcn", options={"pools": [2, 2]}), STORED, 5)
+        build(Candidate(model="lrcn", options={"pools": [2, 2]}), CLIP, 5)
     with pytest.raises(UserError, match="csn cannot be built: variant must be ip or ir"):
-        build(Candidate(model="csn", options={"variant": "iq"}), STORED, 5)
+        build(Candidate(model="csn", options={"variant": "iq"}), CLIP, 5)
     with pytest.raises(UserError, match="c3d cannot be built: inputs must be frames,"):
-        build(Candidate(model="c3d", options={"inputs": True}), STORED, 5)
+        build(Candidate(model="c3d", options={"inputs": True}), CLIP, 5)
     with pytest.raises(UserError, match="c3d has no option differences; there are filters,"):
-        build(Candidate(model="c3d", options={"differences": "only"}), STORED, 5)
+        build(Candidate(model="c3d", options={"differences": "only"}), CLIP, 5)

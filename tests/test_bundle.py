@@ -10,20 +10,20 @@ from kinoflow import bundle
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.video.sampling import temporal_views
-from tests.networks import STORED, answers, noise, save_bundle, small_model
+from tests.networks import CLIP, answers, noise, save_bundle, small_model
 
 
 def test_equal_models_are_equal_bytes(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        save_bundle(tmp_path / folder, small_model("r2plus1d"), STORED)
+        save_bundle(tmp_path / folder, small_model("r2plus1d"), CLIP)
     one, other = ((tmp_path / folder / "model.keras").read_bytes() for folder in ("a", "b"))
     assert one == other
 
 
 def test_views_and_mirrored_views_are_averaged(tmp_path: Path) -> None:
-    seen = replace(STORED, frames=4)
-    model = small_model("r2plus1d", STORED, seen)
-    save_bundle(tmp_path / "bundle", model, seen, views=2, flip=True)
+    taken = replace(CLIP, frames=4)
+    model = small_model("r2plus1d", CLIP, taken)
+    save_bundle(tmp_path / "bundle", model, taken, views=2, flip=True)
     views = temporal_views(8, 4, 2)
     assert [list(view) for view in views] == [[0, 2, 4, 6], [1, 3, 5, 7]]
     sides = [noise(), noise()[:, :, :, ::-1]]
@@ -34,7 +34,7 @@ def test_views_and_mirrored_views_are_averaged(tmp_path: Path) -> None:
 
 
 def test_a_batch_answers_as_its_clips_alone(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "bundle", small_model("r2plus1d"), STORED)
+    save_bundle(tmp_path / "bundle", small_model("r2plus1d"), CLIP)
     loaded = bundle.load(tmp_path / "bundle")
     many = noise(5)
     alone = np.concatenate([loaded.predict(many[k : k + 1]) for k in range(5)])
@@ -42,10 +42,10 @@ def test_a_batch_answers_as_its_clips_alone(tmp_path: Path) -> None:
 
 
 def test_views_of_a_short_clip_are_of_its_frames_and_not_of_its_padding(tmp_path: Path) -> None:
-    stored = replace(STORED, padding="mask")
-    seen = replace(stored, frames=4)
-    model = small_model("lrcn", stored, seen)
-    save_bundle(tmp_path / "bundle", model, seen, views=2, clip=stored)
+    masked = replace(CLIP, padding="mask")
+    taken = replace(masked, frames=4)
+    model = small_model("lrcn", masked, taken)
+    save_bundle(tmp_path / "bundle", model, taken, views=2, clip=masked)
     loaded = bundle.load(tmp_path / "bundle")
     for shown, views in (
         (6, [[0, 1, 3, 4], [1, 2, 4, 5]]),
@@ -61,6 +61,6 @@ def test_views_of_a_short_clip_are_of_its_frames_and_not_of_its_padding(tmp_path
 def test_a_folder_that_is_no_bundle_and_wrong_clips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no trained model"):
         bundle.load(tmp_path)
-    save_bundle(tmp_path / "bundle", small_model("lrcn"), STORED)
+    save_bundle(tmp_path / "bundle", small_model("lrcn"), CLIP)
     with pytest.raises(ValueError, match="clips must be"):
         bundle.load(tmp_path / "bundle").predict(noise(2, ClipSpec(8, 16, 16)))

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Params
-from kinoflow.data import catalog
+from kinoflow.data import catalog, tables
 from kinoflow.system.errors import UserError
 from stages import catalog as stage
 from tests.media import footage, moving_square, write_video
@@ -133,8 +133,10 @@ def test_catalog_tells_what_files_hold_and_sets_bad_ones_aside(
         stage.check_readable(table, 0.1)
 
     path = tmp_path / "catalog.csv"
-    catalog.write(table, path)
-    pd.testing.assert_frame_equal(catalog.read(path), table[list(catalog.COLUMNS)])
+    tables.write(table, path, tables.CATALOG)
+    pd.testing.assert_frame_equal(
+        tables.read(path, tables.CATALOG), table[list(tables.CATALOG.columns)]
+    )
 
 
 def test_known_files_are_not_decoded_again(

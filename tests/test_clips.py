@@ -151,10 +151,15 @@ def test_the_md5_of_the_data_is_that_of_older_bundles_and_tells_changes(
     assert clips.data_md5(workspace) == first
 
 
-def test_stages_that_only_read_clips_do_not_depend_on_the_decoder() -> None:
+def test_reading_clips_depends_on_no_decoder_and_no_check_of_names() -> None:
     packages = [path.name for path in ROOT.iterdir() if (path / "__init__.py").exists()]
     decoding = {"kinoflow.video.decoder", "kinoflow.video.frames", "kinoflow.data.extraction"}
     for stage in ("duplicates", "split", "leaks", "validate"):
         assert not decoding & imported([f"stages.{stage}"], packages), stage
     for stage in ("catalog", "extract", "explore"):
         assert "kinoflow.video.decoder" in imported([f"stages.{stage}"], packages), stage
+    # nor does a word about a bad name or a bad labels.csv train anything anew
+    naming = {"kinoflow.data.names", "kinoflow.data.catalog"}
+    assert naming <= imported(["stages.catalog"], packages)
+    for stage in ("extract", "duplicates", "leaks", "validate", "train", "evaluate"):
+        assert not naming & imported([f"stages.{stage}"], packages), stage

@@ -29,7 +29,7 @@ DESCRIPTION = Description(
 
 
 def save(folder: Path) -> Path:
-    model = build("frame_voting", stored=CLIP, seen=CLIP, classes=2, options=OPTIONS)
+    model = build("frame_voting", stored_clip=CLIP, model_clip=CLIP, classes=2, options=OPTIONS)
     export.save(folder, model, DESCRIPTION, "epoch\n1\n")
     return folder
 

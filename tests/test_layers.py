@@ -75,8 +75,8 @@ def test_moments_and_attention_pass_over_padding() -> None:
     expected = np.concatenate([x[0, :4].mean(axis=0), x[0, :4].std(axis=0)])
     np.testing.assert_allclose(called(MomentsOverTime(), x, mask=mask)[0], expected, atol=1e-4)
     pool = AttentionPooling()
-    seen = called(pool, x, mask=mask)
-    np.testing.assert_allclose(seen, called(pool, x[:, :4]), atol=1e-5)
+    pooled = called(pool, x, mask=mask)
+    np.testing.assert_allclose(pooled, called(pool, x[:, :4]), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["VGG16", "MobileNetV2", "DenseNet121", "MobileNetV3Small"])
@@ -104,12 +104,12 @@ def test_an_inflated_network_answers_to_a_still_clip_as_to_its_frame() -> None:
 
 
 def test_networks_of_keras_are_inflated_or_refused() -> None:
-    stored = ClipSpec(4, 32, 32)
-    built = build(Candidate(model="i3d", options={"backbone": "ResNet50"}), stored, 3)
-    clips = np.zeros((1, *stored.shape), np.uint8)
+    clip = ClipSpec(4, 32, 32)
+    built = build(Candidate(model="i3d", options={"backbone": "ResNet50"}), clip, 3)
+    clips = np.zeros((1, *clip.shape), np.uint8)
     np.testing.assert_allclose(built.predict_on_batch(clips).sum(), 1, atol=1e-5)
     with pytest.raises(UserError, match="DepthwiseConv2D, which has no inflation"):
-        build(Candidate(model="i3d", options={"backbone": "MobileNet"}), stored, 3)
+        build(Candidate(model="i3d", options={"backbone": "MobileNet"}), clip, 3)
 
 
 def voting(**options: object) -> keras.Model:

@@ -14,10 +14,10 @@ from kinoflow import bundle
 from kinoflow.config import Candidate
 from kinoflow.models import MODELS
 from kinoflow.video import Frames
-from tests.networks import STORED, answers, build, noise, save_bundle, small_model
+from tests.networks import CLIP, answers, build, noise, save_bundle, small_model
 
 JAX = keras.backend.backend() == "jax"
-SMALLER = replace(STORED, frames=4, height=32, width=36)
+SMALLER = replace(CLIP, frames=4, height=32, width=36)
 
 # of Adam where 0.01 is too much: without normalisation between the layers, units go dark for good
 # or the loss leaps, and when it is learned is luck
@@ -49,7 +49,7 @@ def coloured() -> Frames:
     pictures = squares.repeat(8, axis=1).repeat(8, axis=2)
     return np.stack(
         [
-            [np.roll(picture, 2 * speed * frame, axis=1) for frame in range(STORED.frames)]
+            [np.roll(picture, 2 * speed * frame, axis=1) for frame in range(CLIP.frames)]
             for speed, picture in enumerate(pictures)
         ]
     )
@@ -60,14 +60,14 @@ def test_answers_are_probabilities_and_the_same_from_a_bundle(
     name: str, extra: dict[str, Any], tmp_path: Path
 ) -> None:
     model = small_model(name, **extra)
-    assert model.input_shape[1:] == STORED.shape
+    assert model.input_shape[1:] == CLIP.shape
     for count in (1, 3):
         answer = answers(model, noise(count))
         assert answer.dtype == np.float32
         assert answer.shape == (count, 5)
         np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
         assert (answer > 0).all()
-    save_bundle(tmp_path / "bundle", model, STORED)
+    save_bundle(tmp_path / "bundle", model, CLIP)
     loaded = bundle.load(tmp_path / "bundle")
     assert loaded.labels == tuple("ABCDE")
     np.testing.assert_allclose(loaded.predict(noise()), answers(model, noise()), atol=1e-6)
@@ -75,8 +75,8 @@ def test_answers_are_probabilities_and_the_same_from_a_bundle(
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_may_see_less_than_the_store_holds(name: str) -> None:
-    model = small_model(name, STORED, SMALLER)
-    assert model.input_shape[1:] == (SMALLER.frames, STORED.height, STORED.width, 3)
+    model = small_model(name, CLIP, SMALLER)
+    assert model.input_shape[1:] == (SMALLER.frames, CLIP.height, CLIP.width, 3)
     answer = answers(model, noise()[:, : SMALLER.frames])
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
 
@@ -132,7 +132,7 @@ def test_clips_that_stand_still_do_not_upset_training(
     name: str, within: Callable[[str, float, float], None]
 ) -> None:
     keras.utils.set_random_seed(0)
-    model = build(Candidate(model=name), STORED, 5)
+    model = build(Candidate(model=name), CLIP, 5)
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=not JAX)
     # one of these clips does not move, and at full depth what it lacks is multiplied many times
     within("loss", max(islice(losses(model), 4)), 10)
@@ -157,19 +157,19 @@ def test_clips_that_stand_still_do_not_upset_training(
 )
 @pytest.mark.filterwarnings("error:.*destroy the mask")
 def test_padding_is_passed_over(name: str, extra: dict[str, Any]) -> None:
-    stored = replace(STORED, padding="mask")
+    masked = replace(CLIP, padding="mask")
     padded, whole = (
-        small_model(name, stored, **extra),
-        small_model(name, replace(stored, frames=4), **extra),
+        small_model(name, masked, **extra),
+        small_model(name, replace(masked, frames=4), **extra),
     )
     for to, weight in zip(whole.weights, padded.weights, strict=True):
         # vectors for places in time are the one thing that grows with the clip
         value = keras.ops.convert_to_numpy(weight)
         to.assign(value[tuple(slice(side) for side in to.shape)])
-    seen = noise()
-    seen[:, 4:] = 0
-    np.testing.assert_allclose(answers(padded, seen), answers(whole, seen[:, :4]), atol=1e-5)
-    black = np.zeros_like(seen)
+    clip = noise()
+    clip[:, 4:] = 0
+    np.testing.assert_allclose(answers(padded, clip), answers(whole, clip[:, :4]), atol=1e-5)
+    black = np.zeros_like(clip)
     assert np.isfinite(answers(padded, black)).all()
 
 

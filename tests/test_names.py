@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Dataset, Params
-from kinoflow.data import catalog, names
+from kinoflow.data import catalog, names, tables
 from kinoflow.data.clips import ClipSet, ClipStore
 from kinoflow.system import errors, terminal
 from kinoflow.system.errors import UserError
@@ -98,8 +98,8 @@ def test_all_other_names_come_through_to_the_clips(here: Path, defaults: Params)
         )
     compute = defaults.compute.model_copy(update={"workers": 1, "videos_per_task": 50})
     table = stage.examine(stage.labelled(Workspace().data), Workspace().data, None, compute)
-    catalog.write(table, Workspace().catalog)
-    table = catalog.read(Workspace().catalog)
+    tables.write(table, Workspace().catalog, tables.CATALOG)
+    table = tables.read(Workspace().catalog, tables.CATALOG)
     spec = ClipSpec(4, 8, 8)
     store = ClipStore(Workspace().clips)
     extract.extract(table, Workspace().data, store, spec, compute)

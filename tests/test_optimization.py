@@ -38,7 +38,7 @@ def test_without_warm_up_the_rate_is_highest_at_once(defaults: Params) -> None:
 def test_weight_decay_is_that_of_adamw_alone(defaults: Params) -> None:
     for name in OPTIMIZERS:
         settings = training(defaults, optimizer=name, weight_decay=0.3)
-        decay = optimization.optimizer(settings, steps=1).weight_decay
+        decay = optimization.make_optimizer(settings, steps=1).weight_decay
         assert decay == (0.3 if name == "adamw" else None), name
 
 
@@ -64,7 +64,7 @@ def test_averaged_weights_are_those_of_keras(name: str, scaled: bool, defaults: 
     def trained(averages: keras.callbacks.Callback) -> tuple[list[np.ndarray], list[float]]:
         keras.utils.set_random_seed(0)
         model = keras.Sequential([keras.layers.Dense(4), keras.layers.Dense(1)])
-        optimizer = optimization.optimizer(settings, steps=9)
+        optimizer = optimization.make_optimizer(settings, steps=9)
         if scaled:  # as float16 has it
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         model.compile(optimizer, loss="mse")

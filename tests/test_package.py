@@ -19,8 +19,8 @@ from kinoflow.reports.records import Verdict
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace
-from stages.packaging.assemble import ENTRY_POINTS, assemble, requirements
-from stages.packaging.build import build, export
+from stages.package_assemble import ENTRY_POINTS, assemble, requirements
+from stages.package_build import build, export
 from tests.bento import SLIM, TOO_MUCH, package
 from tests.conftest import ROOT
 

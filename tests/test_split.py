@@ -176,6 +176,16 @@ def test_official_takes_folders_of_published_sides(defaults: Params, tmp_path: P
     assert set(result["split"][tops == "train"]) == {"train", "val"}
 
 
+def test_a_class_called_test_is_no_side_even_if_only_a_broken_video_shows_that(
+    defaults: Params, tmp_path: Path
+) -> None:
+    # as the catalog takes them, train and test are classes here, since Other is one
+    catalog = by_sides({"train": "", "test": "", "Other": ""})
+    catalog["readable"] = ~catalog["video"].str.startswith("Other/")
+    with pytest.raises(UserError, match="split.method official needs published lists"):
+        split.divide(catalog, official(defaults), 7, tmp_path)
+
+
 @pytest.mark.parametrize("method", ["stratified_group", "random", "leave_one_group_out"])
 def test_folders_of_published_sides_are_not_ignored(
     defaults: Params, tmp_path: Path, method: str

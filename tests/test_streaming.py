@@ -17,7 +17,7 @@ from kinoflow.models import MODELS, options_of
 from kinoflow.models.streaming import Stream, can_stream
 from kinoflow.video import ClipSpec, Frames, stream
 from tests.media import moving_square, write_video
-from tests.networks import STORED, answers, noise, save_bundle, small_model
+from tests.networks import CLIP, answers, noise, save_bundle, small_model
 
 LENGTH = 13  # frames of the video
 
@@ -30,7 +30,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def frames(video: Path) -> Frames:
     """The video's frames as `kinoflow live` reads them."""
-    [clip] = stream(video, replace(STORED, frames=LENGTH))
+    [clip] = stream(video, replace(CLIP, frames=LENGTH))
     return clip
 
 
@@ -44,13 +44,13 @@ def sure(model: keras.Model) -> keras.Model:
 @cache
 def movinet(frames: int, inputs: str = "differences") -> keras.Model:
     """A causal model for clips of so many frames; the same weights for any number of them."""
-    return sure(small_model("movinet", replace(STORED, frames=frames), inputs=inputs))
+    return sure(small_model("movinet", replace(CLIP, frames=frames), inputs=inputs))
 
 
 @pytest.mark.parametrize("inputs", ["frames", "both"])
 def test_a_stream_answers_after_each_frame_as_the_clip_so_far(inputs: str, tmp_path: Path) -> None:
     model = movinet(8, inputs=inputs)
-    save_bundle(tmp_path / "bundle", model, STORED)
+    save_bundle(tmp_path / "bundle", model, CLIP)
     reader = Stream(bundle.load(tmp_path / "bundle").model)
     clip = noise(1)[0]
     streamed = [reader(frame[None])[0] for frame in clip]
@@ -112,7 +112,7 @@ def test_live_answers_for_the_latest_clip_or_for_all_frames_so_far(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     model = sure(small_model(name))
-    save_bundle(tmp_path / "bundle", model, STORED)
+    save_bundle(tmp_path / "bundle", model, CLIP)
     arguments = ["--model", str(tmp_path / "bundle"), "--every", "2", str(video)]
     found = printed(arguments, monkeypatch, capsys)
     after = (8, 10, 12)
@@ -126,8 +126,8 @@ def test_live_answers_for_the_latest_clip_or_for_all_frames_so_far(
     assert abs(found[0] - found[-1]).max() > 0.01
 
 
-def causal(folder: Path, seen: ClipSpec = STORED, *, flip: bool = False) -> Bundle:
-    save_bundle(folder / "bundle", movinet(seen.frames), seen, flip=flip)
+def causal(folder: Path, taken: ClipSpec = CLIP, *, flip: bool = False) -> Bundle:
+    save_bundle(folder / "bundle", movinet(taken.frames), taken, flip=flip)
     return bundle.load(folder / "bundle")
 
 
@@ -141,8 +141,8 @@ def test_old_frames_are_forgotten(video: Path, frames: Frames, tmp_path: Path) -
 def test_frames_are_as_far_apart_as_in_clips_and_mirrored_where_clips_are(
     video: Path, frames: Frames, tmp_path: Path
 ) -> None:
-    model = causal(tmp_path, replace(STORED, frames=4), flip=True)
+    model = causal(tmp_path, replace(CLIP, frames=4), flip=True)
     first, *_ = live.answers(model, str(video), every=1, memory=256)
     np.testing.assert_allclose(first, model.predict(frames[None, :8])[0], atol=1e-4)
-    one_side = causal(tmp_path, replace(STORED, frames=4)).predict(frames[None, :8])[0]
+    one_side = causal(tmp_path, replace(CLIP, frames=4)).predict(frames[None, :8])[0]
     assert abs(first - one_side).max() > 1e-3

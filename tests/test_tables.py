@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Params
-from kinoflow.data import catalog, clips, tables
+from kinoflow.data import clips, tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.data.tables import Schema
 from kinoflow.reports import metrics
@@ -91,8 +91,8 @@ def from_labels(
     (Workspace(folder).labels).write_text(tables.text(written.assign(split=""), tables.LABELS))
     table = stage.labelled(Workspace(folder).data).assign(readable=True)
     table = table.assign(frames=9, fps=25.0, seconds=1.0, width=8, height=8, codec="", bytes=1)
-    table = table.assign(md5=table["video"], problem="").astype(catalog.COLUMNS)
-    catalog.write(table, Workspace(folder).catalog)
+    table = table.assign(md5=table["video"], problem="").astype(tables.CATALOG.columns)
+    tables.write(table, Workspace(folder).catalog, tables.CATALOG)
     same = [(*rows[0][::2], *rows[-1][::2], 0.95, False)]
     columns = list(tables.DUPLICATES.columns)
     tables.write(
@@ -100,7 +100,7 @@ def from_labels(
     )
     params = defaults.split.model_copy(update={"near_duplicates": "warn"})
     divided = split.divide(
-        catalog.read(Workspace(folder).catalog), params, 7, Workspace(folder).data
+        tables.read(Workspace(folder).catalog, tables.CATALOG), params, 7, Workspace(folder).data
     )
     tables.write(divided, Workspace(folder).split, tables.SPLIT)
 

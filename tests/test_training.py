@@ -16,7 +16,7 @@ from kinoflow.data.clips import ClipSet
 from kinoflow.reports.records import Finding, Verdict
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.training.fit import initial_model
+from kinoflow.training.fit import build_model
 from stages.train import require_validated
 from tests.training import SMALL, moving, settings, train
 
@@ -117,7 +117,7 @@ def test_what_is_kept_is_the_average_of_weights_that_was_validated(
     val = moving(tmp_path / "averaged" / "clips", 16, 1)
 
     clips = val.read(np.arange(16))
-    begun = initial_model(params.resolve("a"), 2, "float32")(clips, training=False)
+    begun = build_model(params.resolve("a"), 2, "float32")(clips, training=False)
     begun_with = loss(keras.ops.convert_to_numpy(begun), val)
     assert history["val_loss"].iloc[0] == pytest.approx(begun_with, abs=0.05)
     assert loss(model.predict(clips), val) == pytest.approx(history["val_loss"].min(), rel=1e-4)

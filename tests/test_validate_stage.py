@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from kinoflow.config import Params
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
+from kinoflow.reports.records import Finding
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from stages import train, validate
-from stages.validate import Finding
 from stages.validate_suites import suites
 from tests import pages
 from tests.conftest import ROOT
@@ -35,7 +35,7 @@ def here(tmp_path: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch) -> W
 
 
 def write(work: Work) -> None:
-    catalog.write(work.videos, Workspace().catalog)
+    tables.write(work.videos, Workspace().catalog, tables.CATALOG)
     tables.write(work.split, Workspace().split, tables.SPLIT)
     work.store.write_records(work.records)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kinoflow.data import catalog
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore, describe
+from kinoflow.reports.records import Finding
 from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace
 from stages import validate
-from stages.validate import Finding
 
 SPEC = ClipSpec(4, 16, 24)
 SIDES = ["train"] * 3 + ["val"] * 2 + ["test"] * 2  # of groups 1 to 7
@@ -83,7 +83,7 @@ def work_tree(folder: Path, spec: ClipSpec) -> Work:
     table = table.assign(frames=40, fps=25.0, seconds=1.6, width=64, height=48, codec="MJPG")
     table = table.assign(bytes=1000, readable=True, problem="")
     table["md5"] = [f"{number:032x}" for number in range(len(table))]
-    videos = table[list(catalog.COLUMNS)].astype(catalog.COLUMNS)
+    videos = table[list(tables.CATALOG.columns)].astype(tables.CATALOG.columns)
     split = table[["video", "split", "group"]]
     records = videos[["video", "md5"]].assign(spec=describe(spec))
     store = ClipStore(Workspace(folder).clips)

@@ -1,4 +1,4 @@
-"""The catalog, the table of all videos; and where labels come from: labels.csv, folders, names."""
+"""Where the catalog has labels and groups from: a labels.csv, class folders, and file names."""
 
 import re
 from collections.abc import Iterable
@@ -10,8 +10,6 @@ import pandas as pd
 from kinoflow.data import names, tables
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import LABELS
-
-COLUMNS = tables.CATALOG.columns
 
 # folder names that stand for a published side of the split
 _SIDES = {
@@ -25,16 +23,6 @@ _UCF_NAME = re.compile(r"(.+_g\d+)_c\d+")
 # April_09_brush_hair_u_nm_np1_ba_goo_0: the source video and the class, then visible body parts,
 # camera motion, number of people, viewpoint, quality and the clip's number
 _HMDB_NAME = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+")
-
-
-def read(path: Path) -> pd.DataFrame:
-    """The catalog, one row per video in the order of `video`."""
-    return tables.read(path, tables.CATALOG)
-
-
-def write(table: pd.DataFrame, path: Path) -> None:
-    """Write the catalog, whole or not at all."""
-    tables.write(table, path, tables.CATALOG)
 
 
 def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kinoflow.data import catalog, tables
+from kinoflow.data import tables
 from kinoflow.system.errors import UserError
 from kinoflow.video.spec import ClipSpec, Frames
 from kinoflow.video.version import decoder_version
@@ -129,7 +129,7 @@ def split_table(workspace: Workspace) -> pd.DataFrame:
     """The videos in use with their `split`, `group`, `label` and `md5`, in the split's order."""
     columns = ["video", "label", "md5"]
     return tables.read(workspace.split, tables.SPLIT).merge(
-        catalog.read(workspace.catalog)[columns], on="video", validate="one_to_one"
+        tables.read(workspace.catalog, tables.CATALOG)[columns], on="video", validate="one_to_one"
     )
 
 

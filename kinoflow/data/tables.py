@@ -60,7 +60,15 @@ CLIPS = Schema(
     }
 )
 
-SPLIT = Schema({"video": "str", "split": "str", "group": "str"})
+SIDES = ("train", "val", "test")  # of a split
+
+SPLIT = Schema(
+    {
+        "video": "str",
+        "split": "str",  # one of SIDES
+        "group": "str",  # the catalog's, or one that several with near-duplicates were merged to
+    }
+)
 
 # the split joined with the catalog and the clips: all that training takes from the data
 TRAINED = Schema({**SPLIT.columns, "label": "str", "md5": "str", "spec": "str"})

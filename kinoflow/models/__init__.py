@@ -1,9 +1,9 @@
 """The architectures, each built by a function that the registry names.
 
 A builder takes a `kinoflow.models.layers.clip.ClipInput`, the number of classes, and its own
-options by keyword. It returns a Keras model from uint8 RGB (B, T, H, W, 3), T frames of the stored
-size, to float32 probabilities (B, classes); scaling of values and of size lives inside the model.
-docs/models.md says how to add one.
+options by keyword. It returns a Keras model from uint8 RGB (B, T, H, W, 3), frames of the size of
+the clip store, to float32 probabilities (B, classes); scaling of values and of size lives inside
+the model. docs/models.md says how to add one.
 """
 
 import inspect
@@ -33,20 +33,25 @@ def options_of(builder: Callable[..., "keras.Model"]) -> dict[str, Any]:
 
 
 def build(
-    model: str, *, stored: ClipSpec, seen: ClipSpec, classes: int, options: dict[str, Any]
+    model: str,
+    *,
+    stored_clip: ClipSpec,
+    model_clip: ClipSpec,
+    classes: int,
+    options: dict[str, Any],
 ) -> "keras.Model":
     """The model of that name, with fresh weights.
 
     Args:
         model: a key of `MODELS`.
-        stored: the spec of the clip store.
-        seen: the frames, height and width that the model sees of it, at most `stored`.
+        stored_clip: the spec of the clip store.
+        model_clip: the frames, height and width that the model takes of it, at most those stored.
         classes: how many there are.
         options: arguments of the builder by name, lists for tuples.
 
-    Returns a model from uint8 (B, seen.frames, stored.height, stored.width, 3) to float32
-    (B, classes). Raises UserError for an option that its builder does not have, or a value that
-    it refuses.
+    Returns a model from uint8 (B, T, H, W, 3), T frames of `model_clip` of the size of
+    `stored_clip`, to float32 (B, classes). Raises UserError for an option that its builder does
+    not have, or a value that it refuses.
     """
     from kinoflow.models.layers.clip import clip_input
 
@@ -62,6 +67,6 @@ def build(
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
     try:
-        return builder(clip_input(stored, seen), classes, **given)
+        return builder(clip_input(stored_clip, model_clip), classes, **given)
     except (ValueError, TypeError) as error:
         raise UserError(f"model {model} cannot be built: {error}") from error

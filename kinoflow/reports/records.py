@@ -13,6 +13,8 @@ from kinoflow import config
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 
+_SHOWN = 3  # how many videos of a finding the terminal names
+
 
 class Record(BaseModel):
     """Part of a document: every field is known and checked, and none changes."""
@@ -53,8 +55,15 @@ class Finding(Record):
     column: str
     severity: str  # critical or warning
     meaning: str  # the expectation in plain words
-    videos: tuple[str, ...]  # sorted, the first few
-    count: int  # of all videos concerned; 0 where it is the table as a whole
+    videos: tuple[str, ...]  # the first few that do not meet it, sorted
+    count: int  # how many do not; 0 if it is about the table as a whole
+
+    def __str__(self) -> str:
+        """One line for the terminal."""
+        text = f"{self.table}.{self.column} {self.expectation} ({self.meaning})"
+        shown = self.videos[:_SHOWN]
+        more = f" and {self.count - len(shown)} more" if self.count > len(shown) else ""
+        return f"{text}: {', '.join(shown)}{more}" if shown else text
 
 
 class Verdict(Document):

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dvclive.live import Live
 
 
-def live(folder: Path) -> "Live":
+def open_curves(folder: Path) -> "Live":
     """DVCLive writing to `folder`, for a `with` statement; nothing but the curves.
 
     It makes no experiment, no page and no DVC files: the pipeline has its own.

@@ -67,7 +67,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     not exist, and a loss that is no number.
     """
     batches, validation = _augmented_batches(run, data), _batches(run, data)
-    model = compiled(run, len(data.labels), steps=len(batches) * run.training.epochs)
+    model = compile_model(run, len(data.labels), steps=len(batches) * run.training.epochs)
     versions = bundle.library_versions()
     weights = export.weights_md5(run.candidate.options)
     trained_by = identity(run, data=data.md5, code=code_md5(), weights=weights, versions=versions)
@@ -77,7 +77,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     checkpoints.resume(model, history)
     if history:
         print(f"{run.name}: going on after epoch {len(history)}", file=sys.stderr)
-    with curves.live(outputs.curves) as live:
+    with curves.open_curves(outputs.curves) as live:
         for scores in history.scores:
             curves.draw(live, scores)
         if len(history) < run.training.epochs and not history.stopped:
@@ -93,30 +93,27 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
             )
     checkpoints.load_best(model)
 
-    export.save(
-        outputs.bundle,
-        _for_inference(model, run, len(data.labels)),
-        bundle.Description(
-            name=run.name,
-            labels=data.labels,
-            clip=run.clip,
-            frames=run.model_clip.frames,
-            views=run.views,
-            flip=run.flip,
-            candidate=run.candidate.model_dump(),
-            weights=weights,
-            seed=run.seed,
-            data=data.md5,
-            versions=versions,
-            metrics={"epoch": history.best_epoch + 1, **history.best},
-        ),
-        tables.text(history.table(), tables.HISTORY),
+    description = bundle.Description(
+        name=run.name,
+        labels=data.labels,
+        clip=run.clip,
+        frames=run.model_clip.frames,
+        views=run.views,
+        flip=run.flip,
+        candidate=run.candidate.model_dump(),
+        weights=weights,
+        seed=run.seed,
+        data=data.md5,
+        versions=versions,
+        metrics={"epoch": history.best_epoch + 1, **history.best},
     )
+    plain = _without_optimizer(model, run, len(data.labels))
+    export.save(outputs.bundle, plain, description, tables.text(history.table(), tables.HISTORY))
     checkpoints.delete()
     return history.seconds
 
 
-def initial_model(run: Run, classes: int, precision: str) -> keras.Model:
+def build_model(run: Run, classes: int, precision: str) -> keras.Model:
     """The candidate's model with the weights that training begins with: same seed, same weights.
 
     Args:
@@ -136,8 +133,8 @@ def initial_model(run: Run, classes: int, precision: str) -> keras.Model:
     try:
         return build(
             run.candidate.model,
-            stored=run.clip,
-            seen=run.model_clip,
+            stored_clip=run.clip,
+            model_clip=run.model_clip,
             classes=classes,
             options=run.candidate.options,
         )
@@ -145,12 +142,12 @@ def initial_model(run: Run, classes: int, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def compiled(run: Run, classes: int, steps: int) -> keras.Model:
+def compile_model(run: Run, classes: int, steps: int) -> keras.Model:
     """The candidate's model, ready to be trained for so many `steps` over all epochs."""
     training = run.training
-    model = initial_model(run, classes, training.precision)
+    model = build_model(run, classes, training.precision)
     model.compile(
-        optimizer=optimization.optimizer(training, steps),
+        optimizer=optimization.make_optimizer(training, steps),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
         metrics=["accuracy"],
     )
@@ -184,9 +181,9 @@ def _augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
     )
 
 
-def _for_inference(model: keras.Model, run: Run, classes: int) -> keras.Model:
+def _without_optimizer(model: keras.Model, run: Run, classes: int) -> keras.Model:
     """The model without its optimizer, and in float32, so that all devices answer the same."""
-    plain = initial_model(run, classes, "float32")
+    plain = build_model(run, classes, "float32")
     plain.set_weights(model.get_weights())
     return plain
 

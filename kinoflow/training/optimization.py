@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from kinoflow.config import Training
 
 
-def optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
+def make_optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
     """The optimizer of a training that takes so many `steps` over all epochs."""
     config: dict[str, Any] = {"learning_rate": learning_rate(training, steps)}
     if training.optimizer == "adamw":

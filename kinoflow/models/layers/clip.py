@@ -20,7 +20,7 @@ class ClipInput:
     `clip_input` makes one.
     """
 
-    input: Any  # keras.Input, uint8 RGB (B, T, H, W, 3): T frames of the stored size
+    input: Any  # keras.Input, uint8 RGB (B, T, H, W, 3): T frames of the clip store's size
     frames: int  # T
     height: int  # pixels of the frames that the network sees, at most H
     width: int  # pixels, at most W
@@ -56,17 +56,23 @@ class ClipInput:
         return FrameMask(span)(self.input) if self.padded else None
 
 
-def clip_input(stored: ClipSpec, seen: ClipSpec) -> ClipInput:
-    """The input of a model that is given `seen.frames` frames of the size of `stored`.
+def clip_input(stored_clip: ClipSpec, model_clip: ClipSpec) -> ClipInput:
+    """The input of a model, and what a builder needs to make a network of it.
 
     Args:
-        stored: the spec of the clip store, whose frames come in.
-        seen: how many of them a clip has, and the size to which the network scales them; at most
-            `stored`.
+        stored_clip: the spec of the clip store: the size of the frames that come in.
+        model_clip: how many frames come in, and the size to which the network scales them; at
+            most those of `stored_clip`.
     """
-    shape = (seen.frames, stored.height, stored.width, 3)
+    shape = (model_clip.frames, stored_clip.height, stored_clip.width, 3)
     clip = keras.Input(shape, dtype="uint8", name="clip")
-    return ClipInput(clip, seen.frames, seen.height, seen.width, stored.padding == "mask")
+    return ClipInput(
+        input=clip,
+        frames=model_clip.frames,
+        height=model_clip.height,
+        width=model_clip.width,
+        padded=stored_clip.padding == "mask",
+    )
 
 
 @register

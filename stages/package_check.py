@@ -14,7 +14,7 @@ import pandas as pd
 
 from kinoflow.system.errors import UserError
 from kinoflow.system.supervisor import run_supervised
-from stages.packaging.output import tail
+from stages.package_build import tail
 
 # the answers are float32, and evaluation may have computed them elsewhere
 _TOLERANCE = 1e-5

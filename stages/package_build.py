@@ -8,7 +8,6 @@ import tarfile
 from pathlib import Path
 
 from kinoflow.system.errors import UserError
-from stages.packaging.output import tail
 
 _ENTRYPOINT = """\
 #!/bin/sh
@@ -79,3 +78,8 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.mtime = _SECONDS
     entry.mode = 0o755 if entry.isdir() else 0o644
     return entry
+
+
+def tail(text: str) -> str:
+    """The last four lines that are not empty, in one."""
+    return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-4:])
