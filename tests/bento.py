@@ -82,9 +82,8 @@ def make_project(folder: Path) -> None:
     model = bundle.load(Workspace(folder).bundle("voting"))
     rows = []
     for video in videos:
-        answer = dict(
-            zip(labels, model.predict(sample(video, model.clip)[None])[0].tolist(), strict=True)
-        )
+        (probabilities,) = model.predict(sample(video, model.clip)[None])
+        answer = dict(zip(labels, probabilities.tolist(), strict=True))
         row = {
             "video": video.relative_to(Workspace(folder).data).as_posix(),
             "label": video.parent.name,
