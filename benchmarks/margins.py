@@ -55,7 +55,7 @@ def pytest_sessionfinish() -> None:
 
 
 def _watch_comparisons() -> None:
-    # as public as its class is
+    # pytest gives the class that approx returns for numbers no public name
     scalar: Any = type(pytest.approx(1.0))
     allclose, equals = np.testing.assert_allclose, scalar.__eq__
 

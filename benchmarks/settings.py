@@ -25,7 +25,7 @@ def _threads(count: int) -> dict[str, str]:
     return {"TF_NUM_INTRAOP_THREADS": str(count), "OMP_NUM_THREADS": str(count)}
 
 
-# the variables of the environment that make each; one thread, as the tests have, where not said
+# by name, the environment variables of each setting; one thread unless it says two
 SETTINGS: dict[str, dict[str, str]] = {
     "as it is": _threads(1),
     "2 threads": _threads(2),

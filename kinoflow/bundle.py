@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict
 from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import silenced_stderr
-from kinoflow.video.decoder import sample
 from kinoflow.video.padding import valid_frames
 from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import ClipSpec, Frames
@@ -105,13 +104,6 @@ class Bundle:
         if clips.ndim != 5 or clips.shape[1:] != self.clip.shape:
             raise ValueError(f"clips must be (B, {self.clip.shape}), got {clips.shape}")
         return np.array([self._averaged(clip) for clip in clips], dtype=np.float32)
-
-    def predict_video(self, path: Path) -> Probabilities:
-        """Class probabilities of a video file: float32 (classes,), in the order of `labels`.
-
-        Raises UnreadableVideo for a file that gives no frame.
-        """
-        return self.predict(sample(path, self.clip)[None])[0]
 
     def _averaged(self, clip: Frames) -> Probabilities:
         known = valid_frames(clip, masked=self.clip.padding == "mask")

@@ -11,6 +11,7 @@ from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
+from kinoflow.video.decoder import sample
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import Workspace
 
@@ -21,9 +22,8 @@ def predict(arguments: argparse.Namespace) -> None:
     failed = 0
     for video in arguments.videos:
         try:
-            print(
-                f"{printable(str(video))}: {_top(model, model.predict_video(video), arguments.top)}"
-            )
+            probabilities = model.predict(sample(video, model.clip)[None])[0]
+            print(f"{printable(str(video))}: {_top(model, probabilities, arguments.top)}")
         except UnreadableVideo as problem:
             failed += 1
             print(f"error: {printable(f'{video}: {problem}')}", file=sys.stderr)

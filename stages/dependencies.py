@@ -44,6 +44,8 @@ EFFECT = {
     # what takes too much is listed as unreadable
     "catalog": ["kinoflow.system.sandbox", "kinoflow.system.cluster"],
 }
+# files that modules read, beside their code
+FILES = {"kinoflow.reports.page": ["kinoflow/reports/templates"]}
 # a Bento holds these as they are, so that to it they all matter
 HOLDS_CODE = {"package": ENTRY_POINTS}
 
@@ -56,14 +58,20 @@ def modules(stage: str) -> set[str]:
 
 
 def code(stage: str, root: Path) -> list[str]:
-    """The files of these modules, relative to `root`; without those that hold a docstring alone."""
-    paths = {source(name) for name in modules(stage)}
-    return sorted(path.relative_to(root).as_posix() for path in paths if not _is_bare(path))
+    """What `modules` names, and what these read, as paths relative to `root`.
+
+    Without modules that hold a docstring alone.
+    """
+    names = modules(stage)
+    paths = {path for path in map(source, names) if not _is_bare(path)}
+    read = [name for module in names & FILES.keys() for name in FILES[module]]
+    return sorted([*(path.relative_to(root).as_posix() for path in paths), *read])
 
 
 def is_code(dependency: str) -> bool:
-    """Whether a dependency of dvc.yaml is a module of ours."""
-    return dependency.endswith(".py") and dependency.partition("/")[0] in PACKAGES
+    """Whether a dependency of dvc.yaml is a module of ours, or a file that one reads."""
+    ours = dependency.endswith(".py") and dependency.partition("/")[0] in PACKAGES
+    return ours or any(dependency in read for read in FILES.values())
 
 
 def updated(text: str, root: Path) -> str:

@@ -15,7 +15,7 @@ from kinoflow.bundle import Description
 from kinoflow.config import Candidate
 from kinoflow.reports.records import Verdict
 from kinoflow.training import export
-from kinoflow.video import ClipSpec
+from kinoflow.video import ClipSpec, sample
 from kinoflow.workspace import Workspace
 from tests import documents
 from tests.conftest import ROOT
@@ -82,7 +82,8 @@ def make_project(folder: Path) -> None:
     model = bundle.load(Workspace(folder).bundle("voting"))
     rows = []
     for video in videos:
-        answer = dict(zip(labels, model.predict_video(video).tolist(), strict=True))
+        (probabilities,) = model.predict(sample(video, model.clip)[None])
+        answer = dict(zip(labels, probabilities.tolist(), strict=True))
         row = {
             "video": video.relative_to(Workspace(folder).data).as_posix(),
             "label": video.parent.name,

@@ -32,7 +32,11 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
         ("seed: 7", "seed: seven", "seed: .*'seven'"),
         ("source: synthetic", "source: youtube", "dataset.source: .*'youtube'"),
         ("source: synthetic", "source: folder", "needs a path"),
-        ("model: lrcn", "model: lrcnn", "no model 'lrcnn': did you mean lrcn[?].*there are c3d, "),
+        (
+            "model: lrcn",
+            "model: lrcnn",
+            "no model 'lrcnn'; there are c3d, cnn_lstm, .*did you mean lrcn[?]",
+        ),
         ("lrcn\n    frames: 16", "lrcn\n    frames: 33", "candidates.lrcn.frames is 33.*hold 32"),
         ("model: lrcn", "model: lrcn\n    training: {epoch: 3}", "did you mean epochs?"),
         ("model: lrcn", "model: lrcn\n    augment: {flipp: 1}", "lrcn.augment.flipp: did you"),

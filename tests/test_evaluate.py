@@ -15,7 +15,7 @@ from kinoflow.reports import figures
 from kinoflow.reports.records import Metrics
 from kinoflow.system import files
 from kinoflow.training import export
-from kinoflow.video import ClipSpec
+from kinoflow.video import ClipSpec, sample
 from stages.evaluate import Side, evaluate, latency_ms
 from tests.media import moving_square, write_video
 from tests.networks import build
@@ -109,7 +109,7 @@ def test_predict_answers_for_videos_and_names_bad_ones(
     good = write_video(tmp_path / "good.avi", moving_square(12))
     bad = tmp_path / "bad.avi"
     bad.write_text("no video")
-    best = model.predict_video(good).argmax()
+    best = model.predict(sample(good, model.clip)[None])[0].argmax()
     with_model = ["--model", str(model.folder)]
     assert call(monkeypatch, "predict", *with_model, str(good)) == 0
     assert f"good.avi: {LABELS[best]} 0." in capsys.readouterr().out

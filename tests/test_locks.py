@@ -81,7 +81,8 @@ import time
 from kinoflow.system import locks
 with locks.held(Path(sys.argv[1]), "testing"):
     print("held", flush=True)
-    time.sleep(float(sys.argv[2]))
+    while not Path(sys.argv[2]).exists():
+        time.sleep(0.01)
 """
 
 
@@ -90,23 +91,50 @@ def test_who_waits_says_so_and_goes_on_when_the_other_ends_or_dies(
 ) -> None:
     lock = tmp_path / "locks" / "x"
     for kill in (False, True):
-        other = started(HOLD, lock, 600 if kill else 0.5)
+        go = tmp_path / "go"
+        other = started(HOLD, lock, go)
         assert other.stdout is not None
         other.stdout.readline()
         assert locks.is_held(lock)
-        third = started(HOLD, lock, 0)
+        third = started(HOLD, lock, tmp_path)
         assert third.stderr is not None
         line = third.stderr.readline()
         assert line == f"waiting for another run that is testing (process {other.pid})\n"
         if kill:
             killed(other)
+        else:
+            go.touch()
         with locks.held(lock, "testing"):
             pass
         ended(third)
         if not kill:
             ended(other)
+            go.unlink()
     assert not locks.is_held(lock)
     assert list(lock.parent.iterdir()) == []
+
+
+LOOK = """
+from kinoflow.system import locks
+print("looking", flush=True)
+while True:
+    for path in Path(sys.argv[1]).iterdir():
+        locks.is_held(path)
+"""
+
+
+def test_runs_that_look_whether_a_lock_is_held_are_not_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looking = started(LOOK, tmp_path)
+    assert looking.stdout is not None
+    looking.stdout.readline()
+    for number in range(300):
+        with locks.held(tmp_path / str(number), "testing"):
+            pass
+    assert looking.poll() is None
+    killed(looking)
+    assert capsys.readouterr().err == ""
 
 
 COUNT = """

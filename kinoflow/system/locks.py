@@ -24,6 +24,8 @@ from kinoflow.system import files
 from kinoflow.system.errors import run
 
 _POLL = 0.1  # seconds
+# Seconds to wait in silence: a run that looks whether a lock is held has it for a moment.
+_LOOK = 0.5
 _NOTE = "another run that is {} (process {})"
 _UNKNOWN = "another run"
 _OWNER = "owner"  # the lock of a temporary folder, which lies in it
@@ -36,10 +38,11 @@ def held(path: Path, doing: str) -> Iterator[None]:
     If another process holds it, one line on stderr says what that process is `doing`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _try(path)
-    if lock is None:
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=_LOOK, poll_interval=_POLL / 10)
+    except Timeout:
         print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
-        lock = FileLock(path)
         lock.acquire(poll_interval=_POLL)
     try:
         # the note serves the line above alone: a full disk is no reason to fail
