@@ -2,12 +2,26 @@
 
 import re
 import sys
+from pathlib import Path
 
 import av
 import pytest
 
-from kinoflow import cli
+from kinoflow import bundle, cli
+from kinoflow.bundle import Bundle
 from kinoflow.models import registry
+from kinoflow.video import ClipSpec, sample
+from tests.media import moving_square, write_video
+from tests.networks import save_bundle, small_model
+
+SPEC = ClipSpec(4, 16, 16)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("bundle") / "frame_voting"
+    save_bundle(folder, small_model("frame_voting", SPEC), SPEC, clip=SPEC)
+    return bundle.load(folder)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -15,6 +29,54 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as end:
         cli.main()
     return int(end.value.code or 0)
+
+
+def test_predict_answers_for_videos_and_names_bad_ones(
+    model: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = write_video(tmp_path / "good.avi", moving_square(12))
+    bad = tmp_path / "bad.avi"
+    bad.write_text("no video")
+    best = model.labels[model.predict(sample(good, model.clip)[None])[0].argmax()]
+    with_model = ["--model", str(model.folder)]
+    assert call(monkeypatch, "predict", *with_model, str(good)) == 0
+    assert f"good.avi: {best} 0." in capsys.readouterr().out
+    assert call(monkeypatch, "predict", *with_model, str(bad), str(good)) == 2
+    captured = capsys.readouterr()
+    assert "bad.avi: it is no video" in captured.err
+    assert "good.avi" in captured.out
+    odd = good.rename(tmp_path / "\udcff\x1b[31m.avi")
+    assert call(monkeypatch, "predict", *with_model, str(odd)) == 0
+    said = capsys.readouterr().out
+    assert rf"\udcff\x1b[31m.avi: {best} 0." in said
+
+
+def test_live_answers_again_and_again(
+    model: Bundle,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    video = write_video(tmp_path / "a.avi", moving_square(13))
+    arguments = ["live", "--model", str(model.folder), "--every", "3", str(video)]
+    assert call(monkeypatch, *arguments) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 4
+
+
+def test_commands_without_a_model_or_results_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, "predict", "a.avi") == 2
+    assert call(monkeypatch, "results") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "error: no winner here: run `make repro`, or name a bundle with --model",
+        "error: nothing is evaluated yet: run `make repro`",
+    ]
 
 
 def test_doctor_tells_the_decoder_that_reads_videos_and_the_models_that_there_are(

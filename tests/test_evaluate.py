@@ -1,5 +1,4 @@
 import re
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -7,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kinoflow import bundle, cli
+from kinoflow import bundle
 from kinoflow.bundle import Bundle, Description
 from kinoflow.config import Candidate, Params
 from kinoflow.data.clips import ClipSet
@@ -15,9 +14,8 @@ from kinoflow.reports import figures
 from kinoflow.reports.records import Metrics
 from kinoflow.system import files
 from kinoflow.training import export
-from kinoflow.video import ClipSpec, sample
+from kinoflow.video import ClipSpec
 from stages.evaluate import Side, evaluate, latency_ms
-from tests.media import moving_square, write_video
 from tests.networks import build
 
 SPEC = ClipSpec(4, 16, 16)
@@ -91,70 +89,6 @@ def test_the_report_agrees_with_the_model_and_with_itself(
 
 def test_latency_is_that_of_single_clips(model: Bundle, tmp_path: Path) -> None:
     assert 0.1 < latency_ms(model, clipset(tmp_path, 3, 0), 5) < 5000
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["kinoflow", *arguments])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
-
-
-def test_predict_answers_for_videos_and_names_bad_ones(
-    model: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    good = write_video(tmp_path / "good.avi", moving_square(12))
-    bad = tmp_path / "bad.avi"
-    bad.write_text("no video")
-    best = model.predict(sample(good, model.clip)[None])[0].argmax()
-    with_model = ["--model", str(model.folder)]
-    assert call(monkeypatch, "predict", *with_model, str(good)) == 0
-    assert f"good.avi: {LABELS[best]} 0." in capsys.readouterr().out
-    assert call(monkeypatch, "predict", *with_model, str(bad), str(good)) == 2
-    captured = capsys.readouterr()
-    assert "bad.avi: it is no video" in captured.err
-    assert "good.avi" in captured.out
-    odd = good.rename(tmp_path / "\udcff\x1b[31m.avi")
-    assert call(monkeypatch, "predict", *with_model, str(odd)) == 0
-    said = capsys.readouterr().out
-    assert rf"\udcff\x1b[31m.avi: {LABELS[best]} 0." in said
-
-
-def test_live_answers_again_and_again(
-    model: Bundle,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    video = write_video(tmp_path / "a.avi", moving_square(13))
-    arguments = ["live", "--model", str(model.folder), "--every", "3", str(video)]
-    assert call(monkeypatch, *arguments) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4
-
-
-def test_commands_without_a_model_or_results_say_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, "predict", "a.avi") == 2
-    assert call(monkeypatch, "results") == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert lines == [
-        "error: no winner here: run `make repro`, or name a bundle with --model",
-        "error: nothing is evaluated yet: run `make repro`",
-    ]
-
-
-def test_doctor_names_versions_and_devices(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, "doctor") == 0
-    text = capsys.readouterr().out
-    for what in ("python", "tensorflow", "devices", "ffmpeg", "GB free"):
-        assert what in text
 
 
 def test_a_label_is_text_and_no_formula(tmp_path: Path) -> None:
