@@ -24,15 +24,15 @@ import pandas as pd
 
 from benchmarks.accuracy_tables import FOLDS, Results, choices, summary
 from benchmarks.repository import REPOSITORY
-from flows.settings import merge
 from kinoflow import bundle
 from kinoflow.config import Params, Run, checked
 from kinoflow.data import catalog, tables
 from kinoflow.data.clips import ClipSet, ClipStore
 from kinoflow.data.extraction import extract_clip
+from kinoflow.reports.predictions import predict
+from kinoflow.settings import merge
 from kinoflow.system import documents, errors, files, terminal
 from kinoflow.workspace import Workspace
-from stages.evaluate import predict
 from stages.split import divide
 
 # further ways of looking at a clip, where the model takes fewer frames than are stored

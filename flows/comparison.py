@@ -1,9 +1,9 @@
 """What a study published beside what its recipe, and its honest twin, scored here."""
 
-from flows.settings import Values, differences
 from flows.studies import Recipe
 from flows.worktree import tree_of
 from kinoflow.reports import leaderboard
+from kinoflow.settings import Values, differences
 from kinoflow.system import documents
 from kinoflow.workspace import Workspace
 

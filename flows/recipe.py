@@ -8,9 +8,9 @@ keeps recordings whole. `-S training.epochs=2` changes a setting, as in `dvc exp
 import argparse
 import functools
 
-from flows import dvc, settings, studies, worktree
+from flows import dvc, studies, worktree
 from flows.comparison import compare
-from kinoflow import config
+from kinoflow import config, settings
 from kinoflow.reports import leaderboard
 from kinoflow.system import documents
 from kinoflow.system.errors import UserError

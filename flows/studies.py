@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.settings import Values, merge
+from kinoflow.settings import Values, merge
 from kinoflow.system import documents
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace

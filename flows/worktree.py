@@ -6,8 +6,8 @@ import shutil
 from ruamel.yaml import YAML
 
 from flows import dvc
-from flows.settings import Values
 from kinoflow import config
+from kinoflow.settings import Values
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
 

@@ -15,14 +15,11 @@ from kinoflow.config import Evaluation
 from kinoflow.data import clips, tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.reports import figures, metrics
+from kinoflow.reports.predictions import predict, prediction_table
 from kinoflow.reports.records import CandidateScores, Metrics, Scores, Timing, TrainingTime
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.system.terminal import progress
 from kinoflow.workspace import Workspace, run
-
-# clips read from the store at a time
-_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -85,24 +82,13 @@ def _write_errors(
     names = np.array(labels)
     pairs = pd.DataFrame({"actual": names[truth], "predicted": names[predicted]})
     for name, table, schema in (
-        ("predictions", predictions(clipset, answers, labels), tables.PREDICTIONS),
+        ("predictions", prediction_table(clipset, answers, labels), tables.PREDICTIONS),
         ("per_class", metrics.per_class(truth, predicted, labels), tables.PER_CLASS),
         ("most_confused", metrics.most_confused(matrix, labels), tables.MOST_CONFUSED),
         ("confusion", pairs, tables.CONFUSION),
     ):
         tables.write(table, folder / f"{name}.csv", schema)
     figures.confusion(matrix, labels).savefig(folder / "confusion.png")
-
-
-def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
-    """Probabilities (N, classes) of all clips of a set, under a progress bar that says `what`."""
-    starts = range(0, len(clipset), _CHUNK)
-    return np.concatenate(
-        [
-            model.predict(clipset.read(np.arange(start, min(start + _CHUNK, len(clipset)))))
-            for start in progress(starts, f"evaluate {what} (steps of {_CHUNK} clips)")
-        ]
-    )
 
 
 def latency_ms(model: Bundle, clipset: ClipSet, count: int) -> float:
@@ -114,21 +100,6 @@ def latency_ms(model: Bundle, clipset: ClipSet, count: int) -> float:
         model.predict(clip)
         taken.append(time.perf_counter() - start)
     return float(np.median(taken[1:]) * 1000)  # the first pays for compilation
-
-
-def predictions(
-    clipset: ClipSet, answers: NDArray[np.float32], labels: tuple[str, ...]
-) -> pd.DataFrame:
-    """One row per clip: video, label, predicted, and p_<label> for every class."""
-    names = np.array(labels)
-    table = pd.DataFrame(
-        {
-            "video": clipset.videos,
-            "label": names[clipset.labels],
-            "predicted": names[answers.argmax(axis=1)],
-        }
-    )
-    return table.join(pd.DataFrame(answers, columns=[f"p_{label}" for label in labels]))
 
 
 def main(workspace: Workspace) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from flows.settings import differences, merge, override, with_absolute_paths
+from kinoflow.settings import differences, merge, override, with_absolute_paths
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
