@@ -89,7 +89,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """What lets a client reach a Prefect server with an empty database, past a dead proxy."""
     home = tmp_path_factory.mktemp("prefect")
     with pytest.MonkeyPatch.context() as patch:
@@ -107,23 +107,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture
-def client(server: dict[str, str]) -> Iterator[SyncPrefectClient]:
+def client(prefect_server: dict[str, str]) -> Iterator[SyncPrefectClient]:
     with get_client(sync_client=True) as client:
         yield client
 
 
 @pytest.fixture
-def api(server: dict[str, str]) -> Iterator[httpx.Client]:
+def api(prefect_server: dict[str, str]) -> Iterator[httpx.Client]:
     """A browser, as it were, whose user has logged in."""
-    user, _, password = server["PREFECT_API_AUTH_STRING"].partition(":")
-    url = server["PREFECT_API_URL"]
+    user, _, password = prefect_server["PREFECT_API_AUTH_STRING"].partition(":")
+    url = prefect_server["PREFECT_API_URL"]
     with httpx.Client(base_url=url, auth=(user, password), timeout=PATIENCE) as client:
         yield client
 
 
 @pytest.fixture
 def start(
-    repo: Path, server: dict[str, str], interruptible: None
+    repo: Path, prefect_server: dict[str, str], interruptible: None
 ) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `python -m <module>` in the repository; whatever is left of it ends with the test."""
     started = []
@@ -132,7 +132,7 @@ def start(
     def start(module: str, **environment: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", module],
-            env=inherited | server | environment,
+            env=inherited | prefect_server | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -26,13 +26,15 @@ from tests.running import PATIENCE
 pytest_plugins = ["tests.flows_fixtures"]
 
 
-def test_server_answers_nobody_without_its_login(server: dict[str, str], api: httpx.Client) -> None:
-    origin = server["PREFECT_API_URL"].removesuffix("/api")
+def test_server_answers_nobody_without_its_login(
+    prefect_server: dict[str, str], api: httpx.Client
+) -> None:
+    origin = prefect_server["PREFECT_API_URL"].removesuffix("/api")
     foreign = {"Origin": "https://evil.example"}
     described = api.get(f"{origin}/openapi.json").json()["paths"]
     routes = [(method, path) for path, methods in described.items() for method in methods]
     assert len(routes) > 150
-    url = server["PREFECT_API_URL"]
+    url = prefect_server["PREFECT_API_URL"]
     with httpx.Client(base_url=url, headers=foreign, timeout=PATIENCE) as page:
         open_to_all = set()
         for method, path in routes:
@@ -71,7 +73,9 @@ def test_server_answers_nobody_without_its_login(server: dict[str, str], api: ht
         "work_pools/any/workers/connect",
     ],
 )
-def test_sockets_of_the_server_ask_for_the_login_as_well(server: dict[str, str], path: str) -> None:
+def test_sockets_of_the_server_ask_for_the_login_as_well(
+    prefect_server: dict[str, str], path: str
+) -> None:
     url = f"{server['PREFECT_API_URL'].replace('http', 'ws', 1)}/{path}"
     join = functools.partial(connect, url, origin=Origin("https://evil.example"), proxy=None)
     with pytest.raises(InvalidStatus), join():
@@ -83,12 +87,14 @@ def test_sockets_of_the_server_ask_for_the_login_as_well(server: dict[str, str],
             with pytest.raises(ConnectionClosed):
                 socket.recv(timeout=5)
     with join(subprotocols=speaks) as socket:
-        socket.send(json.dumps({"type": "auth", "token": server["PREFECT_API_AUTH_STRING"]}))
+        socket.send(
+            json.dumps({"type": "auth", "token": prefect_server["PREFECT_API_AUTH_STRING"]})
+        )
         assert json.loads(socket.recv(timeout=5)) == {"type": "auth_success"}
 
 
-def test_the_login_is_told_to_the_user_alone(server: dict[str, str]) -> None:
-    login = server["PREFECT_API_AUTH_STRING"]
+def test_the_login_is_told_to_the_user_alone(prefect_server: dict[str, str]) -> None:
+    login = prefect_server["PREFECT_API_AUTH_STRING"]
     [file] = get_current_settings().home.glob("login-*")
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text() == f"{login}\n"

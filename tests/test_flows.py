@@ -110,7 +110,7 @@ def artifact(client: SyncPrefectClient, key: str) -> Any:
 
 
 def test_download_gets_a_second_chance(
-    repo: Path, server: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    repo: Path, prefect_server: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow, "refresh", flow.refresh.with_options(retry_delay_seconds=0))
     (repo / "stages" / "download.py").write_text(
@@ -179,7 +179,7 @@ def test_stopped_run_leaves_nothing_behind(
 
 
 def test_killed_run_leaves_nothing_behind_not_even_its_server(
-    repo: Path, server: dict[str, str], start: Callable[..., subprocess.Popen[str]]
+    repo: Path, prefect_server: dict[str, str], start: Callable[..., subprocess.Popen[str]]
 ) -> None:
     (repo / "train.py").write_text(WAITS)
     process = start("flows.retrain", PREFECT_API_URL="", PREFECT_HOME=str(repo / "home"))
@@ -190,7 +190,7 @@ def test_killed_run_leaves_nothing_behind_not_even_its_server(
     assert any("prefect server" in command for command in commands)
     [login] = (repo / "home").glob("login-*")
     drawn = login.read_text().strip()
-    assert drawn != server["PREFECT_API_AUTH_STRING"]
+    assert drawn != prefect_server["PREFECT_API_AUTH_STRING"]
     assert not any(drawn in command for command in commands)
     process.kill()
     assert survivors(processes, 30) == []
