@@ -76,7 +76,7 @@ def test_server_answers_nobody_without_its_login(
 def test_sockets_of_the_server_ask_for_the_login_as_well(
     prefect_server: dict[str, str], path: str
 ) -> None:
-    url = f"{server['PREFECT_API_URL'].replace('http', 'ws', 1)}/{path}"
+    url = f"{prefect_server['PREFECT_API_URL'].replace('http', 'ws', 1)}/{path}"
     join = functools.partial(connect, url, origin=Origin("https://evil.example"), proxy=None)
     with pytest.raises(InvalidStatus), join():
         pass
