@@ -33,8 +33,15 @@ def address(host: str, port: int) -> str:
 def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
     """Serve a .bento file until the server ends by itself; return its exit code.
 
-    Requests to `host_names` are answered as well as those to IP addresses and localhost. All that
-    the server writes, BentoML's own files included, lies in a temporary folder.
+    All that the server writes, BentoML's own files included, lies in a temporary folder.
+
+    Args:
+        bento: the file.
+        ip: the IP address to listen at.
+        port: the port to listen at.
+        host_names: requests to these are answered, besides those to IP addresses and localhost.
+
+    Raises UserError for a file that is no whole Bento.
     """
     with locks.temporary_folder(PREFIX, "serving") as folder:
         extract_bento(bento, folder / "bento")
@@ -46,7 +53,7 @@ def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
             "BENTOML_HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
         }
-        # the Bento's code, not that of whoever starts it
+        # the server must import the Bento's code, not what the user's PYTHONPATH names
         environment.pop("PYTHONPATH", None)
         with run_supervised(
             [*command, *(f"--allow-host={name}" for name in host_names)],

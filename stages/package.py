@@ -32,7 +32,7 @@ def package(workspace: Workspace, params: Params) -> None:
     """
     winner = Winner.read(workspace.winner).winner
     answers = tables.read(workspace.report(winner) / "predictions.csv", tables.PREDICTIONS)
-    # first, so that an older Bento does not stand for this winner's if the check fails
+    # first, so that no older Bento is taken for this winner's if the check fails
     files.sweep(workspace.dist)
     for older in workspace.dist.glob("*.bento"):
         older.unlink()

@@ -1,6 +1,6 @@
 """Divide the videos into train, val and test so that no recording is on two sides.
 
-The method `random` alone does not keep to that: it shows how much a leak flatters the scores.
+Only the method `random` breaks this rule: it shows how much a leak flatters the scores.
 """
 
 from pathlib import Path
@@ -47,10 +47,10 @@ def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int
 
     Args:
         table: the catalog.
-        published: train, val or test by a video's name. If no video is on val, some groups of
+        published: train, val or test, by a video's name. If no video is on val, some groups of
             train are moved there.
         params: the section `split` of params.yaml.
-        seed: decides which groups.
+        seed: decides which groups are moved to val.
 
     Raises UserError if none of the videos has a published side.
     """
@@ -77,7 +77,7 @@ def leave_one_group_out(
 
     Args:
         table: the catalog, with near-duplicate groups merged where that is asked for.
-        stated: the groups of its rows as the catalog has them, which numbers are read from.
+        stated: the group of each row before merging, whose name ends in its number.
         params: the section `split` of params.yaml.
         seed: decides which groups become val.
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]]":
-    """The expectations of each table; one that is not met blocks training or is warned of.
+    """The expectations of each table. One that is not met blocks training or gives a warning.
 
     Args:
         spec: what a clip has to be.
-        random: whether the split was drawn without regard to groups. Then groups are on two sides
-            by design, which is only warned of; packaging refuses what was trained on it.
+        random: whether the split was drawn without regard to groups. Groups on two sides then give
+            a warning only; the stage `package` refuses a model that was trained on such a split.
     """
     from great_expectations.expectations.row_conditions import Column
 
