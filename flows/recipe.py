@@ -1,8 +1,8 @@
 """Run a published study again, in a folder of its own.
 
-`python -m flows.recipe` lists the studies of recipes/. `python -m flows.recipe ucf50_lrcn` runs one
-as it was published. With `--honest` it runs the study's honest twin: the same, except that the split
-keeps recordings whole. `-S training.epochs=2` changes a setting, as in `dvc exp run`.
+`python -m flows.recipe` lists the studies of recipes/. `python -m flows.recipe ucf50_lrcn` runs
+one as it was published. With `--honest` it runs the study's honest twin: the same, except that the
+split keeps recordings whole. `-S training.epochs=2` changes a setting, as in `dvc exp run`.
 """
 
 import argparse

@@ -98,7 +98,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """A filter for logs that removes the traceback of a failed stage, which is no bug of the flow."""
+    """Filter of a log: remove the traceback of a failed stage, which is no bug of the flow."""
     if record.exc_info and isinstance(record.exc_info[1], dvc.StageFailed):
         record.exc_info = None
     return True

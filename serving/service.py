@@ -91,8 +91,8 @@ class Kinoflow:
         """Say which action a video shows.
 
         The video may have any format that the decoder reads; its name and content type do not
-        matter. An upload that is no video is answered with 400, one that is too large with 413, both
-        with a sentence that says why.
+        matter. An upload that is no video is answered with 400, one that is too large with 413,
+        both with a sentence that says why.
         """
         try:
             # raised before a thread is asked for, so that a refusal never waits for one

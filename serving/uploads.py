@@ -31,9 +31,9 @@ class Upload:
 class UploadForm(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes without types
     """A multipart form with one video file."""
 
-    # `from_http_request` reads the form instead of BentoML. That would hold a whole upload in memory
-    # without a limit, make the sender's file name part of a path, and fetch a URL that is sent where
-    # a file should be.
+    # `from_http_request` reads the form instead of BentoML. BentoML would hold a whole upload in
+    # memory without a limit, make the sender's file name part of a path, and fetch a URL that is
+    # sent where a file should be.
     video: Path
 
     @classmethod
@@ -55,8 +55,8 @@ def written(upload: Upload) -> Iterator[Path]:
     Raises Refusal (507) if the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        # Neither the sender's file name nor its suffix is used: the decoder goes by the content, but
-        # a playlist called .m3u8 would make it read other files of this machine.
+        # Neither the sender's file name nor its suffix is used: the decoder goes by the content,
+        # but a playlist called .m3u8 would make it read other files of this machine.
         path = Path(folder) / "video"
         with _room_on_disk(), path.open("wb") as file, upload.file.file as content:
             shutil.copyfileobj(content, file)
