@@ -25,15 +25,11 @@ def rendered(folder: Path, count: int, width: int, height: int) -> list[Path]:
     return paths
 
 
-def multiplied(videos: list[Path], folder: Path, count: int) -> list[str]:
-    """Fill `folder` with `count` links to `videos`, used in turn; return the names of the links."""
-    names = []
+def multiplied(videos: list[Path], folder: Path, count: int) -> None:
+    """Fill `folder` with `count` links to `videos`, used in turn."""
     for number in range(count):
         source = videos[number % len(videos)].resolve()
-        name = f"{number % 4}/{number:05d}{source.suffix}"
-        path = folder / name
+        path = folder / f"{number % 4}/{number:05d}{source.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.symlink_to(source)
-        names.append(name)
-    return names

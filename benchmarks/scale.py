@@ -42,7 +42,6 @@ scale.extract_all(Path(sys.argv[1]), Path(sys.argv[2]))
 _TRAIN = """
 import sys
 from pathlib import Path
-from kinoflow.system import errors
 from kinoflow.system import terminal
 terminal.quiet()
 from benchmarks import scale
@@ -128,7 +127,7 @@ def report() -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         real = footage.real()
-        videos = real or footage.rendered(folder / "films", 60, 320, 240)
+        videos = real or footage.rendered(folder / "rendered", 60, 320, 240)
         what = "UCF-101" if real else "Rendered"
         small = footage.rendered(folder / "small", 40, 96, 72)
         footage.multiplied(videos, folder / "500", 500)

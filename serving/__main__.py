@@ -85,8 +85,8 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="answer requests to this host name too, and not to IP addresses and localhost alone; "
-        "may be given several times",
+        help="answer requests to this host name as well as to IP addresses and localhost; may be "
+        "given several times, and * allows every name",
     )
     arguments = parser.parse_args()
     bento = arguments.bento or newest(Workspace().dist)
@@ -97,7 +97,7 @@ def main() -> None:
         code = serve(bento, ip, arguments.port, arguments.allow_host)
     except KeyboardInterrupt:
         return
-    raise UserError(f"the server ended by itself with exit code {code}: its reason stands above")
+    raise UserError(f"the server ended by itself with exit code {code}: see its messages above")
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ def main(workspace: Workspace) -> None:
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
     params = config.load(workspace.params)
-    params.resolve(name)
+    params.resolve(name)  # raises UserError unless it is a candidate
     model = bundle.load(workspace.bundle(name))
     labels, sets = clips.load_sets(workspace, ("val", "test"))
     if labels != model.labels:

@@ -123,7 +123,7 @@ def appearance(clip: Frames) -> NDArray[np.float32]:
 
 
 def strips(pair: pd.Series, store: ClipStore) -> Strips:
-    """Frames of both clips of a pair in order of time, as two JPEG files."""
+    """Frames of both clips of a pair, in order of time: a JPEG file for each clip."""
     one, other = (_strip(pair[name], store) for name in ("video", "other"))
     return one, other
 
@@ -156,7 +156,7 @@ def check(found: pd.DataFrame, params: Split, page: Path) -> str:
     if params.near_duplicates == "block":
         way_out = "set split.near_duplicates to merge to keep them together"
         if params.method != "stratified_group":
-            way_out += ", or take one of each pair out of the data where published sides part them"
+            way_out += ", or remove one video of each pair if published sides divide them"
         raise UserError(f"{message}, and {way_out}")
     return message
 

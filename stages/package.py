@@ -48,7 +48,7 @@ def package(workspace: Workspace, params: Params) -> None:
     print(
         f"package: {target} ({target.stat().st_size / 1e6:.1f} MB) holds {winner}; "
         f"{min(params.serving.check_videos, len(answers))} test videos sent to it were answered "
-        f"as in evaluation, give or take {worst:.1g}"
+        f"as in evaluation, within {worst:.1g}"
     )
 
 

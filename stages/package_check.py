@@ -41,12 +41,14 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
             answer = pd.Series(_ask(url, data / row["video"])).add_prefix("p_")
             # compared before they are aligned, which would hide a class that only one of them has
             if list(answer.index) != [name for name in row.index if name.startswith("p_")]:
-                raise UserError("the model knows other classes than were evaluated: evaluate it")
+                raise UserError(
+                    "the model has other classes than predictions.csv: run the stage evaluate again"
+                )
             difference = float((answer - row[answer.index].astype(float)).abs().max(skipna=False))
             if not difference <= _TOLERANCE:  # true for NaN as well
                 raise UserError(
-                    f"the Bento answers {row['video']} otherwise than evaluation did: a "
-                    f"probability is off by {difference:.2g}, so it was thrown away; run the "
+                    f"the Bento answers {row['video']} differently from evaluation: a "
+                    f"probability is off by {difference:.2g}, so the Bento was deleted; run the "
                     "stages evaluate and package again"
                 )
             worst = max(worst, difference)

@@ -120,7 +120,7 @@ def _explained(archive: Path) -> Iterator[None]:
             raise
         problem = f"it is damaged: {error}"
     except MemoryError:
-        problem = "to read it takes more memory than there is"
+        problem = "reading it takes more memory than there is"
     except NotImplementedError as error:
         problem = str(error)
     else:
