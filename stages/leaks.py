@@ -156,7 +156,7 @@ def check(found: pd.DataFrame, params: Split, page: Path) -> str:
     if params.near_duplicates == "block":
         way_out = "set split.near_duplicates to merge to keep them together"
         if params.method != "stratified_group":
-            way_out += ", or remove one video of each pair if published sides divide them"
+            way_out += ", or take one of each pair out of the data if published sides divide them"
         raise UserError(f"{message}, and {way_out}")
     return message
 

@@ -34,8 +34,8 @@ def check(name: str) -> None:
     """Raise ValueError unless there is an architecture of that name."""
     if name not in MODULES:
         close = difflib.get_close_matches(name, MODULES, n=1)
-        hint = f": did you mean {close[0]}?" if close else ""
-        raise ValueError(f"no model {name!r}{hint}; there are {', '.join(sorted(MODULES))}")
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise ValueError(f"no model {name!r}; there are {', '.join(sorted(MODULES))}{hint}")
 
 
 def builder(name: str) -> "Callable[..., keras.Model]":
