@@ -1,6 +1,6 @@
-"""A Prefect server for users who have none: it runs as long as the command that needs it.
+"""A Prefect server for users without one: it runs as long as the command that needs it.
 
-It listens on this machine alone. Since every user of the machine and every page in a browser can
+It listens on this machine only. Since every user of the machine and every page in a browser can
 reach it there, it asks for a login, which is drawn at random at each start.
 """
 
@@ -104,7 +104,7 @@ def _access(origin: str, login: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _show_login(file: Path, origin: str, login: str) -> Iterator[None]:
-    """Show the login to this user alone: on the terminal, and in a file for as long as the block.
+    """Show the login to this user only: on the terminal, and in a file until the block ends.
 
     Where stderr is no terminal, only the file holds it, since others may read the output.
     """

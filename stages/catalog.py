@@ -17,7 +17,7 @@ from kinoflow.video.decoder import probe
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import LABELS, Workspace, run
 
-# the columns found by decoding, which depend on the file's content alone
+# the columns found by decoding, which depend only on the file's content
 _PROBED = ["frames", "fps", "seconds", "width", "height", "codec", "readable", "problem"]
 
 

@@ -36,7 +36,7 @@ _REMEDIES = {
 
 
 def items(params: Params, downloads: Path) -> list[Item]:
-    """Everything that data/ should hold; `downloads` is the folder for archives on their way.
+    """Everything that data/ should hold; `downloads` is the folder .downloads/.
 
     Raises UserError as the source does, if `dataset.lists` holds no split lists, and for names
     that data/ cannot hold. Every name from every source is checked here.

@@ -57,7 +57,7 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
 
 @contextlib.contextmanager
 def served(bento: Path) -> Iterator[str]:
-    """Serve a .bento file on this machine alone; yield the URL once it is ready.
+    """Serve a .bento file to this machine only; yield the URL once it is ready.
 
     Raises UserError with the last lines that it printed if it does not start.
     """

@@ -38,8 +38,8 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
     Args:
         archive: the file. Its first bytes say what kind it is, not its name.
         folder: where the content goes; it must not exist yet.
-        max_gb: how many gigabytes the content may have, beside the bound of a hundred times the
-            archive's size.
+        max_gb: how many gigabytes the content may have at most. It is bounded by a hundred times
+            the archive's size as well.
         nested: whether rar archives in the archive are unpacked as well, each into the folder that
             it lies in. The bounds then hold for all of them together.
 
