@@ -32,7 +32,7 @@ def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series
         raise UserError(
             f"class {few.index[0]} has {few.iloc[0]} groups (recordings{counted}), and a grouped "
             f"split into train, val and test takes at least {len(SIDES)} in each class"
-            + (f"; so do {', '.join(few.index[1:])}" if len(few) > 1 else "")
+            + (f"; {', '.join(few.index[1:])} have too few as well" if len(few) > 1 else "")
         )
     sides = pd.Series("train", index=table.index, dtype="str")
     test = _held_out(table, params.test, seed)
@@ -187,25 +187,27 @@ def divide(
             f"split.method {params.method} would ignore that: set it to official, or write a "
             "labels.csv with the columns video and label to divide anew"
         )
-    everything, table = table, table[table["readable"]].reset_index(drop=True)
-    stated = table
+    readable = table[table["readable"]].reset_index(drop=True)
+    merged = readable
     if params.near_duplicates == "merge" and pairs is not None:
-        table = table.assign(group=merged_groups(table, pairs))
+        merged = readable.assign(group=merged_groups(readable, pairs))
+    # `official` and `leave_one_group_out` fix the sides of groups as the catalog has them. So these
+    # groups are checked: published sides may divide a merged group.
     if params.method == "official":
-        published = published_sides(everything, data, params.fold)
-        sides = official(table, published, params, seed)
-        check(stated, sides)
+        published = published_sides(table, data, params.fold)
+        sides = official(merged, published, params, seed)
+        check(readable, sides)
     elif params.method == "leave_one_group_out":
-        sides = leave_one_group_out(table, stated["group"], params, seed)
-        check(stated, sides)
+        sides = leave_one_group_out(merged, readable["group"], params, seed)
+        check(readable, sides)
     elif params.method == "random":
-        sides = random(table, params, seed)
-        # this method pretends that every video is a recording of its own
-        check(table.assign(group=table["video"]), sides)
+        sides = random(merged, params, seed)
+        # here every video counts as a group of its own, so only the classes are checked
+        check(merged.assign(group=merged["video"]), sides)
     else:
-        sides = stratified_group(table, params, seed)
-        check(table, sides)
-    return table[["video"]].assign(split=sides, group=table["group"])[sides != ""]
+        sides = stratified_group(merged, params, seed)
+        check(merged, sides)
+    return merged[["video"]].assign(split=sides, group=merged["group"])[sides != ""]
 
 
 def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
