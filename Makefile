@@ -6,9 +6,9 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
 
-# DVC runs the stages' commands by name, and so finds this environment's Python
+# dvc.yaml calls `python`, which must be the one of this environment
 export PATH := $(BIN):$(PATH)
-# no telemetry, and Prefect's database in this folder
+# no telemetry; Prefect's database in this folder
 export DO_NOT_TRACK ?= 1
 export DVC_NO_ANALYTICS ?= 1
 export GX_ANALYTICS_ENABLED ?= false
@@ -21,7 +21,7 @@ export PREFECT_HOME ?= $(CURDIR)/.prefect
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-repro: $(READY)  ## the main job: bring the data, run what is out of date, show the results
+repro: $(READY)  ## bring the data, run what is out of date, show the results
 	@python -m stages.download
 	@python -m kinoflow.system.locks .locks/data "running the pipeline" dvc repro
 	@kinoflow results
@@ -29,10 +29,10 @@ repro: $(READY)  ## the main job: bring the data, run what is out of date, show 
 check: $(READY) lint  ## style, types, structure and the quick tests, in under two minutes
 	@python -m pytest -m "not slow" --durations 5 --durations-min 3
 
-test: $(READY) lint  ## check style, types and structure, then run all tests and tell what they cover
+test: $(READY) lint  ## style, types, structure and all tests, with their coverage of the code
 	@python -m pytest --cov --cov-report=term:skip-covered
 
-soak: $(READY)  ## the attacks of tests/attack at their full length, with their figures (about an hour)
+soak: $(READY)  ## the long form of the attacks in tests/attack, with figures (about an hour)
 	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack
 
 benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
@@ -41,7 +41,7 @@ benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
 deps: $(READY)  ## write into dvc.yaml which code each stage depends on
 	@python -m stages.dependencies
 
-lint: $(READY)  ## style, types and structure alone
+lint: $(READY)  ## style, types and structure, without tests
 	@ruff check .
 	@ruff format --check .
 	@mypy
@@ -59,7 +59,7 @@ retrain: $(READY)  ## run the Prefect flow once: refresh the data, reproduce, re
 schedule: $(READY)  ## start a Prefect server and retrain on the cron of params.yaml
 	@python -m flows.deployments
 
-recipe: $(READY)  ## rerun a published study: make recipe NAME=ucf50_lrcn, and HONEST=1 for its honest twin
+recipe: $(READY)  ## run a published study: make recipe NAME=ucf50_lrcn; HONEST=1 keeps recordings whole
 	@python -m flows.recipe $(NAME) $(if $(filter-out 0,$(HONEST)),--honest) $(SET:%=-S %)
 
 install: $(READY)  ## make the environment in .venv from requirements.lock

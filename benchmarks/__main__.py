@@ -11,7 +11,7 @@ README = Path(__file__).parent / "README.md"
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
-    # first what needs every core, since the comparison of decoders keeps to one
+    # `extract` keeps its process to one core for a while, so what needs every core goes first
     scaling = scale.report()
     decoding = extract.report()
     convolving = depthwise.report()
@@ -19,9 +19,9 @@ def main() -> None:
         README,
         f"""# Benchmarks
 
-`make benchmarks` measures on the machine at hand and writes this page; `KINOFLOW_REAL_DATA` may
-name a folder whose `ucf101-mini/` holds real clips, else films are rendered. What is compared is
-compared within one run. Seconds are worth little elsewhere, ratios a little more.
+`make benchmarks` measures on the machine at hand and writes this page. It uses the real clips in
+`ucf101-mini/` of the folder that `KINOFLOW_REAL_DATA` names, or else rendered videos. Each table
+was measured in one run. Its ratios hold better for other machines than its seconds.
 
 {machine.name()}
 {machine.versions()}
@@ -29,8 +29,8 @@ compared within one run. Seconds are worth little elsewhere, ratios a little mor
 ## Decoding
 
 {decoding}
-PyAV at its best is as fast as kinoflow, which uses it. The header that it then trusts is wrong in
-many files, and kinoflow checks it.
+kinoflow decodes with PyAV, and PyAV's fastest way is as fast. But that way trusts the header for
+the number of frames, which is wrong in many files; kinoflow checks it.
 
 ## Scale
 
@@ -38,11 +38,13 @@ many files, and kinoflow checks it.
 ## Depthwise convolution
 
 {convolving}
-How accurate the architectures are is measured by `python -m benchmarks.accuracy`, which takes an
-hour and more: [accuracy.md](accuracy.md).
-How far tests are from their bounds on other processors: `python -m benchmarks.numerics`,
-[numerics.md](numerics.md). How much of a training is the same again:
-`python -m benchmarks.repeats`, [repeats.md](repeats.md).
+## Benchmarks with pages of their own
+
+- `python -m benchmarks.accuracy`: how accurate the architectures are; it takes an hour and more.
+  [accuracy.md](accuracy.md)
+- `python -m benchmarks.numerics`: how far tests are from their bounds on other processors.
+  [numerics.md](numerics.md)
+- `python -m benchmarks.repeats`: how repeatable training is. [repeats.md](repeats.md)
 """,
     )
     print(README.read_text(encoding="utf-8"))

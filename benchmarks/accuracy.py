@@ -3,10 +3,10 @@
     python -m benchmarks.accuracy benchmarks/accuracy.yaml --into accuracy.json [--test]
 
 The file is an overlay on params.yaml: the clip, the candidates, how they are trained. What
-`accuracy.json` holds already is not run again. Without `--test` only the validation groups of each
-fold are scored: that is what to choose by, and since they are few, `--repeats` draws others from
+`accuracy.json` already holds is not run again. Without `--test` only the validation groups of each
+fold are scored: choose settings by these. Since they are few, `--repeats` also draws others from
 the same training lists and begins with other weights. The videos are those of `ucf101-mini` in the
-folder named by KINOFLOW_REAL_DATA, with the published lists beside them.
+folder named by KINOFLOW_REAL_DATA, with the published lists beside them in `ucfTrainTestlist`.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from kinoflow.system import documents, errors, files, terminal
 from kinoflow.workspace import Workspace
 from stages.split import divide
 
-# further ways of looking at a clip, where the model takes fewer frames than are stored
+# by name, the views of a clip that an answer averages, as changes to the bundle's description
 VIEWS: dict[str, dict[str, Any]] = {
     f"{views} view{'s' * (views > 1)}{', mirrored too' * flip}": {"views": views, "flip": flip}
     for views in (1, 3, 6)
@@ -44,9 +44,9 @@ VIEWS: dict[str, dict[str, Any]] = {
 
 
 def read_params(overlay: Path) -> Params:
-    """params.yaml with another file laid over it, as a recipe's params are.
+    """params.yaml with the file `overlay` laid over it, as a recipe's params are.
 
-    Variables of the environment in the file, such as $KINOFLOW_REAL_DATA, are replaced.
+    Environment variables in the file, such as $KINOFLOW_REAL_DATA, are replaced by their values.
     """
     text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
     changes = documents.parse_yaml(text, overlay)
@@ -54,7 +54,7 @@ def read_params(overlay: Path) -> Params:
 
 
 def videos(data: Path) -> pd.DataFrame:
-    """The table of the videos in class folders, taken as readable."""
+    """The columns of a catalog that a split needs, for all videos in class folders of `data`."""
     names = sorted(path.relative_to(data).as_posix() for path in data.glob("*/*.avi"))
     return pd.DataFrame(
         {
@@ -67,7 +67,7 @@ def videos(data: Path) -> pd.DataFrame:
 
 
 def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> None:
-    """Sample all videos that the store lacks."""
+    """Sample the videos of `table` that the folder of clips `store` lacks."""
     for video in terminal.progress(table["video"].tolist(), "extract"):
         target = ClipStore(store).path(video)
         if not target.exists():
@@ -84,18 +84,20 @@ def score(
         table: video, label, group and split of each video.
         store: the folder of clips.
         side: which side of the split is scored: val or test.
-        views: further ways of looking at a clip, by name: the changes to the bundle's description.
+        views: other views to score as well, like those in `VIEWS`.
 
     Returns:
-        The scores by the candidate's name, and by "name, way" for each of the ways.
+        The scores by the candidate's name, and by "candidate, view" for each of `views`.
     """
     from kinoflow.training.fit import Outputs, TrainingData, fit
 
     labels = tuple(sorted(table["label"].unique()))
     number = {label: k for k, label in enumerate(labels)}
     sets = {
-        str(one): ClipSet(store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64))
-        for one, rows in table.groupby("split")
+        str(name): ClipSet(
+            store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64)
+        )
+        for name, rows in table.groupby("split")
     }
     with tempfile.TemporaryDirectory() as folder:
         outputs = Outputs.of(Workspace(Path(folder)), run.name)
@@ -114,8 +116,8 @@ def score(
             "train_accuracy": float(history["accuracy"].max()),
         }
         scored = {}
-        for way, changes in {"": {}, **views}.items():
-            name = f"{run.name}, {way}" if way else run.name
+        for view, changes in {"": {}, **views}.items():
+            name = f"{run.name}, {view}" if view else run.name
             viewed = replace(model, description=model.description.model_copy(update=changes))
             predicted = predict(viewed, scored_clips, name).argmax(axis=1)
             hits = (predicted == scored_clips.labels).tolist()

@@ -9,7 +9,7 @@ from kinoflow.reports import metrics
 
 FOLDS = (1, 2, 3)
 
-# what was measured: by candidate, then by fold, "2", or by fold and repeat, "2.1"
+# What was measured: by candidate, then by fold ("2"), or by fold and repeat ("2.1").
 Results = dict[str, dict[str, dict[str, Any]]]
 
 
@@ -44,10 +44,10 @@ def summary(results: Results) -> str:
 
 
 def choices(results: Results, bases: list[str]) -> str:
-    """A row per choice: the accuracy of each base with it, and how much it gains over them without.
+    """A row per choice: the accuracy of each base candidate with it, and its gain over all of them.
 
-    The choice `no_flip` of the base `lrcn` is the candidate `lrcn_no_flip`. What it gains is over
-    all that was scored both with and without it, clip by clip.
+    The choice `no_flip` of the base `lrcn` is the candidate `lrcn_no_flip`. The gain compares the
+    answers with and without the choice clip by clip, over all clips that were scored both ways.
     """
     lines = [
         f"| choice | {' | '.join(bases)} | gain | 95% interval | answers |",

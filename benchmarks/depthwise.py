@@ -1,4 +1,4 @@
-"""A training step of the depthwise 3D convolution of CSN against other ways to the same result."""
+"""Time a training step of CSN's depthwise 3D convolution, and of other ways to the same result."""
 
 import statistics
 import time
@@ -9,7 +9,7 @@ ROUNDS = 7
 
 
 def report() -> str:
-    """The table, as Markdown."""
+    """The comparison, as a Markdown table."""
     taken = {name: _milliseconds(layer) for name, layer in _layers().items()}
     ours = taken["kinoflow.models.layers.depthwise.DepthwiseConv3D"]
     lines = [f"| {name} | {ms:.0f} | {ms / ours:.2f} |" for name, ms in taken.items()]

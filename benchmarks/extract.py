@@ -2,8 +2,8 @@
 
     python -m benchmarks.extract [--rounds 5]
 
-All run on one core and one after the other on each round's files, so that whatever else the
-machine does meets them alike.
+All run on one core, one after the other in each round, so that other load on the machine slows all
+of them alike.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Sampler = Callable[[Path], object]
 
 
 def seeking(path: Path) -> object:
-    """A seek before every frame, as tutorials on LRCN and ConvLSTM have it."""
+    """A seek before every frame, as in tutorials on LRCN and ConvLSTM."""
     capture = cv2.VideoCapture(str(path))
     step = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) // SPEC.frames, 1)
     frames = []
@@ -59,14 +59,14 @@ def opencv_in_order(path: Path) -> object:
 
 
 def pyav_everything(path: Path) -> list[Frames]:
-    """Every frame decoded and made an array, then the wanted ones picked."""
+    """Every frame decoded and converted to an array; then the wanted ones are picked."""
     with av.open(str(path)) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     return [_small(frames[index]) for index in frame_indices(len(frames), SPEC.frames)]
 
 
 def pyav_wanted(path: Path) -> object:
-    """Every frame decoded, the wanted ones made an array, trusting the header for their number."""
+    """Every frame decoded, the wanted ones converted; the header is trusted for their number."""
     with av.open(str(path)) as container:
         wanted = set(frame_indices(container.streams.video[0].frames, SPEC.frames).tolist())
         return [

@@ -14,26 +14,22 @@ def real() -> list[Path]:
 
 
 def rendered(folder: Path, count: int, width: int, height: int) -> list[Path]:
-    """`count` films of the embedded data set, XviD AVI as UCF-101 has them."""
+    """`count` videos of the embedded data set: AVI files with XviD, as in UCF-101."""
     folder.mkdir(parents=True, exist_ok=True)
     dataset = config.Dataset(synthetic=config.Synthetic(groups=count, width=width, height=height))
     paths = []
-    # one film of each recording of the first class
+    # one video of each recording of the first class
     for item in synthetic.items(dataset, 7, folder)[: 3 * count : 3]:
         paths.append(folder / Path(item.name).name)
         item.fetch(paths[-1])
     return paths
 
 
-def multiplied(videos: list[Path], folder: Path, count: int) -> list[str]:
-    """Links to `videos`, again and again, until there are `count`; their names in `folder`."""
-    names = []
+def multiplied(videos: list[Path], folder: Path, count: int) -> None:
+    """Fill `folder` with `count` links to `videos`, used in turn."""
     for number in range(count):
         source = videos[number % len(videos)].resolve()
-        name = f"{number % 4}/{number:05d}{source.suffix}"
-        path = folder / name
+        path = folder / f"{number % 4}/{number:05d}{source.suffix}"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.symlink_to(source)
-        names.append(name)
-    return names

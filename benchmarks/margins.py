@@ -1,10 +1,10 @@
-"""A pytest plugin that writes down how much of its bounds each test uses.
+"""A pytest plugin that records how close each test comes to its bounds.
 
     python -m pytest -p benchmarks.margins ...
 
-What is compared by `np.testing.assert_allclose`, `pytest.approx` or the fixture `within` goes as
-JSON into the file that KINOFLOW_MARGINS names: by test, how large the worst value was and how
-large it may be. KINOFLOW_SEED is added to the seeds that tests draw by.
+It watches comparisons by `np.testing.assert_allclose`, `pytest.approx` and the fixture `within`. To
+the file that KINOFLOW_MARGINS names it writes JSON: by test, the worst value and its bound.
+KINOFLOW_SEED, times 1000, is added to the seeds of NumPy and Keras.
 """
 
 import os
@@ -25,7 +25,7 @@ _running = ""
 
 
 def record(what: str, value: float, bound: float) -> None:
-    """Keep the worst of what the running test compares."""
+    """Keep, for the running test, the value that comes closest to its bound."""
     margins = found.setdefault(_running, {})
     old, most = margins.get(what, (0.0, 1.0))
     if value / bound >= old / most:
@@ -55,7 +55,7 @@ def pytest_sessionfinish() -> None:
 
 
 def _watch_comparisons() -> None:
-    # pytest gives the class that approx returns for numbers no public name
+    # the class of what `approx` returns for numbers has no public name
     scalar: Any = type(pytest.approx(1.0))
     allclose, equals = np.testing.assert_allclose, scalar.__eq__
 

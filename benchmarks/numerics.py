@@ -1,10 +1,11 @@
-"""How far the tests that compare numbers are from their bounds, whatever the processor.
+"""How far the tests that compare numbers are from their bounds on different processors.
 
     python -m benchmarks.numerics [--seeds 5] [--settings AVX2 ...]
 
-A network learns other numbers on a processor that sums in another order. So this runs those tests
-under several instruction sets, thread counts and seeds, and writes benchmarks/numerics.md: for each
-test the worst of what it compares, beside its bound. It takes half an hour on two cores.
+Processors add up in different orders, so a network learns slightly different numbers on each. This
+runs the tests under several instruction sets, thread counts and seeds, and writes
+benchmarks/numerics.md: for each test the value that comes closest to its bound, and the bound. It
+takes half an hour on two cores.
 """
 
 import argparse
@@ -22,14 +23,14 @@ from kinoflow.system import errors, files
 from kinoflow.system.errors import UserError
 
 PAGE = Path(__file__).parent / "numerics.md"
-# what compares numbers that were computed in floating point
+# the tests, by file, that compare numbers computed in floating point
 FILES = (
     *("models", "training", "layers", "motion", "evaluate", "leaks", "duplicates", "synthetic"),
     *("augment", "metrics", "explore", "bundle", "streaming", "batches", "optimization"),
 )
-# Left out: learning by heart, which is run apart, since many seeds can share one compiled model;
-# less precision, since TensorFlow asks the processor what it can do, and then oneDNN, told to be an
-# older one, refuses bfloat16; and tests that compare no numbers.
+# Words in the names of tests that are left out. Learning by heart is run apart, since many seeds
+# can share one compiled model. Less precision cannot run: TensorFlow asks the processor what it can
+# do, and then oneDNN, told to act as an older one, refuses bfloat16. The others compare no numbers.
 LEFT_OUT = (
     *("by_heart", "less_precision", "killed", "of_keras", "equal", "refused", "page", "divergence"),
 )
@@ -70,7 +71,7 @@ def learned(setting: str, seeds: int) -> dict[str, list[int]]:
 
 
 def learn(seeds: int) -> dict[str, list[int]]:
-    """What `learned` gives, in this process."""
+    """The same as `learned`, computed in this process."""
     import keras
 
     from kinoflow.models import MODELS

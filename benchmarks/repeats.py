@@ -1,10 +1,10 @@
-"""How much of what is trained is the same again: in the same setting, and under others.
+"""How repeatable training is: in one setting, and under others.
 
     python -m benchmarks.repeats motion_histograms lrcn
 
-Trains and evaluates candidates of params.yaml on what `make repro` left in work/, twice in the
-first of the settings and once in each of the others (or in those named by `--settings`), and writes
-benchmarks/repeats.md. What was measured stands in `--into` and is not run again.
+Trains and evaluates candidates of params.yaml on what `make repro` left in work/: twice in the
+first of the settings, and once in each of the others or in those named by `--settings`. Writes
+benchmarks/repeats.md. What the file `--into` already holds is not run again.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from kinoflow.data import tables
 from kinoflow.system import errors, files
 from kinoflow.workspace import Workspace
 
-# what training and evaluation read of a work tree, beside params.yaml
+# what training and evaluation read in a work tree, besides params.yaml
 READ = (
     REPOSITORY.catalog,
     REPOSITORY.split,
@@ -71,11 +71,11 @@ def report(results: Results) -> str:
     """The page, as Markdown; everything is compared with the first setting."""
     first = next(iter(SETTINGS))
     lines = [
-        "# How much of a training is the same again",
+        "# How repeatable training is",
         "",
-        "`python -m benchmarks.repeats` trains candidates on the embedded data under other thread",
-        "counts and instruction sets, and compares with the first line: one thread, and what the",
-        "processor has.",
+        "`python -m benchmarks.repeats` trains candidates on the embedded data under different",
+        "thread counts and instruction sets. Each row is compared with the first of its candidate:",
+        "one thread, with all instructions of the processor.",
         "",
         machine.name(),
         "",

@@ -1,4 +1,4 @@
-"""The repository that is measured, wherever a benchmark is started."""
+"""The repository that is measured, whatever the working folder."""
 
 from pathlib import Path
 

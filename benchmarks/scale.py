@@ -32,7 +32,7 @@ from stages import extract
 SPEC = ClipSpec(20, 64, 64)
 COMPUTE = config.load(REPOSITORY.params).compute
 
-# run in a process of its own, whose memory is watched
+# these run in processes of their own, whose memory is watched
 _EXTRACT = """
 import sys
 from pathlib import Path
@@ -42,7 +42,6 @@ scale.extract_all(Path(sys.argv[1]), Path(sys.argv[2]))
 _TRAIN = """
 import sys
 from pathlib import Path
-from kinoflow.system import errors
 from kinoflow.system import terminal
 terminal.quiet()
 from benchmarks import scale
@@ -51,7 +50,7 @@ scale.train_epoch(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
 
 
 def catalog_of(data: Path, names: list[str]) -> pd.DataFrame:
-    """As much of a catalog as extraction reads; links to one video have one MD5."""
+    """The columns of a catalog that extraction reads. Links to the same video have the same MD5."""
     md5 = [str((data / name).resolve()) for name in names]
     return pd.DataFrame({"video": names, "md5": md5, "readable": True})
 
@@ -65,7 +64,7 @@ def extract_all(data: Path, out: Path, compute: Compute = COMPUTE) -> float:
 
 
 def plain_processes(data: Path, out: Path, workers: int) -> float:
-    """The same decoding by a pool of processes and nothing else; the seconds it took."""
+    """Decode the same videos by a plain pool of processes; return the seconds it took."""
     tasks = [
         (path, SPEC, ClipStore(out).path(path.relative_to(data).as_posix()))
         for path in sorted(data.rglob("*.avi"))
@@ -100,7 +99,7 @@ def train_epoch(data: Path, count: int, out: Path) -> None:
 
 
 def peak_megabytes(code: str, *arguments: object) -> float:
-    """The most memory that the processes of a program ever take together, shared pages once."""
+    """The peak memory of a program and its children together, in MiB; shared pages count once."""
     process = subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],
         cwd=REPOSITORY.root,
@@ -112,8 +111,8 @@ def peak_megabytes(code: str, *arguments: object) -> float:
     while process.poll() is None:
         total = 0
         try:
-            for one in (watched, *watched.children(recursive=True)):
-                total += one.memory_full_info().pss
+            for each in (watched, *watched.children(recursive=True)):
+                total += each.memory_full_info().pss
         except psutil.NoSuchProcess:
             continue
         peak = max(peak, total)
@@ -128,7 +127,7 @@ def report() -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         real = footage.real()
-        videos = real or footage.rendered(folder / "films", 60, 320, 240)
+        videos = real or footage.rendered(folder / "rendered", 60, 320, 240)
         what = "UCF-101" if real else "Rendered"
         small = footage.rendered(folder / "small", 40, 96, 72)
         footage.multiplied(videos, folder / "500", 500)

@@ -1,8 +1,8 @@
-"""Processors and thread counts, as far as one machine can stand for others.
+"""Environment variables that make this machine compute as others do: processors, thread counts.
 
-oneDNN, OpenBLAS, NumPy and OpenCV choose kernels by what the processor has, and can be told to
-take those of a lesser one. What TensorFlow compiles for one instruction set, above all Eigen's
-kernels, stays as it is.
+oneDNN, OpenBLAS, NumPy and OpenCV choose kernels by the processor's instruction sets, and can be
+told to use those of an older processor. Kernels that were compiled into TensorFlow for one
+instruction set, above all Eigen's, stay the same.
 """
 
 import os
@@ -25,7 +25,7 @@ def _threads(count: int) -> dict[str, str]:
     return {"TF_NUM_INTRAOP_THREADS": str(count), "OMP_NUM_THREADS": str(count)}
 
 
-# by name, the environment variables of each setting; one thread unless it says two
+# the environment variables of each setting, by name; settings have one thread unless they say two
 SETTINGS: dict[str, dict[str, str]] = {
     "as it is": _threads(1),
     "2 threads": _threads(2),
@@ -37,5 +37,5 @@ SETTINGS: dict[str, dict[str, str]] = {
 
 
 def environment(setting: str) -> dict[str, str]:
-    """This process's environment as it is under `setting`."""
+    """This process's environment with the variables of a setting."""
     return {**os.environ, **SETTINGS[setting]}

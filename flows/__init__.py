@@ -8,10 +8,10 @@ _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 def reach_this_machine_directly() -> None:
-    """Have this process, and those it starts, reach servers on this machine without a proxy.
+    """Make this process, and those it starts, reach servers on this machine without a proxy.
 
-    The hosts that NO_PROXY and no_proxy name already stay. Both are set, since programs differ in
-    which of them they read.
+    Hosts that NO_PROXY and no_proxy name already are kept. Both are set, since some programs read
+    only one of them.
     """
     hosts = []
     for name in ("no_proxy", "NO_PROXY"):
@@ -23,6 +23,6 @@ def reach_this_machine_directly() -> None:
 # Importing Prefect sends telemetry and reads its settings, so this cannot wait for a `main`.
 terminal.quiet()
 reach_this_machine_directly()
-# A flow that is called without a server would start one by itself, without a login: any page in a
-# browser could start flows there.
+# Without this, a flow that is called without a server would start one that has no login, where any
+# page in a browser could start flows.
 os.environ.setdefault("PREFECT_SERVER_ALLOW_EPHEMERAL_MODE", "false")

@@ -1,4 +1,4 @@
-"""What a study published beside what its recipe, and its honest twin, scored here."""
+"""Compare what a study published with what its recipe, and its honest twin, scored here."""
 
 from flows.studies import Recipe
 from flows.worktree import tree_of
@@ -14,8 +14,8 @@ def compare(repository: Workspace, name: str, recipe: Recipe, base: Values) -> s
     Args:
         repository: the work tree that holds the recipe.
         name: the recipe's name.
-        recipe: what it says.
-        base: the params of the repository.
+        recipe: the recipe.
+        base: the values of the repository's params.yaml.
     """
     metric = {"accuracy": "accuracy", "f1": "macro F1"}[recipe.published.metric]
     lines = [f"{name} ({recipe.study}), test {metric}:", f"  published: {recipe.published.value:g}"]
@@ -34,6 +34,6 @@ def compare(repository: Workspace, name: str, recipe: Recipe, base: Values) -> s
 
 
 def _scores(tree: Workspace, metric: str) -> list[str]:
-    """The candidates' test scores; none before the recipe was run."""
+    """The candidates' test scores, with three decimals; empty before the recipe was run."""
     column = {"accuracy": "test_accuracy", "f1": "f1"}[metric]
     return [f"{row[column]:.3f}" for row in leaderboard.rows(tree)]

@@ -1,4 +1,4 @@
-"""The retraining on a schedule: `python -m flows.deployments` runs it until Ctrl-C.
+"""Retrain on a schedule: `python -m flows.deployments` does so until Ctrl-C.
 
 params.yaml says when. If Prefect's settings name no server, one is started for as long as this
 runs.
@@ -22,7 +22,7 @@ DEPLOYMENT = "scheduled"
 
 
 def schedule(section: Retrain) -> CronSchedule:
-    """When to retrain, as Prefect wants it.
+    """The schedule in the section `retrain` of params.yaml, as an object of Prefect.
 
     Raises UserError for a cron or a timezone that does not exist.
     """

@@ -1,4 +1,4 @@
-"""Run the pipeline's commands: hand on each line as it comes, and tell a failure in one line."""
+"""Run the pipeline's commands: pass on each line that they print, and report a failure in one."""
 
 import os
 import re
@@ -25,7 +25,7 @@ def repro(say: Callable[[str], None], workspace: Workspace, targets: Sequence[st
     """Run `dvc repro`; other runs that would change the same data wait until it has ended.
 
     Args:
-        say: is handed each line of output as soon as it is printed.
+        say: called with each line of output as soon as it is printed.
         workspace: the work tree to run in.
         targets: stages to run with all that come before them; without any, all stages.
 
@@ -82,8 +82,8 @@ def _run(name: str, command: list[str], say: Callable[[str], None], workspace: W
 
 
 def _environment(root: Path) -> dict[str, str]:
-    # The commands of dvc.yaml begin with `python`, which must be this one. They must import the
-    # code of their own folder, whatever is installed.
+    # `python` in the commands of dvc.yaml must be this Python. It must import the code of the work
+    # tree, even where another kinoflow is installed.
     here = Path(sys.executable).parent
     code = [str(root.absolute()), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {

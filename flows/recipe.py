@@ -1,8 +1,8 @@
-"""A published study, run again in a folder of its own: as it was published, or honestly.
+"""Run a published study again, in a folder of its own.
 
 `python -m flows.recipe` lists the studies of recipes/. `python -m flows.recipe ucf50_lrcn` runs
-one as it was published; with `--honest` its twin runs, which is the same but for a split that
-keeps recordings whole. `-S training.epochs=2` changes a setting, as in `dvc exp run`.
+one as it was published. With `--honest` it runs the study's honest twin: the same, except that the
+split keeps recordings whole. `-S training.epochs=2` changes a setting, as in `dvc exp run`.
 """
 
 import argparse
@@ -51,7 +51,7 @@ def main(workspace: Workspace) -> None:
     recipe = studies.read(workspace, name)
     if honest and not recipe.honest:
         raise UserError(f"{name} was published on an honest split: it has no other twin")
-    config.load(workspace.params)  # params.yaml is valid by itself
+    config.load(workspace.params)  # so that a mistake in params.yaml is not blamed on the recipe
     base = documents.read_yaml(workspace.params)
     values = settings.override(recipe.settings(base, honest=honest), arguments.settings)
     tree = worktree.tree_of(workspace, name, honest=honest)

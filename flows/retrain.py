@@ -1,4 +1,4 @@
-"""The retraining as one Prefect flow: bring the data, run `dvc repro`, report the results.
+"""Retraining as a Prefect flow: bring the data, run `dvc repro`, report the results.
 
 `python -m flows.retrain` runs it once. Each line that the pipeline prints becomes a line of the
 run's log. A stage that fails ends the run with the stage's own message. Two runs never overlap.
@@ -24,7 +24,8 @@ from kinoflow.workspace import Workspace, run
 
 LIMIT = "retrain"
 
-# seconds until a run that was killed outright no longer holds up others; Prefect allows no less
+# Seconds until a run that was killed with SIGKILL no longer blocks others: the least that Prefect
+# allows.
 _LEASE = 60.0
 
 
@@ -59,8 +60,8 @@ def report(workspace: Workspace) -> None:
 def retrain() -> State[None] | None:
     """Bring new data, retrain what they change, and report.
 
-    It runs in the working folder, and has no parameters on purpose: whoever may start it on a
-    server can choose neither another folder nor another command.
+    It runs in the working folder, and has no parameters on purpose: a user who may start it on a
+    server must not be able to choose another folder or command.
     """
     workspace = Workspace()
     logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
@@ -76,7 +77,7 @@ def retrain() -> State[None] | None:
 
 @contextlib.contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Keep other retrainings from running in the block; wait until another one has ended."""
+    """Wait until no other retraining runs, and let none start before the block ends."""
     with get_client(sync_client=True) as client:
         with contextlib.suppress(ObjectAlreadyExists):
             client.upsert_global_concurrency_limit_by_name(LIMIT, limit=1)
@@ -97,7 +98,7 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Log a failed stage in one line, since it is no bug of the flow."""
+    """Filter of a log: remove the traceback of a failed stage, which is no bug of the flow."""
     if record.exc_info and isinstance(record.exc_info[1], dvc.StageFailed):
         record.exc_info = None
     return True

@@ -1,6 +1,6 @@
-"""A Prefect server for users who have none: it runs as long as the command that needs it.
+"""A Prefect server for users without one: it runs as long as the command that needs it.
 
-It listens on this machine alone. Since every user of the machine and every page in a browser can
+It listens on this machine only. Since every user of the machine and every page in a browser can
 reach it there, it asks for a login, which is drawn at random at each start.
 """
 
@@ -25,8 +25,8 @@ from kinoflow.system.supervisor import run_supervised
 _HOST = "127.0.0.1"
 _STARTS_WITHIN = 120.0  # seconds; a free machine takes 10
 
-# By default a server that ends forgets which runs hold a concurrency limit, but not that it is
-# held: after a power cut nothing would ever run again.
+# By default a server that ends forgets which runs hold a concurrency limit, but not that the limit
+# is held. After a power cut no run would ever start again.
 _LEASES_ON_DISK = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"
@@ -35,7 +35,7 @@ _LEASES_ON_DISK = {
 
 
 def is_known() -> bool:
-    """Whether Prefect's settings, the environment or the profile, name a server to talk to."""
+    """Whether Prefect's settings (environment or profile) name a server."""
     return bool(get_current_settings().api.url)
 
 
@@ -46,7 +46,7 @@ def run_beside(module: str, port: int = 0) -> int:
     logs while Python exits, and the server must still run then. Raises UserError if the server
     does not start.
     """
-    # end in an orderly way, so that a running flow can tell the server that it ended
+    # an exception instead of sudden death, so that a running flow can tell the server that it ended
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
         running(port) as access,
@@ -80,7 +80,8 @@ def running(port: int = 0) -> Iterator[dict[str, str]]:
         ) as process,
     ):
         deadline = time.monotonic() + _STARTS_WITHIN
-        # another program may have taken the port in between, and clients would send it the login
+        # Checked, since another program may have taken the port meanwhile, and clients would send
+        # the login to it.
         while not (_listens(process.pid, port) and _healthy(origin)):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise UserError(f"the Prefect server does not start: {log} says why")
@@ -103,7 +104,7 @@ def _access(origin: str, login: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _show_login(file: Path, origin: str, login: str) -> Iterator[None]:
-    """Show the login to this user alone: on the terminal, and in a file for as long as the block.
+    """Show the login to this user only: on the terminal, and in a file until the block ends.
 
     Where stderr is no terminal, only the file holds it, since others may read the output.
     """

@@ -21,7 +21,7 @@ class PublishedScore(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A study: what it is, what it scored, and its params, laid over those of the repository."""
+    """A study: what it is, what it scored, and its params, to lay over those of the repository."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,8 +34,8 @@ class Recipe(BaseModel):
         """The params to run the study with, or its honest twin.
 
         Args:
-            base: the params of the repository.
-            honest: whether the split keeps recordings whole.
+            base: the values of the repository's params.yaml.
+            honest: whether to give the settings of the honest twin.
         """
         settings = merge(base, self.params)
         return merge(settings, self.honest) if honest else settings

@@ -1,4 +1,4 @@
-"""The work trees that recipes are run in, beside that of the repository."""
+"""The work trees that recipes are run in: folders with copies of the repository's code."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from kinoflow.settings import Values
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
 
-# what of the repository each of them holds a copy of
+# what each work tree holds copies of
 _CODE = ("kinoflow", "stages")
 _CONFIG = ("dvc.yaml", ".dvcignore", ".dvc/config")
 
@@ -22,12 +22,12 @@ def tree_of(repository: Workspace, name: str, *, honest: bool) -> Workspace:
 
 
 def lay_out(tree: Workspace, repository: Workspace, values: Values) -> None:
-    """Make `tree` a work tree with the repository's code and these params.
+    """Make `tree` a work tree with the repository's code, and `values` as its params.yaml.
 
     It shares the repository's downloads and DVC cache, so that nothing is fetched or stored twice.
-    Raises UserError for params that are not valid.
+    Raises UserError for values that are not valid.
     """
-    # scores of other params must not stay; `dvc repro` restores those of these params
+    # scores of earlier params must not stay; `dvc repro` restores those of these params
     shutil.rmtree(tree.reports, ignore_errors=True)
     for name in _CODE:
         with files.replacing_folder(tree.root / name) as partial:

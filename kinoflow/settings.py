@@ -1,4 +1,4 @@
-"""The values of a params.yaml as nested dictionaries: laid over one another, changed, compared.
+"""Values of a params.yaml as nested dictionaries: merged, changed and compared.
 
 OmegaConf is not used for it: it merges sections that a recipe replaces as a whole, takes `${` in a
 value for a reference, and reads values as YAML 1.1, so that `no` and `010` in a setting would mean
@@ -22,7 +22,10 @@ _REPLACED = {"dataset", "split", "augment", "candidates"}
 
 
 def merge(base: Values, changes: Values) -> Values:
-    """Return `base` with `changes` laid over it, key by key but for the sections replaced whole."""
+    """Return `base` with `changes` laid over it.
+
+    This goes key by key, except for sections that a recipe replaces as a whole.
+    """
     merged = dict(base)
     for key, value in changes.items():
         below = base.get(key)
@@ -57,12 +60,12 @@ def override(values: Values, settings: Sequence[str]) -> Values:
 
 
 def with_absolute_paths(values: Values, root: Path) -> Values:
-    """Return a copy of `values` whose paths, relative to `root`, hold in every other folder too."""
+    """Return a copy of `values` whose paths are absolute; those given are relative to `root`."""
     values = copy.deepcopy(values)
     _make_absolute(values["dataset"], ("path", "lists"), root)
     for candidate in values["candidates"].values():
         options = candidate.get("options", {})
-        # else it is the name of weights that Keras fetches
+        # no file: then `weights` is the name of weights that Keras fetches
         if (root / Path(str(options.get("weights"))).expanduser()).is_file():
             _make_absolute(options, ("weights",), root)
     return values

@@ -33,8 +33,15 @@ def address(host: str, port: int) -> str:
 def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
     """Serve a .bento file until the server ends by itself; return its exit code.
 
-    Requests to `host_names` are answered as well as those to IP addresses and localhost. All that
-    the server writes, BentoML's own files included, lies in a temporary folder.
+    All that the server writes, BentoML's own files included, lies in a temporary folder.
+
+    Args:
+        bento: the file.
+        ip: the IP address to listen at.
+        port: the port to listen at.
+        host_names: requests to these are answered, besides those to IP addresses and localhost.
+
+    Raises UserError for a file that is no whole Bento.
     """
     with locks.temporary_folder(PREFIX, "serving") as folder:
         extract_bento(bento, folder / "bento")
@@ -46,7 +53,7 @@ def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
             "BENTOML_HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
         }
-        # the Bento's code, not that of whoever starts it
+        # the server must import the Bento's code, not what the user's PYTHONPATH names
         environment.pop("PYTHONPATH", None)
         with run_supervised(
             [*command, *(f"--allow-host={name}" for name in host_names)],
@@ -78,8 +85,8 @@ def main() -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="answer requests to this host name too, and not to IP addresses and localhost alone; "
-        "may be given several times",
+        help="answer requests to this host name as well as to IP addresses and localhost; may be "
+        "given several times, and * allows every name",
     )
     arguments = parser.parse_args()
     bento = arguments.bento or newest(Workspace().dist)
@@ -90,7 +97,7 @@ def main() -> None:
         code = serve(bento, ip, arguments.port, arguments.allow_host)
     except KeyboardInterrupt:
         return
-    raise UserError(f"the server ended by itself with exit code {code}: its reason stands above")
+    raise UserError(f"the server ended by itself with exit code {code}: see its messages above")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Admission control: each request has a deadline, a share of the upload budget, and a slot.
 
-BentoML's own limits do not do: they count requests that are still being uploaded, and no longer
-count those that go on after their time is up.
+BentoML's own limits do not suffice: they count requests that are still being uploaded, and stop
+counting a request at its timeout although it still runs.
 """
 
 import asyncio
@@ -16,14 +16,14 @@ _KEY = "kinoflow.admission"
 
 
 class AdmissionControl:
-    """ASGI middleware that gives each request an `Admission`, and takes back what it held.
+    """ASGI middleware that gives each request an `Admission`, and releases it at the request's end.
 
     Args:
         app: the application.
         seconds: from the arrival of a request's headers to its answer.
         slots: how many requests are answered at a time, once they are uploaded.
-        max_upload_mb: how large one upload may be. All uploads together may hold `slots` times
-            as much; that is the upload budget.
+        max_upload_mb: how large one upload may be, in MB. The upload budget is `slots` times as
+            much: what all uploads together may hold.
     """
 
     def __init__(self, app: App, *, seconds: float, slots: int, max_upload_mb: float) -> None:
@@ -56,7 +56,7 @@ class Admission:
     async def uploading(self) -> AsyncIterator[None]:
         """Receive the upload within this block.
 
-        Raises TimeoutError at the deadline, or earlier where other uploads need the room.
+        Raises TimeoutError at the deadline, or earlier if other uploads need the budget.
         """
         left = max(0.0, self.deadline - time.monotonic())
         async with asyncio.timeout(left) as timeout:
@@ -75,8 +75,8 @@ class Admission:
     def reserve(self, size: int) -> None:
         """Take `size` more bytes of the upload budget.
 
-        Where too few are free, the uploads that have taken longest so far are ended. Raises
-        Refusal (503) if that is not enough, since complete uploads hold the rest.
+        If too few are free, other uploads are ended, the oldest first. Raises Refusal (503) if that
+        is not enough, because complete uploads hold the rest.
         """
         for other, timeout in self._control.uploading.items():
             if size <= self._control.free_bytes:

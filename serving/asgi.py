@@ -1,9 +1,9 @@
-"""The types of ASGI, the interface between the server and what answers requests."""
+"""The types of ASGI, the interface between a server and an application."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-Message = MutableMapping[str, Any]  # also the scope: what is known of a request before its body
+Message = MutableMapping[str, Any]  # also the type of a scope: a request's path, headers and so on
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]

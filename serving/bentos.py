@@ -16,7 +16,7 @@ def newest(folder: Path) -> Path:
 
 
 def extract_bento(bento: Path, folder: Path) -> None:
-    """Extract a .bento file into a folder. Raises UserError if it is missing, damaged or none."""
+    """Extract a .bento file into a folder. Raises UserError if it is missing or no whole Bento."""
     if not bento.is_file():
         raise UserError(f"there is no file {bento}")
     try:

@@ -17,8 +17,8 @@ _MOST = 1000  # connections at a time; each may hold 64 KiB of headers
 class Connection(H11Protocol):
     """One client's connection.
 
-    When one too many is made, the one that has waited longest for its client is closed, so that a
-    client that sends its request at once always gets through.
+    When there are more than `limit()`, the connection that has waited longest for its client is
+    closed. So a client that sends its request at once always gets through.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -16,12 +16,12 @@ def decode(path: Path, clip: ClipSpec, bounds: Bounds, deadline: float) -> Frame
     Args:
         path: the file.
         clip: what to sample from it.
-        bounds: of the time and memory that decoding may take, and of how many uploads are decoded
-            at a time.
-        deadline: by when it must be done, as time.monotonic() counts.
+        bounds: how much time and memory decoding may take, and how many uploads are decoded at a
+            time.
+        deadline: when decoding must have ended, on the clock of time.monotonic().
 
-    Raises Refusal: 400 for a file that is no video or takes too much to decode, 503 if its turn
-    did not come before the deadline, 504 if it did and decoding was not done by then.
+    Raises Refusal: 400 for a file that is no video or exceeds the bounds; 503 if decoding did not
+    begin before the deadline; 504 if it began but did not end by then.
     """
     try:
         return run_sandboxed(partial(sample, spec=clip), path, bounds, deadline=deadline)

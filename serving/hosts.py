@@ -10,11 +10,11 @@ from serving.asgi import App, Message, Receive, Send
 
 
 class KnownHosts:
-    """ASGI middleware that answers requests to known host names alone, and no cross-site posts.
+    """ASGI middleware that refuses requests to unknown host names, and cross-site posts.
 
-    Whoever owns a host name can let it lead to this machine's address (DNS rebinding); a browser
-    then lets the pages under that name read the answers of this service. IP addresses and
-    localhost belong to nobody, and so are always known.
+    The owner of a host name can point it to this machine's address (DNS rebinding). A browser then
+    lets the pages under that name read the answers of this service. Nobody can do that with an IP
+    address or with localhost, so these are always known.
 
     Args:
         app: the application.

@@ -1,9 +1,9 @@
 """Serve the Bento that holds this file: `python -m serving.server`, in the Bento's folder `src`.
 
-This process listens on the one port, starts a worker that answers, and starts another when that
-dies. It stands in the place of two supervisors: that of `bentoml serve` listens on a second port,
-over which every user of the machine can have it start programs; that of uvicorn now and then
-takes a killed worker for alive until its health check times out.
+This process listens on the one port, starts a worker that answers requests, and starts another if
+that one dies. It replaces the supervisors of BentoML and of uvicorn. The one of `bentoml serve`
+listens on a second port, over which every user of the machine can start programs. The one of
+uvicorn sometimes takes a killed worker for alive until its health check times out.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-STARTUP_FAILURE = 3  # exit code of a worker that could not start; another could not either
+STARTUP_FAILURE = 3  # exit code of a worker that cannot start: it is not started again
 _RESTART_AFTER_S = 1.0
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -40,7 +40,7 @@ def serve(host: str, port: int) -> int:
 
 
 def _supervise(command: list[str]) -> int:
-    """Run the command, again whenever it ends by itself, until a signal says to stop."""
+    """Run the command until a signal says to stop; start it again whenever it ends by itself."""
     worker, stopped = 0, False
 
     def stop(_number: int, _frame: object) -> None:
@@ -52,11 +52,11 @@ def _supervise(command: list[str]) -> int:
     for number in _STOPPING:
         signal.signal(number, stop)
     while True:
-        # a signal between these lines would not reach the worker
+        # blocked: a signal before `worker` is set would not be passed on to it
         signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         worker = os.posix_spawn(command[0], command, os.environ, setsigmask=[])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-        code = _ended(worker)
+        code = _wait_for(worker)
         worker = 0
         if stopped:
             return 0
@@ -68,10 +68,11 @@ def _supervise(command: list[str]) -> int:
             return 0
 
 
-def _ended(worker: int) -> int:
+def _wait_for(worker: int) -> int:
     """Wait for the end of the worker and return its exit code, or minus its signal."""
     while True:
-        # in a container this process also becomes the parent of a killed worker's children
+        # As the first process of a container, this one also becomes the parent of a killed worker's
+        # children, and waits for those too.
         pid, status = os.wait()
         if pid == worker:
             return os.waitstatus_to_exitcode(status)

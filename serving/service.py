@@ -37,7 +37,7 @@ class Guess(BaseModel):
 
 class Milliseconds(BaseModel):
     decode: float  # from the file to the clip
-    inference: float  # of the model, without waiting until it is free
+    inference: float  # the model alone, without the wait until it is free
 
 
 class Model(BaseModel):
@@ -60,7 +60,7 @@ class Answer(BaseModel):
 @bentoml.service(
     name="kinoflow",
     description="Says which action a video shows: POST it to /predict, in the field `video`.",
-    # AdmissionControl keeps the time; this only ends what it should have ended
+    # AdmissionControl enforces the deadline; this is a second bound, should that one fail
     traffic={"timeout": 2 * _SETTINGS.timeout_s},
 )
 class Kinoflow:
@@ -75,7 +75,7 @@ class Kinoflow:
         # Requests are decoded side by side but use the model one after the other: it takes every
         # core by itself, and Keras does not promise that two threads may call one model.
         self.model_is_free = threading.Lock()
-        # as many as there are slots: a request that has one finds a thread
+        # as many as there are slots, so that a request with a slot never waits for a thread
         self.threads = anyio.CapacityLimiter(_SETTINGS.max_concurrency)
         self.bundle.predict(np.zeros((1, *self.bundle.clip.shape), np.uint8))
         import keras
@@ -90,11 +90,12 @@ class Kinoflow:
     async def predict(self, video: Upload | Refusal) -> Answer | JSONResponse:
         """Say which action a video shows.
 
-        Any format that the decoder reads will do, whatever its name and content type say. An
-        upload that is no video is answered 400, one too large 413, both with a sentence.
+        The video may have any format that the decoder reads; its name and content type do not
+        matter. An upload that is no video is answered with 400, one that is too large with 413,
+        both with a sentence that says why.
         """
         try:
-            # here and not in a thread, so that a refusal never waits for one
+            # raised before a thread is asked for, so that a refusal never waits for one
             if isinstance(video, Refusal):
                 raise video
             return await anyio.to_thread.run_sync(self._answer, video, limiter=self.threads)
@@ -134,7 +135,7 @@ class Kinoflow:
             self.model_is_free.release()
 
 
-# the decorator has made a service of the class; what is added first sees a request first
+# the decorator has made a service of the class; the middleware added first sees a request first
 Kinoflow.add_asgi_middleware(OwnPagesOnly)  # type: ignore[attr-defined]
 Kinoflow.add_asgi_middleware(KnownHosts, names=hosts.from_environment())  # type: ignore[attr-defined]
 Kinoflow.add_asgi_middleware(  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The settings that were packed into the Bento, and where its files lie."""
+"""The settings that were packed into the Bento, and the folder of its files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""From a request to a video file on disk. Whatever is wrong with it is answered in a sentence."""
+"""Turn a request into a video file on disk, or into a refusal that says what is wrong with it."""
 
 import shutil
 import tempfile
@@ -22,23 +22,23 @@ PREFIX = "kinoflow-upload-"  # of the temporary folders that uploads are written
 
 @dataclass(frozen=True)
 class Upload:
-    """A complete upload, and by when it must be answered, as time.monotonic() counts."""
+    """A complete upload."""
 
     file: UploadFile
-    deadline: float
+    deadline: float  # when it must be answered, on the clock of time.monotonic()
 
 
 class UploadForm(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes without types
     """A multipart form with one video file."""
 
-    # The form is read below rather than by BentoML, which holds a whole upload in memory,
-    # without limit, makes the sender's file name part of a path, and fetches the URL that
-    # somebody writes where a file should be.
+    # `from_http_request` reads the form instead of BentoML. BentoML would hold a whole upload in
+    # memory without a limit, make the sender's file name part of a path, and fetch a URL that is
+    # sent where a file should be.
     video: Path
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> "UploadForm":
-        """The form with an `Upload`, or a Refusal, in the place of `video`.
+        """The form, whose `video` is an `Upload` or a Refusal instead of a path.
 
         A Refusal is not raised, since BentoML would log it as a crash of the service.
         """
@@ -55,8 +55,8 @@ def written(upload: Upload) -> Iterator[Path]:
     Raises Refusal (507) if the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
-        # Never by the name it came with, nor its ending: the decoder goes by the content, but a
-        # playlist that ends in .m3u8 would make it read other files of this machine.
+        # Neither the sender's file name nor its suffix is used: the decoder goes by the content,
+        # but a playlist called .m3u8 would make it read other files of this machine.
         path = Path(folder) / "video"
         with _room_on_disk(), path.open("wb") as file, upload.file.file as content:
             shutil.copyfileobj(content, file)
@@ -68,20 +68,20 @@ async def _received(request: Request) -> Upload:
     try:
         with _room_on_disk():
             async with admitted.uploading():
-                file = await _file(request, admitted)
+                file = await _video_file(request, admitted)
     except TimeoutError:
         raise Refusal(
             408, "the upload takes too long: send it at once, or a shorter video"
         ) from None
-    # only now: a client that is slow to send keeps nobody else from being answered
+    # only now, so that a client that sends slowly takes no slot from others
     admitted.take_slot()
     return Upload(file, admitted.deadline)
 
 
-async def _file(request: Request, admitted: Admission) -> UploadFile:
+async def _video_file(request: Request, admitted: Admission) -> UploadFile:
     try:
         form = await _LimitedRequest(request, admitted).form(max_files=1)
-    # the last two are for what no codec or form allows, such as a charset called undefined
+    # the last two come from malformed forms, such as one with an unknown charset
     except (HTTPException, ClientDisconnect, ValueError, LookupError):
         form = None
     video = form and form.get("video")
@@ -95,7 +95,7 @@ async def _file(request: Request, admitted: Admission) -> UploadFile:
 
 
 class _LimitedRequest(Request):
-    """A request that is refused as soon as its body is larger than it may be."""
+    """A request that is refused as soon as its body exceeds the limit or the upload budget."""
 
     def __init__(self, request: Request, admitted: Admission) -> None:
         super().__init__(request.scope, request.receive)
@@ -113,6 +113,7 @@ class _LimitedRequest(Request):
 
 @contextmanager
 def _room_on_disk() -> Iterator[None]:
+    """Raise Refusal (507) if the disk is full."""
     try:
         yield
     except OSError as error:

@@ -13,7 +13,7 @@ from serving.server import STARTUP_FAILURE
 
 # the folder of the Bento: this file is src/serving/worker.py in it
 BENTO = Path(__file__).resolve().parent.parent.parent
-_FINISH_WITHIN_S = 10  # requests that are being answered when the server is told to stop
+_FINISH_WITHIN_S = 10  # for requests that are being answered when the server is told to stop
 
 
 def application() -> Any:
@@ -26,7 +26,7 @@ def application() -> Any:
         # a killed worker left it: this one has answered nothing yet
         shutil.rmtree(upload, ignore_errors=True)
     service: Any = bentoml.load(str(BENTO), standalone_load=True)
-    # the labels of BentoML's metrics; `bentoml serve` sets them too
+    # BentoML's metrics are labelled with these; `bentoml serve` sets them in the same way
     context = bentoml.server_context
     context.service_type, context.service_name = "entry_service", service.name
     context.bento_name, context.bento_version = service.bento.tag.name, service.bento.tag.version

@@ -1,7 +1,7 @@
-"""List the code that each candidate's model is made of, so that a change to it retrains no other.
+"""List the code behind each candidate's model, so that editing one model retrains no other.
 
-dvc.yaml can name no file that follows from a candidate's architecture. So each training depends on
-a list of its own instead: the modules of its model and of the layers in it, with their contents.
+dvc.yaml cannot say which modules a candidate's model imports. So each training depends on a list
+made here instead: the modules of its model and of the layers in it, with the MD5 of each.
 """
 
 from kinoflow import config
@@ -10,12 +10,12 @@ from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
 
-# these name every architecture and every layer
+# not followed, since they name every architecture and every layer
 _ALL = ("kinoflow.models", "kinoflow.models.layers", "kinoflow.models.registry")
 
 
 def code(model: str) -> dict[str, str]:
-    """The MD5 of each module of kinoflow.models that the architecture of that name imports."""
+    """The MD5 of each module of kinoflow.models that the model of that name imports, by module."""
     modules = imported([registry.module(model)], ["kinoflow"], without=_ALL)
     ours = sorted(name for name in modules if name.startswith("kinoflow.models."))
     return {name: files.md5(source(name)) for name in ours}

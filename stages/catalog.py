@@ -17,7 +17,7 @@ from kinoflow.video.decoder import probe
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import LABELS, Workspace, run
 
-# the columns found by decoding, which depend on the file's content alone
+# the columns found by decoding, which depend only on the file's content
 _PROBED = ["frames", "fps", "seconds", "width", "height", "codec", "readable", "problem"]
 
 
@@ -26,9 +26,9 @@ def labelled(data: Path) -> pd.DataFrame:
 
     Labels come from labels.csv in `data` if that exists, else from the class folders.
 
-    Raises UserError if there is no video, one is missing or lies in no class folder, or all are
-    of one class, and for names as `names.check` does: what `dvc pull` or a user put into `data`
-    has not been checked before.
+    Raises UserError if there is no video, if one is missing or lies in no class folder, if all are
+    of one class, and as `names.check` does. Names are checked here as well as in the download,
+    since `dvc pull` or a user may have put files into `data`.
     """
     labels = data / LABELS
     if labels.is_file():
@@ -41,8 +41,8 @@ def labelled(data: Path) -> pd.DataFrame:
             )
         if "group" not in table:
             table["group"] = ""
-        alone = table["group"] == ""
-        table.loc[alone, "group"] = table.loc[alone, "video"].map(catalog.group_of)
+        ungrouped = table["group"] == ""
+        table.loc[ungrouped, "group"] = table.loc[ungrouped, "video"].map(catalog.group_of)
     else:
         found = sorted(path.relative_to(data) for path in data.rglob("*") if path.is_file())
         videos = [
@@ -111,7 +111,7 @@ def check_readable(table: pd.DataFrame, max_unreadable: float) -> None:
 
 
 def _examine_one(task: tuple[str, Path]) -> tuple[str, dict[str, object]]:
-    """The MD5 of a file, as given in the task, and what decoding the file tells."""
+    """The MD5 given in the task, and the columns of the catalog that decoding its file gives."""
     md5, path = task
     try:
         info = vars(probe(path))

@@ -1,9 +1,11 @@
 """Write into dvc.yaml which code each stage depends on, as its imports say: `make deps`.
 
-A stage's outputs are out of date when code that they depend on changes. That is every module
-which the stage imports, directly or not, but for those listed in `NO_EFFECT`.
+DVC runs a stage again when code that it depends on changes. This code is every module that the
+stage imports, directly or not, except those listed in `NO_EFFECT`.
 """
 
+import ast
+import io
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,57 +27,57 @@ NO_EFFECT = {
     "kinoflow.config": "what is read from params.yaml: DVC compares the values that a stage takes",
     "kinoflow.workspace": "where files lie: DVC compares the files",
     "kinoflow.models.registry": "names: work/architectures lists the code behind them",
-    "kinoflow.models.layers": "work/architectures lists those that a model has",
-    "kinoflow.reports.records": "the form of JSON documents: what they say is the stage's doing",
+    "kinoflow.models.layers": "names: work/architectures lists the layers of each model",
+    "kinoflow.reports.records": "the form of JSON documents: the stage decides what they say",
     "kinoflow.system.cluster": "where a function runs",
     "kinoflow.system.documents": "how mistakes in settings are worded: DVC compares the values",
     "kinoflow.system.errors": "how a command ends",
-    "kinoflow.system.files": "that files are written whole, not what is in them",
+    "kinoflow.system.files": "how files are written, not what is in them",
     "kinoflow.system.imports": "which modules there are: they are dependencies themselves",
-    "kinoflow.system.locks": "that two runs do not meet",
-    "kinoflow.system.sandbox": "what a function may take",
-    "kinoflow.system.supervisor": "that processes end",
-    "kinoflow.system.terminal": "what is shown meanwhile",
+    "kinoflow.system.locks": "which run waits for which",
+    "kinoflow.system.sandbox": "bounds on the time and memory of a function",
+    "kinoflow.system.supervisor": "how processes are ended",
+    "kinoflow.system.terminal": "what is shown while a stage runs",
 }
-# those of them that do change the output of one stage, and why
+# exceptions: modules of NO_EFFECT that do change the output of a stage
 EFFECT = {
-    # a candidate's settings are laid over the common ones there
+    # it lays a candidate's settings over the common ones
     "train": ["kinoflow.config"],
-    # what takes too much is listed as unreadable
+    # a video that exceeds its time or memory is listed as unreadable
     "catalog": ["kinoflow.system.sandbox", "kinoflow.system.cluster"],
 }
-# files that modules read, beside their code
+# files that modules read, by module
 FILES = {"kinoflow.reports.page": ["kinoflow/reports/templates"]}
-# a Bento holds these as they are, so that to it they all matter
+# stages whose output holds the source of modules: every change to these modules changes it
 HOLDS_CODE = {"package": ENTRY_POINTS}
 
 
 def modules(stage: str) -> set[str]:
-    """The modules whose code the outputs of the stage of that name depend on."""
+    """The modules whose code the outputs of a stage, given by name, depend on."""
     without = NO_EFFECT.keys() - EFFECT.get(stage, [])
     found = imported([f"stages.{stage}"], PACKAGES, without=without)
     return found | imported(HOLDS_CODE.get(stage, []), PACKAGES)
 
 
 def code(stage: str, root: Path) -> list[str]:
-    """What `modules` names, and what these read, as paths relative to `root`.
+    """The code that a stage depends on: its modules and the files they read, relative to `root`.
 
-    Without modules that hold a docstring alone.
+    Modules that hold only a docstring are left out.
     """
     names = modules(stage)
-    paths = {path for path in map(source, names) if not _is_bare(path)}
+    paths = {path for path in map(source, names) if not _holds_docstring_only(path)}
     read = [name for module in names & FILES.keys() for name in FILES[module]]
     return sorted([*(path.relative_to(root).as_posix() for path in paths), *read])
 
 
 def is_code(dependency: str) -> bool:
-    """Whether a dependency of dvc.yaml is a module of ours, or a file that one reads."""
+    """Whether a dependency in dvc.yaml is one of our modules, or a file that a module reads."""
     ours = dependency.endswith(".py") and dependency.partition("/")[0] in PACKAGES
     return ours or any(dependency in read for read in FILES.values())
 
 
 def updated(text: str, root: Path) -> str:
-    """The text of a dvc.yaml with the code that each of its stages depends on."""
+    """The text of a dvc.yaml, with each stage's code in `deps` as its imports say."""
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 100
@@ -88,7 +90,7 @@ def updated(text: str, root: Path) -> str:
 
 
 def _replace(deps: Any, wanted: Iterable[str]) -> None:
-    """Change a list in place, since comments belong to it and would be lost with it."""
+    """Replace the code among a stage's `deps`, in place: ruamel.yaml keeps comments on the list."""
     for place in reversed(range(len(deps))):
         if is_code(deps[place]):
             del deps[place]
@@ -96,16 +98,12 @@ def _replace(deps: Any, wanted: Iterable[str]) -> None:
 
 
 def _dumped(yaml: YAML, document: Any) -> str:
-    from io import StringIO
-
-    stream = StringIO()
+    stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
 
 
-def _is_bare(path: Path) -> bool:
-    import ast
-
+def _holds_docstring_only(path: Path) -> bool:
     body = ast.parse(path.read_text(encoding="utf-8")).body
     return all(isinstance(each, ast.Expr) for each in body)
 

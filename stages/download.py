@@ -28,7 +28,7 @@ from stages.sources.item import Item, copied
 from stages.sources.remote.addresses import redacted
 from stages.sources.subset import select_items
 
-# what to do about a reason that DVC gives
+# reasons that DVC gives for a failure, and what to do about each
 _REMEDIES = {
     "is not a git repository": "run `git init` there, the pin belongs into git",
     "not inside of a DVC repository": "run this at the root of the repository",
@@ -36,10 +36,10 @@ _REMEDIES = {
 
 
 def items(params: Params, downloads: Path) -> list[Item]:
-    """Everything that data/ should hold; `downloads` is the folder for archives on their way.
+    """Everything that data/ should hold; `downloads` is the folder .downloads/.
 
-    Raises UserError as the source does, for split lists that are not there, and for names that
-    cannot be kept. Every name from every source is checked here.
+    Raises UserError as the source does, if `dataset.lists` holds no split lists, and for names
+    that data/ cannot hold. Every name from every source is checked here.
     """
     dataset = params.dataset
     found = registry.find(dataset.source)(dataset, params.seed, downloads)
@@ -63,8 +63,8 @@ def sync(
 
     Returns the names of the files that are new, have new content or were removed.
 
-    Raises UserError for files in `folder` that are neither wanted nor in the manifest, since
-    somebody else may have put them there; and what fetching raises.
+    Raises UserError for files in `folder` that are neither wanted nor in the manifest, unless
+    `prune` is set: a user may have put them there. Raises what fetching raises, too.
     """
     by_name = {item.name: item for item in wanted}
     files.sweep(folder)
@@ -100,7 +100,7 @@ def sync(
 
 
 def pin(folder: Path) -> None:
-    """Record the folder's content in its .dvc file.
+    """Record the content of `folder`, which lies at the root of the repository, in its .dvc file.
 
     Raises UserError if DVC refuses, with its reason and, where known, what to do.
     """
@@ -114,7 +114,7 @@ def pin(folder: Path) -> None:
     )
     if added.returncode:
         reason = _reason(added.stderr) or f"it ended with {added.returncode} and no reason"
-        remedy = next((does for text, does in _REMEDIES.items() if text in reason), "")
+        remedy = next((advice for text, advice in _REMEDIES.items() if text in reason), "")
         raise UserError(
             f"{folder}/ is here but not pinned, `dvc add {folder.name}`: {reason}"
             + (f": {remedy}" if remedy else "")
@@ -122,10 +122,9 @@ def pin(folder: Path) -> None:
 
 
 def share(wanted: Iterable[Item], folder: Path) -> None:
-    """Replace originals by links to the same file in `folder`, so that nothing is stored twice.
+    """Replace each item's original by a hard link to the file in `folder`, to store it only once.
 
-    The links lead to `folder`, not away from it, because DVC has replaced the files that it pinned
-    by links to its cache.
+    The files in `folder` stay as they are, because DVC has linked those to its cache.
     """
     for item in wanted:
         if item.original is None or item.original.samefile(folder / item.name):
@@ -151,15 +150,15 @@ def _fetch_all(items: list[Item], folder: Path, workers: int) -> list[str]:
     ) as pool:
         done = pool.map(_fetch, items, targets, chunksize=4)
         try:
-            news = list(progress(done, "download", total=len(items)))
+            is_new = list(progress(done, "download", total=len(items)))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return [item.name for item, new in zip(items, news, strict=True) if new]
+    return [item.name for item, new in zip(items, is_new, strict=True) if new]
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent ends, in whatever way: the parent holds the lock."""
+    """End this process when its parent ends, even if it is killed: the parent holds the lock."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -214,7 +213,7 @@ def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     # every run of the pipeline begins here
     dvc_rwlock.mend(workspace.root)
-    # there while data/ may differ from its pin, so that a run that was stopped is made up for
+    # exists while data/ may differ from its pin, so that the run after a stopped one pins again
     unpinned = workspace.downloaded.with_name("unpinned")
     with locks.held(workspace.lock("data"), "bringing the data"):
         wanted = items(params, workspace.downloads)

@@ -1,8 +1,8 @@
-"""Find near-duplicates: videos of different groups that are copies, trimmed, re-encoded, mirrored.
+"""Find near-duplicates: videos of different groups that show the same.
 
-Group names may be wrong, so this stage compares what the clips show. Perceptual hashes find the
-pairs that could be copies, fast and with many false alarms; the correlation of their thumbnails
-decides.
+A copy is found even if it was trimmed, re-encoded or mirrored. Group names may be wrong, so this
+stage compares what the clips show. Perceptual hashes find the pairs that could be copies, fast and
+with many false alarms; the correlation of the pair's thumbnails decides.
 """
 
 from typing import NamedTuple
@@ -21,17 +21,17 @@ from kinoflow.video.padding import unpadded
 from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace, run
 
-_FLAT = 4.0  # grey levels: frames with a lower standard deviation show nothing to compare
+_FLAT = 4.0  # grey levels: a frame with a lower standard deviation shows nothing to compare
 _FRAMES = 16  # T: how many frames of each clip are compared
-_BITS = 63  # of a hash: 8 x 8 frequencies without the mean
-_THUMBNAIL = 32  # pixels
-_BLOCK = 1024  # how many videos one is compared with at a time, so that they fit into the cache
+_BITS = 63  # bits of a hash: 8 x 8 frequencies without the mean
+_THUMBNAIL = 32  # pixels: width and height
+_BLOCK = 1024  # videos that a video is compared with at a time: their hashes fit the CPU's cache
 
 
 class Fingerprints(NamedTuple):
-    """What is compared of clips: T frames of each; a short clip's last frame is repeated.
+    """What is compared: T frames of each of N clips; a short clip repeats its last frame.
 
-    Of a single clip, the arrays lack the first axis.
+    `fingerprint` gives those of one clip: its arrays lack the axis N.
     """
 
     plain: NDArray[np.uint64]  # (N, T) perceptual hashes
@@ -42,12 +42,20 @@ class Fingerprints(NamedTuple):
 def find(table: pd.DataFrame, store: ClipStore, params: Duplicates) -> pd.DataFrame:
     """Pairs of near-duplicates of different groups among the readable videos of a catalog.
 
-    Two videos could be copies if the median frame of one is within `params.distance` bits of its
-    nearest frame in the other. They are taken for copies if also the median thumbnail of one
-    correlates by `params.similarity` or more with its nearest in the other. Of the two directions
-    the better counts, so that a part of a video is found in the whole.
+    Each frame of a video has a distance to the nearest frame of the other video, and each
+    thumbnail a correlation with the nearest thumbnail. Two videos are near-duplicates if the median
+    distance is at most `params.distance` bits and the median correlation at least
+    `params.similarity`. Both are taken from the first video to the second and back, and the better
+    one counts, so that a part of a video is found in the whole.
 
     Time grows with the square of the number of videos: about a minute for ten thousand.
+
+    Args:
+        table: the catalog.
+        store: the clips of its readable videos.
+        params: the section `duplicates` of params.yaml.
+
+    Returns the columns of `tables.DUPLICATES`, sorted by `video` and `other`.
     """
     rows = table[table["readable"]]
     each = [fingerprint(store.read(video)) for video in rows["video"]]
@@ -118,17 +126,18 @@ def _hash(frequencies: NDArray) -> NDArray[np.uint64]:
 
 
 def _near(one: NDArray[np.uint64], others: NDArray[np.uint64], most: int) -> NDArray[np.int64]:
-    """Which videos are at most `most` bits from one of them: indices into the N videos.
+    """Indices of the videos whose median distance from a video is at most `most` bits.
 
-    `one` holds the hashes (T,) of one video, `others` those of all (T, N).
+    `one` holds the hashes (T,) of that video, `others` those of N videos (T, N).
     """
     found = []
     for start in range(0, others.shape[1], _BLOCK):
         block = others[:, start : start + _BLOCK]
         bits = np.bitwise_count(one[:, None, None] ^ block)
-        # from each frame of the one to its nearest in the other, and the other way round
+        # from each frame of the one video to the nearest frame of the other, and back
         forth, back = bits.min(axis=1), bits.min(axis=0)
-        # medians take long; one is above `most` wherever fewer than half of its numbers are not
+        # Medians are slow to compute, so only videos that may pass get one: a median is at most
+        # `most` only if at least half of its numbers are.
         half = np.maximum((forth <= most).sum(axis=0), (back <= most).sum(axis=0)) >= len(one) // 2
         medians = (np.median(bits[:, half], axis=0) for bits in (forth, back))
         found.append(start + np.flatnonzero(half)[np.minimum(*medians) <= most])

@@ -35,14 +35,14 @@ def evaluate(
 ) -> Metrics:
     """Write the report on a bundle to `folder`, and return what its metrics.json holds.
 
-    Neither holds what a clock says: the same bundle and clips give the same bytes.
+    No file holds a date or a duration: the same bundle and clips give the same bytes.
 
     Args:
         model: the bundle.
         val: the validation clips.
         test: the test clips; tables and pictures are of these.
-        params: the section `evaluation`.
-        seed: of the resampling that gives the intervals.
+        params: the section `evaluation` of params.yaml.
+        seed: seed of the resampling behind the intervals.
         folder: an empty folder.
     """
     val_answers = predict(model, val.clips, "val")
@@ -92,7 +92,10 @@ def _write_errors(
 
 
 def latency_ms(model: Bundle, clipset: ClipSet, count: int) -> float:
-    """Median milliseconds that the model takes for one clip, over `count` clips, decoded before."""
+    """Median milliseconds that the model takes for one clip, over `count` clips.
+
+    Reading a clip from the store is not counted.
+    """
     taken = []
     for row in range(min(count, len(clipset)) + 1):
         clip = clipset.read(np.array([row % len(clipset)]))
@@ -107,7 +110,7 @@ def main(workspace: Workspace) -> None:
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
     params = config.load(workspace.params)
-    params.resolve(name)
+    params.resolve(name)  # raises UserError unless it is a candidate
     model = bundle.load(workspace.bundle(name))
     labels, sets = clips.load_sets(workspace, ("val", "test"))
     if labels != model.labels:

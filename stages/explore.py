@@ -23,14 +23,14 @@ from stages.explore_flow import Video, VideoFlow, measure, unmeasured
 
 _BINS = 32  # of a colour histogram
 _SIDE = 160  # pixels: the longer side of the frames between which optical flow is computed
-_MANY = 24  # with more classes than this, the page shows one video of each and not two
+_MANY = 24  # with more classes than this, the page shows one video of each instead of two
 
 
 def draw_videos(table: pd.DataFrame, per_class: int, seed: int) -> pd.DataFrame:
     """At most `per_class` readable videos of each class, from as many groups as possible.
 
-    They are in the order of `label`, then in the order in which they were drawn. Which videos of
-    a class are drawn does not depend on other classes, and changes little when videos are added.
+    They are sorted by `label`, then in the order in which they were drawn. Which videos of a class
+    are drawn does not depend on other classes, and changes little when videos are added.
     """
     table = table[table["readable"]].copy()
     table["lot"] = [_lot(seed, video) for video in table["video"]]
@@ -41,7 +41,7 @@ def draw_videos(table: pd.DataFrame, per_class: int, seed: int) -> pd.DataFrame:
 
 
 def histograms(drawn: pd.DataFrame, store: ClipStore) -> dict[str, NDArray[np.float64]]:
-    """For every class, the share of the pixels in each bin of each channel: (3, bins)."""
+    """The RGB histogram (3, bins) of each class, by label; the shares of a channel add up to 1."""
     found = {}
     for label, videos in drawn.groupby("label")["video"]:
         counts = np.zeros((3, _BINS))
@@ -113,7 +113,7 @@ def explore(
         data: the folder of its videos.
         store: the clips of its readable videos.
         folder: where to write.
-        settings: how much to measure.
+        settings: the section `explore` of params.yaml: how much to measure.
         seed: decides which videos are drawn.
         compute: how many processes decode, and what one video may cost.
 
@@ -155,6 +155,7 @@ def _videos(drawn: pd.DataFrame, data: Path, pairs: int) -> list[Video]:
 
 
 def _lot(seed: int, video: str) -> str:
+    """A pseudo-random text to sort videos by, which does not depend on other videos."""
     return hashlib.md5(f"{seed} {video}".encode(), usedforsecurity=False).hexdigest()
 
 

@@ -22,7 +22,7 @@ class Video:
     path: Path
     frames: int  # how many it has
     fps: float  # frames per second; 0 if unknown
-    pair: ClipSpec  # of a pair of frames: small, in the video's own shape
+    pair: ClipSpec  # two frames, scaled down to this size with the video's aspect ratio
     pairs: int  # how many pairs to measure
     shown: bool  # whether the page shows its frames
 
@@ -54,7 +54,7 @@ def measure(video: Video) -> VideoFlow:
             frames.append(pair[0])
     except UnreadableVideo:
         pass  # the pairs before the damage are measured
-    unit = 100 * video.fps / video.pair.width
+    unit = 100 * video.fps / video.pair.width  # from pixels per frame to percent per second
     known = bool(lengths and video.fps)
     total, residual = np.mean(lengths, axis=0) * unit if known else (np.nan, np.nan)
     shown: list[Frames] = []
@@ -69,7 +69,7 @@ def unmeasured(video: Video, problem: str) -> VideoFlow:
 
 
 def _flow_lengths(pair: Frames) -> tuple[float, float]:
-    """Mean length in pixels of the flow between two frames, and of what its median leaves."""
+    """Mean length, in pixels, of the flow between two frames, and of the flow less its median."""
     before, after = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in pair)
     empty = np.empty((*before.shape, 2), np.float32)
     flow = cv2.calcOpticalFlowFarneback(before, after, empty, 0.5, 3, 15, 3, 5, 1.2, 0)

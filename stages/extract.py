@@ -33,7 +33,7 @@ class _Task:
 
 
 def missing_clips(table: pd.DataFrame, store: ClipStore, spec: ClipSpec) -> pd.DataFrame:
-    """The readable videos of a catalog that have no clip, or one of another file or spec."""
+    """The readable videos of a catalog without a clip of their present content and of `spec`."""
     records = store.records()
     current = records[records["spec"] == describe(spec)]
     recorded = set(zip(current["video"], current["md5"], strict=True))
@@ -62,8 +62,9 @@ def extract(
 
     Returns how many videos were decoded.
 
-    Raises UserError, after all other videos are done, for one that could be decoded when it was
-    cataloged and cannot now: sampling takes more than cataloging, and its file may have changed.
+    Raises UserError, after all other videos are done, for a video that is readable in the catalog
+    but cannot be decoded now: sampling takes more time and memory than cataloging, and the file may
+    have changed since.
     """
     files.sweep(store.folder)
     records = store.records()

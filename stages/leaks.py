@@ -1,4 +1,4 @@
-"""Report what the split leaks: near-duplicates on two sides, and what a random split would give.
+"""Report what the split leaks: near-duplicates on two sides, and how much random splits flatter.
 
 With `split.near_duplicates: block` the pipeline stops at a leak, after the report is written.
 """
@@ -31,8 +31,8 @@ from stages.leaks_page import Strips
 
 _SHOWN = 40  # how many pairs the page shows; leaks and the most similar come first
 _FRAMES = 8  # how many frames of a clip the page shows
-_STRIP = 84  # pixels: their height
-_RANDOM_SPLITS = 5
+_STRIP = 84  # pixels: the height of these frames
+_RANDOM_SPLITS = 5  # how many random splits the cheap model is scored on
 _COMPONENTS = 128  # principal components that the cheap model is given
 
 
@@ -61,23 +61,23 @@ def judge(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def probe(
+def score_cheap_model(
     features: NDArray[np.float32], labels: NDArray, test: NDArray[np.bool_], seed: int
 ) -> dict[str, float]:
     """How well a cheap model tells the classes apart on this split and on random ones.
 
-    The model is logistic regression on principal components.
+    The model is logistic regression on principal components. It has no sense of time.
 
     Args:
-        features: (N, F) of the clips.
+        features: (N, F) what each clip looks like, as `appearance` gives it.
         labels: (N,) the label of each clip.
         test: (N,) whether the split has each clip in its test set.
         seed: decides the random splits.
 
-    Returns accuracies: `grouped` on the split; `random`, `random_lowest` and `random_highest`,
-    the mean and the range over random splits, stratified by class, with as many test clips;
-    `chance`, that of always answering the commonest class. The difference of `random` and
-    `grouped` is what knowing the recordings is worth.
+    Returns test accuracies by name. `grouped` is that on the split. `random`, `random_lowest` and
+    `random_highest` are the mean and the range over random splits, which are stratified by class
+    and have as many test clips. `chance` is that of always answering the commonest class. `random`
+    less `grouped` is how much it helps to know the recordings.
     """
 
     def accuracy(held: NDArray[np.bool_]) -> float:
@@ -123,7 +123,7 @@ def appearance(clip: Frames) -> NDArray[np.float32]:
 
 
 def strips(pair: pd.Series, store: ClipStore) -> Strips:
-    """Frames of both clips of a pair in order of time, as two JPEG files."""
+    """Frames of both clips of a pair, in order of time: a JPEG file for each clip."""
     one, other = (_strip(pair[name], store) for name in ("video", "other"))
     return one, other
 
@@ -156,7 +156,7 @@ def check(found: pd.DataFrame, params: Split, page: Path) -> str:
     if params.near_duplicates == "block":
         way_out = "set split.near_duplicates to merge to keep them together"
         if params.method != "stratified_group":
-            way_out += ", or take one of each pair out of the data where published sides part them"
+            way_out += ", or take one of each pair out of the data if published sides divide them"
         raise UserError(f"{message}, and {way_out}")
     return message
 
@@ -166,7 +166,7 @@ def main(workspace: Workspace) -> None:
     table, store = clips.split_table(workspace), ClipStore(workspace.clips)
     found = judge(tables.read(workspace.duplicates, tables.DUPLICATES), table)
     features = np.stack([appearance(store.read(video)) for video in table["video"]])
-    numbers = probe(
+    numbers = score_cheap_model(
         features, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
     )
     shown = [strips(pair, store) for _, pair in found.head(_SHOWN).iterrows()]

@@ -16,7 +16,7 @@ def render(
 
     Args:
         found: near-duplicates with their verdicts, as `stages.leaks.judge` gives them.
-        numbers: the accuracies of the cheap model, as `stages.leaks.probe` gives them.
+        numbers: the accuracies of the cheap model, as `stages.leaks.score_cheap_model` gives them.
         strips: frames of the first pairs in `found`; only these pairs are shown.
         random_splits: how many random splits the model was fitted to.
     """

@@ -32,7 +32,7 @@ def package(workspace: Workspace, params: Params) -> None:
     """
     winner = Winner.read(workspace.winner).winner
     answers = tables.read(workspace.report(winner) / "predictions.csv", tables.PREDICTIONS)
-    # first, so that an older Bento does not stand for this winner's if the check fails
+    # first, so that no older Bento is taken for this winner's if the check fails
     files.sweep(workspace.dist)
     for older in workspace.dist.glob("*.bento"):
         older.unlink()
@@ -48,7 +48,7 @@ def package(workspace: Workspace, params: Params) -> None:
     print(
         f"package: {target} ({target.stat().st_size / 1e6:.1f} MB) holds {winner}; "
         f"{min(params.serving.check_videos, len(answers))} test videos sent to it were answered "
-        f"as in evaluation, give or take {worst:.1g}"
+        f"as in evaluation, within {worst:.1g}"
     )
 
 

@@ -23,8 +23,8 @@ def assemble(bundle: Path, serving: Serving, folder: Path) -> None:
 
     Args:
         bundle: the trained model.
-        serving: the section of params.yaml.
-        folder: where to; it need not exist.
+        serving: the section `serving` of params.yaml.
+        folder: the folder to fill, which need not exist.
     """
     shutil.copytree(bundle, folder / "bundle")
     for module in imports.imported(ENTRY_POINTS, ("kinoflow", "serving")):
@@ -49,15 +49,17 @@ def assemble(bundle: Path, serving: Serving, folder: Path) -> None:
 def requirements(*, gpu: bool) -> list[str]:
     """The packages of the extra `serving` and all that they need, pinned as installed here.
 
-    BentoML could pin them itself, over the network, but to whatever is newest by then. It adds
-    its own pin, so that is left out. The CUDA libraries, which `gpu` adds, need not be installed
-    here; those that are not stay without a pin.
+    BentoML could pin them itself, but over the network and to the newest versions. BentoML is left
+    out, since it adds a pin of itself. The CUDA libraries, which `gpu` adds, need not be installed
+    here: a package that is not installed is left out, for pip to resolve.
+
+    Raises UserError if the installed kinoflow does not know the extra.
     """
     extras = {"serving", "gpu"} if gpu else {"serving"}
     wanted = [
         requirement
         for requirement in _needed_by("kinoflow", extras)
-        if not _applies(requirement, ())  # those of the extras alone
+        if not _applies(requirement, ())  # only the extras': not what kinoflow always needs
     ]
     if not wanted:
         raise UserError(

@@ -11,9 +11,9 @@ from kinoflow.system.errors import UserError
 
 _ENTRYPOINT = """\
 #!/bin/sh
-# In the place of BentoML's, which starts `bentoml serve`: that has a second port, over which
-# everybody on this machine can start programs. `serve` and options start the server of this
-# Bento; any other arguments are a command to run.
+# This replaces the script of BentoML. That one starts `bentoml serve`, which opens a second port
+# over which everybody on this machine can start programs. The argument `serve`, and options, start
+# the server of this Bento; any other arguments are a command to run.
 set -e
 case "${1:-serve}" in
   serve) shift $(( $# > 0 )) ;;
@@ -37,7 +37,8 @@ def build(context: Path, version: str, home: Path) -> Path:
         version: of the Bento.
         home: a BENTOML_HOME of its own, which must not lie in `context`.
 
-    Returns the folder of the Bento. Raises UserError with BentoML's last words if it refuses.
+    Returns the folder of the Bento. Raises UserError with the last lines that BentoML printed if
+    it fails.
     """
     command = [sys.executable, "-m", "bentoml", "build", "--version", version, str(context)]
     built = subprocess.run(
@@ -81,5 +82,5 @@ def _anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 def tail(text: str) -> str:
-    """The last four lines that are not empty, in one."""
+    """The last four lines that are not empty, joined into one."""
     return " | ".join([line.strip() for line in text.splitlines() if line.strip()][-4:])

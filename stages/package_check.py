@@ -28,7 +28,7 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
     Args:
         bento: the file.
         answers: predictions.csv.
-        data: the folder that the paths in it are relative to.
+        data: the folder that the paths in predictions.csv are relative to.
         count: how many of the videos to send, spread evenly over the table.
 
     Returns the largest difference between two probabilities. Raises UserError if it is above
@@ -39,14 +39,16 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
     with served(bento) as url:
         for _, row in answers.iloc[rows].iterrows():
             answer = pd.Series(_ask(url, data / row["video"])).add_prefix("p_")
-            # not aligned by label: a class that only one of them knows must not go unnoticed
+            # compared before they are aligned, which would hide a class that only one of them has
             if list(answer.index) != [name for name in row.index if name.startswith("p_")]:
-                raise UserError("the model knows other classes than were evaluated: evaluate it")
+                raise UserError(
+                    "the model has other classes than predictions.csv: run the stage evaluate again"
+                )
             difference = float((answer - row[answer.index].astype(float)).abs().max(skipna=False))
             if not difference <= _TOLERANCE:  # true for NaN as well
                 raise UserError(
-                    f"the Bento answers {row['video']} otherwise than evaluation did: a "
-                    f"probability is off by {difference:.2g}, so it was thrown away; run the "
+                    f"the Bento answers {row['video']} differently from evaluation: a "
+                    f"probability is off by {difference:.2g}, so the Bento was deleted; run the "
                     "stages evaluate and package again"
                 )
             worst = max(worst, difference)
@@ -55,9 +57,9 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
 
 @contextlib.contextmanager
 def served(bento: Path) -> Iterator[str]:
-    """Serve a .bento file on this machine alone; yield the URL once it is ready.
+    """Serve a .bento file to this machine only; yield the URL once it is ready.
 
-    Raises UserError with its last words if it does not start.
+    Raises UserError with the last lines that it printed if it does not start.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -78,7 +80,7 @@ def _wait_until_ready(url: str, server: "subprocess.Popen[str]", log: Path) -> N
 
     deadline = time.monotonic() + _START_WITHIN_S
     while server.poll() is None and time.monotonic() < deadline:
-        # a server that is still loading takes the connection and is silent
+        # a server that is still loading accepts the connection and does not answer
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/readyz", timeout=1, trust_env=False).is_success:
                 return
@@ -92,7 +94,7 @@ def _ask(url: str, video: Path) -> dict[str, float]:
     import httpx
 
     with video.open("rb") as file:
-        # trust_env: no proxy stands between this machine and itself
+        # trust_env=False, so that no proxy of the environment is asked
         answer = httpx.post(
             f"{url}/predict",
             files={"video": (video.name, file)},

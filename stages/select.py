@@ -1,4 +1,4 @@
-"""Choose the winner by its validation score, under the limits; the test set has no say."""
+"""Choose the winner by its validation score, within the limits; test scores are not read."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,15 @@ from kinoflow.workspace import Workspace, run
 
 
 def select(candidates: dict[str, CandidateScores], params: Selection) -> Winner:
-    """Choose among candidates, given by name.
+    """Choose the candidate with the highest validation score.
 
-    The highest validation score wins; of those within `params.tie` of it, the one with fewest
-    parameters. Raises UserError if every candidate breaks a limit.
+    Of candidates within `params.tie` of that score, the one with the fewest parameters wins.
+
+    Args:
+        candidates: the scores of each candidate, by its name.
+        params: the section `selection` of params.yaml.
+
+    Raises UserError if every candidate breaks a limit.
     """
     refused = {
         name: limit for name, scores in candidates.items() if (limit := _broken(scores, params))
@@ -60,7 +65,7 @@ class _Choice:
 
 
 def _broken(scores: CandidateScores, params: Selection) -> str:
-    """Which limit a candidate breaks; empty if none."""
+    """Which limit a candidate breaks, in words; "" if it keeps both."""
     if params.max_latency_ms is not None and scores.latency_ms > params.max_latency_ms:
         return f"takes {scores.latency_ms:g} ms a clip, over {params.max_latency_ms:g}"
     if params.max_size_mb is not None and scores.size_mb > params.max_size_mb:

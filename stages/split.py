@@ -1,6 +1,6 @@
 """Divide the videos into train, val and test so that no recording is on two sides.
 
-The method `random` alone does not keep to that: it shows how much a leak flatters the scores.
+Only the method `random` breaks this rule: it shows how much a leak flatters the scores.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series
         raise UserError(
             f"class {few.index[0]} has {few.iloc[0]} groups (recordings{counted}), and a grouped "
             f"split into train, val and test takes at least {len(SIDES)} in each class"
-            + (f"; so do {', '.join(few.index[1:])}" if len(few) > 1 else "")
+            + (f"; {', '.join(few.index[1:])} have too few as well" if len(few) > 1 else "")
         )
     sides = pd.Series("train", index=table.index, dtype="str")
     test = _held_out(table, params.test, seed)
@@ -47,10 +47,10 @@ def official(table: pd.DataFrame, published: pd.Series, params: Split, seed: int
 
     Args:
         table: the catalog.
-        published: train, val or test by a video's name. If no video is on val, some groups of
+        published: train, val or test, by a video's name. If no video is on val, some groups of
             train are moved there.
         params: the section `split` of params.yaml.
-        seed: decides which groups.
+        seed: decides which groups are moved to val.
 
     Raises UserError if none of the videos has a published side.
     """
@@ -77,7 +77,7 @@ def leave_one_group_out(
 
     Args:
         table: the catalog, with near-duplicate groups merged where that is asked for.
-        stated: the groups of its rows as the catalog has them, which numbers are read from.
+        stated: the group of each row before merging, whose name ends in its number.
         params: the section `split` of params.yaml.
         seed: decides which groups become val.
 
@@ -187,25 +187,27 @@ def divide(
             f"split.method {params.method} would ignore that: set it to official, or write a "
             "labels.csv with the columns video and label to divide anew"
         )
-    everything, table = table, table[table["readable"]].reset_index(drop=True)
-    stated = table
+    readable = table[table["readable"]].reset_index(drop=True)
+    merged = readable
     if params.near_duplicates == "merge" and pairs is not None:
-        table = table.assign(group=merged_groups(table, pairs))
+        merged = readable.assign(group=merged_groups(readable, pairs))
+    # `official` and `leave_one_group_out` fix the sides of groups as the catalog has them. So these
+    # groups are checked: published sides may divide a merged group.
     if params.method == "official":
-        published = published_sides(everything, data, params.fold)
-        sides = official(table, published, params, seed)
-        check(stated, sides)
+        published = published_sides(table, data, params.fold)
+        sides = official(merged, published, params, seed)
+        check(readable, sides)
     elif params.method == "leave_one_group_out":
-        sides = leave_one_group_out(table, stated["group"], params, seed)
-        check(stated, sides)
+        sides = leave_one_group_out(merged, readable["group"], params, seed)
+        check(readable, sides)
     elif params.method == "random":
-        sides = random(table, params, seed)
-        # this method pretends that every video is a recording of its own
-        check(table.assign(group=table["video"]), sides)
+        sides = random(merged, params, seed)
+        # here every video counts as a group of its own, so only the classes are checked
+        check(merged.assign(group=merged["video"]), sides)
     else:
-        sides = stratified_group(table, params, seed)
-        check(table, sides)
-    return table[["video"]].assign(split=sides, group=table["group"])[sides != ""]
+        sides = stratified_group(merged, params, seed)
+        check(merged, sides)
+    return merged[["video"]].assign(split=sides, group=merged["group"])[sides != ""]
 
 
 def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:

@@ -1,7 +1,7 @@
-"""Which side of the split each video is on by what its publisher or its owner wrote down.
+"""Read which side of the split each video is on, where its publisher or its owner has decided that.
 
-That is a folder of split lists, as UCF-101 and HMDB-51 have them; the column `split` of a
-labels.csv; or class folders that lie in train/, val/ and test/.
+There are three forms: split lists, as UCF-101 and HMDB-51 have them; the column `split` of a
+labels.csv; and class folders that lie in train/, val/ and test/.
 """
 
 from pathlib import Path
@@ -34,7 +34,7 @@ def published_sides(table: pd.DataFrame, data: Path, fold: int) -> pd.Series:
 
 
 def read_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
-    """The side of each video that is in the split lists of a fold, by the video's name.
+    """The sides of the videos in the split lists of a fold, by the video's name.
 
     UCF-101 has trainlistNN.txt and testlistNN.txt with lines `Class/video.avi`, with or without
     a label number. HMDB-51 has <class>_test_splitN.txt with lines `video.avi 1`, where 1 is train,
@@ -42,9 +42,9 @@ def read_lists(lists: Path, fold: int, videos: pd.Series) -> pd.Series:
 
     Args:
         lists: the folder of the lists.
-        fold: their number NN or N.
-        videos: the names of all videos; one that is listed under another class folder is found
-            by its file name.
+        fold: the number NN or N in the names of its lists.
+        videos: the names of all videos. Where UCF-101's lists name another class folder, a video
+            is found by its file name.
 
     Raises UserError for a fold that has no lists.
     """

@@ -1,4 +1,4 @@
-"""Train one candidate into a bundle; a killed run goes on after its last whole epoch."""
+"""Train one candidate into a bundle; a killed run continues after its last whole epoch."""
 
 import argparse
 from pathlib import Path

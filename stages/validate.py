@@ -1,4 +1,4 @@
-"""Hold the catalog, the split and the clips against Great Expectations, before training."""
+"""Check the catalog, the split and the clips with Great Expectations, before training."""
 
 import sys
 from pathlib import Path
@@ -36,7 +36,7 @@ def validate(
     *,
     random: bool = False,
 ) -> list[Finding]:
-    """Hold a catalog, its split and its clips against what training relies on.
+    """Check that a catalog, its split and its clips are as training expects them.
 
     Writes a page with every expectation, and the values that do not meet it.
 
@@ -46,7 +46,7 @@ def validate(
         store: the clips, with their records.
         spec: what a clip has to be.
         site: the folder of the page, index.html.
-        random: whether the split was asked to ignore groups.
+        random: whether the split was drawn without regard to groups.
 
     Returns the expectations that are not met.
     """
@@ -56,13 +56,13 @@ def validate(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     videos = videos.mask(videos == "")  # Great Expectations looks for null
-    asked = {
+    checked = {
         "catalog": validate_tables.catalog_table(videos, split),
         "split": validate_tables.split_table(split, videos),
         "clips": validate_tables.clips_table(store, videos),
     }
     results = {
-        name: _run_suite(context, name, asked[name], suite)
+        name: _run_suite(context, name, checked[name], suite)
         for name, suite in suites(spec, random).items()
     }
     findings = [
@@ -144,7 +144,7 @@ def _check(result: Any) -> Check:
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
-    # if this stage fails, training must not go by an older verdict
+    # if this stage fails, training must not read an older verdict
     workspace.validation.unlink(missing_ok=True)
     with files.replacing_folder(workspace.validation_site) as site:
         findings = validate(

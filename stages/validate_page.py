@@ -1,7 +1,7 @@
 """The page that the stage `validate` writes: every expectation, and what does not meet it.
 
-Great Expectations has pages of its own. They take a video's name for markup, and load scripts and
-styles from the network.
+Great Expectations has pages of its own, but those do not escape a video's name, and load scripts
+and styles from the network.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ _LISTED = 50  # how many rows the page names under an expectation
 
 @dataclass(frozen=True)
 class Check:
-    """What came of one expectation of a table's column."""
+    """The outcome of one expectation of a table's column."""
 
     column: str
     expectation: str  # in Great Expectations' words, with its arguments
@@ -52,7 +52,7 @@ def render(tables: Mapping[str, Sequence[Check]]) -> str:
         expectations=len(verdicts),
         failed=verdicts.count("failed"),
         warnings=verdicts.count("warning"),
-        # what is not met comes first, and of that what blocks
+        # expectations that are not met come first, and of these the ones that block
         tables=[
             (name, sorted(checks, key=lambda check: (check.met, not check.blocks)))
             for name, checks in tables.items()
@@ -62,7 +62,7 @@ def render(tables: Mapping[str, Sequence[Check]]) -> str:
 
 
 def values(rows: Iterable[tuple[object, object]]) -> tuple[tuple[str, str], ...]:
-    """Videos and values as the page shows them, in an order that does not depend on theirs."""
+    """Videos and values as the page shows them, sorted, whatever order they come in."""
     return tuple(sorted((_text(video), _text(value)) for video, value in rows))
 
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]]":
-    """The expectations of each table; one that is not met blocks training or is warned of.
+    """The expectations of each table. One that is not met blocks training or gives a warning.
 
     Args:
         spec: what a clip has to be.
-        random: whether the split was drawn without regard to groups. Then groups are on two sides
-            by design, which is only warned of; packaging refuses what was trained on it.
+        random: whether the split was drawn without regard to groups. Groups on two sides then give
+            a warning only; the stage `package` refuses a model that was trained on such a split.
     """
     from great_expectations.expectations.row_conditions import Column
 
@@ -53,7 +53,7 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
             block(between, "frames", "a readable video has frames", min_value=1),
             warn(between, "frames", f"{spec.frames} frames, or {filled}", min_value=spec.frames),
             warn(empty, "problem", "every video is readable"),
-            warn(unique, "md5", "no file is there twice"),
+            warn(unique, "md5", "no two videos are the same file"),
             warn(between, "labels_of_file", "copies of a file have one label", max_value=1),
             warn(between, "fps", "1 to 240 frames a second", min_value=1, max_value=240),
             warn(between, "width", "16 pixels or more", min_value=16),
@@ -75,10 +75,10 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
         ],
         "clips": [
             block(among, "rows", "a readable video has one clip", value_set=[1]),
-            block(among, "source", "the video is as it was", value_set=["unchanged"]),
+            block(among, "source", "the video has not changed since", value_set=["unchanged"]),
             block(among, "spec", f"a clip is {origin}", value_set=[origin]),
             block(among, "shape", f"a clip's file is whole, {shape}", value_set=[shape]),
             block(among, "dtype", "a clip is uint8", value_set=["uint8"]),
-            warn(between, "contrast", "a clip is no blank picture", min_value=1),
+            warn(between, "contrast", "a clip is not blank", min_value=1),
         ],
     }

@@ -14,10 +14,10 @@ from kinoflow.video.padding import unpadded
 def catalog_table(videos: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
     """The catalog, and how each row's class and file compare with the others.
 
-    `videos` is the catalog with null in the place of "", so that what is missing is found.
+    `videos` is the catalog with null instead of "", as Great Expectations looks for null.
     """
     table = videos.copy()
-    # null for readable videos, so that a row condition can ask for them; else why not readable
+    # null for readable videos, so that a row condition can select them; for others the reason
     table["problem"] = table["problem"].fillna("unreadable").mask(table["readable"])
     sizes = table.groupby("label")["readable"].transform("sum")
     table["share_of_largest"] = sizes / sizes.max()
@@ -30,7 +30,7 @@ def catalog_table(videos: pd.DataFrame, split: pd.DataFrame) -> pd.DataFrame:
 def split_table(split: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
     """The split, and on how many sides the group, file and label of each row are."""
     known = videos[["video", "label", "group", "md5", "readable"]].drop_duplicates("video")
-    # groups as in the catalog, whatever groups the split merged
+    # groups as in the catalog, not as the split has merged them
     table = split[["video", "split"]].merge(known, on="video", how="left")
     table["source"] = _source(table["readable"], "readable")
     for name, column in {"group": "group", "file": "md5", "label": "label"}.items():
@@ -60,15 +60,15 @@ def clips_table(store: ClipStore, videos: pd.DataFrame) -> pd.DataFrame:
 
 
 def _source(readable: pd.Series, good: str) -> pd.Series:
-    """For each row `good`, or what is wrong with its video.
+    """For each row the text `good`, or what is wrong with its video.
 
-    `readable` is that of the video in the catalog, null if it is not there.
+    `readable` is the column of the catalog, null for a video that the catalog lacks.
     """
     return readable.map({True: good, False: "unreadable"}).fillna("not in the catalog")
 
 
 def _stored(store: ClipStore, video: str) -> tuple[str, str | None, float | None]:
-    """The shape, type and contrast of a stored clip; without a clip, why instead of its shape.
+    """The shape, type and contrast of a stored clip; "no file" or "damaged" if there is no shape.
 
     Contrast is the standard deviation of some of the pixels, in grey levels, in the channel
     where it is largest.

@@ -117,6 +117,17 @@ def test_hosted_checks_run_what_a_developer_runs() -> None:
     assert sorted(commands) == ["make check", "make test"]
 
 
+def test_the_contract_between_stages_names_all_of_them() -> None:
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (
+        contract
+        for contract in file["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "independence"
+    )
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    assert contract["modules"] == sorted(f"stages.{name}" for name in [*stages, "download"])
+
+
 def test_every_model_is_described_and_offered() -> None:
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")

@@ -3,7 +3,7 @@
 A builder takes a `kinoflow.models.layers.clip.ClipInput`, the number of classes, and its own
 options by keyword. It returns a Keras model from uint8 RGB (B, T, H, W, 3), frames of the size of
 the clip store, to float32 probabilities (B, classes); scaling of values and of size lives inside
-the model. docs/models.md says how to add one.
+the model. CONTRIBUTING.md says how to add one.
 """
 
 import inspect

@@ -34,7 +34,7 @@ def check(name: str) -> None:
     """Raise ValueError unless there is an architecture of that name."""
     if name not in MODULES:
         close = difflib.get_close_matches(name, MODULES, n=1)
-        hint = f": did you mean {close[0]}?" if close else ""
+        hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"no model {name!r}; there are {', '.join(sorted(MODULES))}{hint}")
 
 

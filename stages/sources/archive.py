@@ -14,8 +14,8 @@ from stages.sources.remote.resumable import RemoteFile
 def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
     """The videos in the archive at `dataset.path`, and its labels.csv where there is one.
 
-    Folders that hold one folder and nothing else are passed over. An archive from a URL is
-    downloaded once and then never asked for again.
+    Outer folders that hold one folder and nothing else are skipped. An archive from a URL is
+    downloaded once; the server is not asked for it again.
 
     Raises UserError as downloading and unpacking do, and as the source `folder` does for what the
     archive holds.

@@ -36,7 +36,7 @@ class Appearance:
     place: Frames  # the background, (H, W * 3 / 2, 3), wider than the frame
     pan: float  # of the camera to the right, in pixels per frame
     light: float  # factor of all colours
-    flicker: float  # how far that factor swings
+    flicker: float  # amplitude by which the factor `light` swings
     # discs that move through the scene, (N, 7): x and y, their change per frame, and the radius,
     # all in frame heights; grey level and tint
     passers: NDArray[np.float64]
@@ -64,6 +64,7 @@ class Brush:
         cv2.polylines(self.canvas, [path], False, colour, width, cv2.LINE_AA, _SHIFT)
 
     def disc(self, colour: Colour, centre: Point, radius: float) -> None:
+        """A filled circle."""
         ((x, y),) = self._pixels([centre]).tolist()
         r = round(radius * self.unit * (1 << _SHIFT))
         cv2.circle(self.canvas, (x, y), r, colour, -1, cv2.LINE_AA, _SHIFT)
@@ -105,7 +106,15 @@ def random_appearance(rng: np.random.Generator, width: int, height: int) -> Appe
 
 
 def backdrop(appearance: Appearance, time: float, offset: float, width: int, height: int) -> Frames:
-    """The place as the camera sees it at `time` (in frames), with what moves in it."""
+    """The place as the camera sees it, with the discs that move through it: RGB (H, W, 3).
+
+    Args:
+        appearance: of the recording.
+        time: frames since the start.
+        offset: pixels of the place to the left of the frame at the start.
+        width: of the frame, in pixels.
+        height: of the frame, in pixels.
+    """
     shift = np.array([[1, 0, -(offset + appearance.pan * time)], [0, 1, 0]], np.float32)
     frame = cv2.warpAffine(appearance.place, shift, (width, height), borderMode=cv2.BORDER_REFLECT)
     for x, y, dx, dy, radius, grey, tint in appearance.passers:

@@ -55,14 +55,17 @@ def _visible_files(root: Path) -> dict[str, Path]:
         raise error
 
     found = {}
-    within = {str(root): {root.resolve()}}
+    # by folder still to be walked, the real paths of it and of all above it: a link to one of these
+    # would lead in a circle
+    ancestors = {str(root): {root.resolve()}}
     for folder, subfolders, names in os.walk(root, onerror=refuse, followlinks=True):
-        above, visible = within.pop(folder), []
+        above, visible = ancestors.pop(folder), []
         for name in sorted(subfolders):
             real = Path(folder, name).resolve()
             if not name.startswith(".") and real not in above:
                 visible.append(name)
-                within[os.path.join(folder, name)] = {*above, real}  # noqa: PTH118 as os.walk has it
+                # joined as os.walk does
+                ancestors[os.path.join(folder, name)] = {*above, real}  # noqa: PTH118
         subfolders[:] = visible
         for name in names:
             if not name.startswith("."):

@@ -16,8 +16,8 @@ class Item:
     Args:
         name: its path below data/, with forward slashes.
         fingerprint: a text that is cheap to get and changes whenever the content changes.
-        fetch: writes the content to the path that it is given. A pool of processes calls it, so it
-            can be pickled.
+        fetch: writes the content to the path that it is given. It must be picklable, since a pool
+            of processes calls it.
         original: a file of kinoflow's own with the same content, where there is one. data/ and
             this file may then share one place on the disk.
     """

@@ -1,4 +1,4 @@
-"""Which files of a place are the data set: those that its labels.csv lists, or all its videos."""
+"""Which files of a folder are the data set: those that its labels.csv lists, or all its videos."""
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ VIDEO_SUFFIXES = {
 
 
 def is_video(name: str) -> bool:
-    """Whether a file is a video by the end of its name."""
+    """Whether a file is a video, judged by the suffix of its name."""
     return PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES
 
 

@@ -1,9 +1,9 @@
 """The embedded data: rendered videos of a jointed figure. Same seed, same bytes.
 
-Classes come in pairs, each the other one played backwards, so that no single frame tells the two
-apart. Actor, scene and light belong to the recording (the group), and every recording shows one
-class, as in UCF-101. So a model that memorises recordings scores well on a random split, but not on
-a grouped one.
+Classes come in pairs. One class of a pair is the other played backwards, so no single frame tells
+the two apart. Actor, scene and light belong to the recording (the group), and every recording shows
+one class, as in UCF-101. So a model that memorises recordings scores well on a random split, but
+not on a grouped one.
 """
 
 import errno

@@ -1,1 +1,1 @@
-"""Archives that are not trusted: read within limits, and unpacked wholly or not at all."""
+"""Archives from untrusted places: read within limits, and unpacked wholly or not at all."""

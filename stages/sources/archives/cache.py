@@ -1,7 +1,7 @@
 """The folders that archives were unpacked to: one for each archive, filled once, in .downloads/.
 
-The name of a folder holds a mark of the archive's whole address, or of its path, size and date. So
-the content of one archive is never taken for that of another one.
+The name of a folder holds a hash of the archive's whole address, or of its path, size and date. So
+the content of one archive is never taken for that of another.
 """
 
 import hashlib
@@ -18,14 +18,20 @@ def from_address(
 ) -> Path:
     """The folder with the content of the archive behind an address, which is unpacked only once.
 
-    An archive that came whole and could not be unpacked is kept. It is downloaded again if the
-    server has another one by the next run.
+    An archive that was downloaded whole but cannot be unpacked is kept. The next run downloads it
+    again only if the server has another version of it.
+
+    Args:
+        remote: the archive's address, with its size and checksum where known.
+        downloads: the folder .downloads/.
+        max_gb: see `unpack`.
+        nested: see `unpack`.
 
     Raises UserError as `resumable.download` and `unpack` do.
     """
     folder = folder_of(remote, downloads)
-    # with the mark in its name, the part of another address's file is never gone on from
-    archive = downloads / f"{_mark(remote.url)}-{remote.name[-100:]}"
+    # the hash in its name keeps a download from continuing a part from another address
+    archive = downloads / f"{_digest(remote.url)}-{remote.name[-100:]}"
     with locks.held(_lock(folder), f"bringing {remote.name}"):
         if not folder.exists():
             resumable.download(remote, archive)
@@ -42,7 +48,8 @@ def folder_of(remote: RemoteFile, downloads: Path) -> Path:
 def from_file(archive: Path, downloads: Path, max_gb: float, *, nested: bool = False) -> Path:
     """The folder with the content of an archive on this machine.
 
-    It is unpacked once, and again after it has changed. Raises UserError as `unpack` does.
+    It is unpacked once, and again after it has changed. `max_gb` and `nested` are those of
+    `unpack`. Raises UserError as `unpack` does.
     """
     stat = archive.stat()
     identity = f"{archive.absolute()} {stat.st_size} {stat.st_mtime_ns}"
@@ -54,12 +61,12 @@ def from_file(archive: Path, downloads: Path, max_gb: float, *, nested: bool = F
 
 
 def _folder(downloads: Path, name: str, identity: str) -> Path:
-    return downloads / f"{Path(name).stem[-100:]}-{_mark(identity)}"
+    return downloads / f"{Path(name).stem[-100:]}-{_digest(identity)}"
 
 
 def _lock(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
 
 
-def _mark(identity: str) -> str:
+def _digest(identity: str) -> str:
     return hashlib.md5(identity.encode(), usedforsecurity=False).hexdigest()[:8]

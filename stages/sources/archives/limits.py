@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHUNK = 1 << 18  # bytes read at a time
-MOST_FILES = 1_000_000  # and folders, with those of archives within
+MOST_FILES = 1_000_000  # files and folders, with those of nested archives
 LARGEST_DICTIONARY = 1 << 28  # bytes that LZMA may ask for; `xz -9` asks for a quarter
 _RATIO = 100  # unpacked to packed; videos hardly shrink at all
-_ALWAYS_ALLOWED = 10_000_000  # bytes that any archive may unfold to
-_BYTES_PER_FILE = 512  # that an empty file or a folder counts for
+_ALWAYS_ALLOWED = 10_000_000  # bytes that any archive may unpack to, besides that ratio
+_BYTES_PER_FILE = 512  # what each file or folder counts for, besides its content
 
 
 class Refused(Exception):
-    """The reason why an archive is not unpacked, a clause about the archive as "it"."""
+    """Why an archive is not unpacked: a clause that calls the archive "it"."""
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Budget:
     Args:
         bytes_left: how many bytes.
         files_left: how many files and folders.
-        limit: what the bytes are bounded by, in words.
+        limit: the limit on bytes in words, for errors.
     """
 
     bytes_left: int
@@ -44,14 +44,14 @@ class Budget:
         self.spend(count * _BYTES_PER_FILE)
 
     def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The chunks, whose bytes are spent before each is given."""
+        """The same chunks; the bytes of each are spent before it is yielded."""
         for chunk in chunks:
             self.spend(len(chunk))
             yield chunk
 
 
 def budget(archive: Path, max_gb: float) -> Budget:
-    """What an archive may unfold to: `max_gb` gigabytes, and a hundred times its size."""
+    """What an archive may unpack to: at most `max_gb` GB, and 100 times its size plus 10 MB."""
     most = int(max_gb * 1e9)
     by_ratio = archive.stat().st_size * _RATIO + _ALWAYS_ALLOWED
     if most < by_ratio:

@@ -1,4 +1,4 @@
-"""What readers of archives give: plain files with names that lead nowhere else."""
+"""What readers of archives give: plain files with names that stay below a folder."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from kinoflow.system import files
 from stages.sources.archives.limits import Refused
 
-_LONGEST_NAME = 255  # bytes of a part of a path, as file systems have it
-_LONGEST_PATH = 1024  # bytes; systems take 1024 to 4096 with the folder that it is put into
+_LONGEST_NAME = 255  # bytes of one part of a path: the limit of most file systems
+_LONGEST_PATH = 1024  # bytes; systems allow 1024 to 4096, the folder above it included
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ _TOOLS = {
     "7zz": ("x", "-so", "-bd", "-p", "--"),
     "7z": ("x", "-so", "-bd", "-p", "--"),
 }
-# what reads which version, the best first: bsdtar no solid archive of RAR 3, some unar no RAR 5
+# Programs that read each version, the best first: bsdtar reads no solid archives of RAR 3, and some
+# versions of unar read no RAR 5.
 _FOR_RAR_3 = ("unrar", "unar", "7zz", "7z", "bsdtar")
 _FOR_RAR_5 = ("unrar", "bsdtar", "7zz", "7z", "unar")
 _RAR_5 = b"Rar!\x1a\x07\x01\x00"
@@ -47,7 +48,7 @@ def members(archive: Path, budget: Budget) -> Iterator[Member]:
         if kinds.total() > limits.MOST_FILES:
             raise rarfile.BadRarFile(f"it holds more than {limits.MOST_FILES:,} files")
 
-    # strict: a damaged header would be taken for the end otherwise
+    # strict: otherwise a damaged header is taken for the end
     with rarfile.RarFile(str(archive), info_callback=count, errors="strict") as opened:
         infos = [info for info in opened.infolist() if not info.is_dir()]
         if opened.needs_password():
@@ -80,8 +81,8 @@ def _stored(opened: rarfile.RarFile, infos: list[rarfile.RarInfo]) -> Iterator[I
 def _decompressed(archive: Path, infos: list[rarfile.RarInfo]) -> Iterator[Iterator[bytes]]:
     """The contents of compressed files, as an outside program prints them one after the other.
 
-    They are told apart by the sizes listed. So the program writes no file itself, and an archive
-    that is one block is read once.
+    The sizes in the list of files say where each content ends. So the program writes no file
+    itself, and decompresses a solid archive only once.
     """
     tool = _tool(archive)
     process = subprocess.Popen(
@@ -121,7 +122,7 @@ def _tool(archive: Path) -> str:
 
 
 def is_installed(tool: str) -> bool:
-    """Whether a program is installed, and is the one meant: another unrar has other options."""
+    """Whether a program is installed. Of the two programs called unrar, only RARLAB's counts."""
     if shutil.which(tool) is None:
         return False
     if tool != "unrar":
@@ -131,7 +132,10 @@ def is_installed(tool: str) -> bool:
 
 
 def _exactly(stream: IO[bytes], info: rarfile.RarInfo, tool: str) -> Iterator[bytes]:
-    """As many bytes of the stream as a file has. Raises Refused if they are not the file's."""
+    """The content of one file: the next bytes of the stream, as many as its size.
+
+    Raises Refused if the stream ends too early, or if the checksum is another one.
+    """
     left, checksum = info.file_size, 0
     while left:
         chunk = stream.read(min(left, limits.CHUNK))
@@ -140,7 +144,7 @@ def _exactly(stream: IO[bytes], info: rarfile.RarInfo, tool: str) -> Iterator[by
         left -= len(chunk)
         checksum = zlib.crc32(chunk, checksum)
         yield chunk
-    # RAR 5 may carry another checksum instead, which its program has checked
+    # RAR 5 may store another kind of checksum instead, which the program itself checks
     if info.CRC is not None and checksum != info.CRC:
         raise _failed(tool, info.filename)
 

@@ -1,8 +1,8 @@
 """Tar archives, read once from front to back, with a bound on all that they may cost.
 
 Python's tarfile reads a header whole, however long it claims to be, remembers every member, and
-takes a damaged header for the end. Here it reads from a stream that counts what unfolds, lets no
-header grow, and checks the end.
+takes a damaged header for the end. So it is given a stream that counts the decompressed bytes,
+bounds each header, and checks the end.
 """
 
 import bz2
@@ -19,19 +19,19 @@ from stages.sources.archives import limits
 from stages.sources.archives.limits import Budget, Refused
 from stages.sources.archives.members import Member, member_path
 
-_LARGEST_HEADER = 1 << 20  # bytes of all that stands before a member: names, records, holes
+_LARGEST_HEADER = 1 << 20  # bytes of all that precedes a content: long names, records, sparse maps
 _MOST_GLOBALS = 1000  # records that hold for all members after them
 _PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)
-_KIND = slice(156, 157)  # of a header's first block
+_KIND = slice(156, 157)  # where a header's first block holds the kind of the member
 _LENGTH = re.compile(rb"(\d{1,7}) ")
-# in a header, up to Python 3.11.9 and 3.12.5, tarfile takes time by the square of their number
+# up to Python 3.11.9 and 3.12.5, tarfile takes quadratic time for so many digits in a header
 _MANY_DIGITS = re.compile(rb"\d{100}")
 
 
 def is_tar(archive: Path) -> bool:
     """Whether a file begins as a tar does, compressed or not."""
     try:
-        with _unfolded(archive) as content:
+        with _opened(archive) as content:
             tarfile.TarInfo.frombuf(content.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
     except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
         return True  # it holds nothing
@@ -41,13 +41,15 @@ def is_tar(archive: Path) -> bool:
 
 
 def members(archive: Path, budget: Budget) -> Iterator[Member]:
-    """The plain files of a tar archive. All bytes that unfold are spent, headers and padding too.
+    """The plain files of a tar archive.
+
+    All decompressed bytes count against the budget, headers and padding too.
 
     Raises Refused for anything but plain files and folders; tarfile.TarError, and what the
     decompressors raise, for an archive that is damaged, cut short or goes on after its end, for a
     header that is too large, and for too many members.
     """
-    with _unfolded(archive) as content:
+    with _opened(archive) as content:
         stream = _Stream(content, budget.spend)
         with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r:") as opened:
             count = 0
@@ -71,7 +73,7 @@ def _next(opened: tarfile.TarFile, stream: "_Stream") -> tarfile.TarInfo | None:
     stream.begin_header()
     info = opened.next()
     stream.end_header()
-    opened.members = []  # type: ignore[attr-defined]  # it would remember them all
+    opened.members = []  # type: ignore[attr-defined]  # else tarfile would keep every member
     if len(opened.pax_headers) > _MOST_GLOBALS:
         raise tarfile.ReadError(f"more than {_MOST_GLOBALS} records hold for all members")
     return info
@@ -85,15 +87,15 @@ def _chunks(opened: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
 
 
 class _Stream:
-    """What a tar unfolds to, as a file for tarfile, which only reads it forwards."""
+    """The decompressed content of a tar, as a file that tarfile reads forwards only."""
 
     def __init__(self, content: IO[bytes], spend: Callable[[int], None]) -> None:
         self._content = content
         self._spend = spend
         self._position = 0
         self._last = b""  # the block of a header that was read last
-        # bytes that the header being read may still have; None within a content. tarfile.open
-        # reads the first header.
+        # How many bytes the header that is being read may still have; None while a content is read.
+        # It begins with a header, since tarfile.open reads the first one.
         self._header_left: int | None = _LARGEST_HEADER
 
     def begin_header(self) -> None:
@@ -130,9 +132,9 @@ class _Stream:
         return content
 
     def finish(self) -> None:
-        """Read what comes after the last member; raise tarfile.TarError if that is not the end.
+        """Read what follows the last member; raise tarfile.TarError unless it is the end of a tar.
 
-        This also has a decompressor check the checksum at the very end.
+        Reading to the end also makes a decompressor check its checksum.
         """
         if len(self._last) != tarfile.BLOCKSIZE or any(self._last):
             raise tarfile.ReadError("a header is spoilt, or the end is missing")
@@ -156,8 +158,8 @@ def _check_records(content: bytes) -> None:
         position = end
 
 
-def _unfolded(archive: Path) -> IO[bytes]:
-    """The file behind an archive, decompressed as its first bytes say."""
+def _opened(archive: Path) -> IO[bytes]:
+    """An archive, opened and decompressed. Its first bytes say how it is compressed."""
     with archive.open("rb") as file:
         first = file.read(6)
     if first.startswith(b"\x1f\x8b"):
@@ -170,11 +172,11 @@ def _unfolded(archive: Path) -> IO[bytes]:
 
 
 class _Xz(io.RawIOBase):
-    """An xz or lzma file, decompressed. Python's own reader takes as much memory as it asks for."""
+    """An xz or lzma file, decompressed within a bound on memory, which lzma.open does not have."""
 
     def __init__(self, archive: Path) -> None:
         self._file = archive.open("rb")
-        self._unfold = self._decompressor()
+        self._stream = self._decompressor()
 
     def _decompressor(self) -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(memlimit=limits.LARGEST_DICTIONARY)
@@ -189,23 +191,23 @@ class _Xz(io.RawIOBase):
     def readinto(self, buffer: "memoryview[int]") -> int:  # type: ignore[override]
         while True:
             packed = b""
-            if self._unfold.eof:
+            if self._stream.eof:
                 packed = self._after_padding()
                 if not packed:
                     return 0
-                self._unfold = self._decompressor()
-            elif self._unfold.needs_input:
+                self._stream = self._decompressor()
+            elif self._stream.needs_input:
                 packed = self._file.read(limits.CHUNK)
                 if not packed:
                     raise EOFError("it is cut short")
-            content = self._unfold.decompress(packed, max_length=len(buffer))
+            content = self._stream.decompress(packed, max_length=len(buffer))
             if content:
                 buffer[: len(content)] = content
                 return len(content)
 
     def _after_padding(self) -> bytes:
         """The first bytes of the stream that follows; b"" if none does."""
-        packed = self._unfold.unused_data.lstrip(b"\0")
+        packed = self._stream.unused_data.lstrip(b"\0")
         while not packed and (more := self._file.read(limits.CHUNK)):
             packed = more.lstrip(b"\0")
         return packed

@@ -1,8 +1,7 @@
-"""Unpack archives that are hostile until proved otherwise.
+"""Unpack archives from untrusted places.
 
-Nothing is written but plain files, below a folder that takes its name when all of them are there.
-Names, kinds and stated sizes are checked before any content is read; bytes are counted while they
-are read.
+Only plain files are written, below a folder that takes its name when all of them are there. Names
+and kinds are checked before a file is written, and bytes are counted while they are read.
 """
 
 import contextlib
@@ -25,8 +24,8 @@ from stages.sources.archives.members import Member
 
 _DEEPEST = 64  # folders within each other
 
-# what the readers raise for damage. The last three come of a name of no length, a place beyond
-# the end, and headers in a long chain.
+# what the readers raise for damage; the last three come from an empty name, an offset beyond the
+# end, and a long chain of headers
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, rarfile.Error, zlib.error, lzma.LZMAError),
     *(EOFError, gzip.BadGzipFile, IndexError, ValueError, RecursionError),
@@ -39,14 +38,14 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
     Args:
         archive: the file. Its first bytes say what kind it is, not its name.
         folder: where the content goes; it must not exist yet.
-        max_gb: how many gigabytes the content may have, beside the bound of a hundred times the
-            archive's size.
+        max_gb: how many gigabytes the content may have at most. It is bounded by a hundred times
+            the archive's size as well.
         nested: whether rar archives in the archive are unpacked as well, each into the folder that
             it lies in. The bounds then hold for all of them together.
 
-    Raises UserError for what is no such archive, is damaged or encrypted, holds anything but plain
-    files and folders, names that lead elsewhere or clash, or more than it may; and where a rar
-    archive takes a program that is not installed. Nothing is left of it then.
+    Raises UserError for a file that is no such archive, is damaged or encrypted, or holds anything
+    but plain files and folders, names that lead elsewhere or clash, or more than the bounds allow;
+    and if a rar archive takes a program that is not installed. Then `folder` does not exist.
     """
     budget = limits.budget(archive, max_gb)
     with locks.new_folder(folder) as partial:
@@ -63,7 +62,10 @@ def unpack(archive: Path, folder: Path, max_gb: float, *, nested: bool = False) 
 def _unpack_into(
     archive: Path, folder: Path, below: PurePosixPath, budget: Budget, taken: set[str]
 ) -> None:
-    """Unpack an archive to `below` in `folder`; `taken` are all names there, and grows."""
+    """Unpack an archive to `below` in `folder`.
+
+    `taken` holds the names already in `folder`, without regard to case; new names are added to it.
+    """
     for member in _members(archive, budget):
         if _is_added_by_a_mac(member.name):
             for _ in member.content:
@@ -113,16 +115,16 @@ def _explained(archive: Path) -> Iterator[None]:
     except _DAMAGE as error:
         problem = f"it is damaged: {error}"
     except OSError as error:
-        # bzip2 gives no number, and a place before the start is an invalid argument
+        # for damage, bzip2 gives no number, and an offset before the start is an invalid argument
         if error.errno not in (None, errno.EINVAL):
             raise
         problem = f"it is damaged: {error}"
     except MemoryError:
-        problem = "to read it takes more memory than there is"
+        problem = "reading it takes more memory than there is"
     except NotImplementedError as error:
         problem = str(error)
     else:
         return
-    # names in it may hold what moves a terminal's cursor
+    # the problem may quote a name with control characters, which could move a terminal's cursor
     said = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in problem)
     raise UserError(f"{archive.name} is not unpacked: {said}")

@@ -1,7 +1,7 @@
 """Zip archives, read with a bound on what they may cost.
 
-Python's zipfile reads the list of files whole, however long, and remembers it. And it unfolds at
-once whatever it reads of bzip2 and LZMA, where a few bytes may become gigabytes.
+Python's zipfile reads and keeps the whole list of files, however long it is. It also decompresses
+bzip2 and LZMA without a bound, so that a few bytes may become gigabytes in memory.
 """
 
 import bz2
@@ -31,10 +31,10 @@ def members(archive: Path, budget: Budget) -> Iterator[Member]:
     Raises Refused for an archive that is encrypted, or holds anything but plain files and folders;
     zipfile.BadZipFile for what is damaged, lists no files, not all of them, or too many.
     """
-    with _Bytes(archive) as file, zipfile.ZipFile(file) as opened:
+    with _BoundedFile(archive) as file, zipfile.ZipFile(file) as opened:
         infos = opened.infolist()
         if not infos:
-            # a zip whose end was overwritten with zeros does that
+            # such is a zip whose end was overwritten with zeros
             raise zipfile.BadZipFile("it lists no files")
         # a damaged length may hide an entry in the one before it
         if _stated(file) not in (len(infos) & 0xFFFF, 0xFFFF):
@@ -49,7 +49,7 @@ def members(archive: Path, budget: Budget) -> Iterator[Member]:
 
 def _check(info: zipfile.ZipInfo) -> None:
     """Raise Refused for anything but a plain file with a good name that is not encrypted."""
-    # only Unix writes a mode; without one it is a plain file
+    # only programs on Unix store a mode; without a mode it is a plain file
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise Refused(f"{info.filename} is no plain file")
     if info.flag_bits & 1:
@@ -71,18 +71,20 @@ def _content(opened: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
         with opened.open(info) as file:
             yield from iter(partial(file.read, limits.CHUNK), b"")
         return
-    # zipfile unfolds these two without a bound, so it is only asked for the packed bytes
+    # zipfile decompresses these two without a bound, so it is asked for the compressed bytes only
     packed = copy.copy(info)
     packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
     packed.CRC = None  # type: ignore[assignment]
     left, checksum = info.file_size, 0
     with opened.open(packed) as file:
-        unfold = _lzma(file) if info.compress_type == zipfile.ZIP_LZMA else bz2.BZ2Decompressor()
-        while left and not unfold.eof:
-            more = file.read(limits.CHUNK) if unfold.needs_input else b""
-            if unfold.needs_input and not more:
+        decompressor = (
+            _lzma(file) if info.compress_type == zipfile.ZIP_LZMA else bz2.BZ2Decompressor()
+        )
+        while left and not decompressor.eof:
+            more = file.read(limits.CHUNK) if decompressor.needs_input else b""
+            if decompressor.needs_input and not more:
                 break
-            chunk = unfold.decompress(more, min(left, limits.CHUNK))
+            chunk = decompressor.decompress(more, min(left, limits.CHUNK))
             left, checksum = left - len(chunk), zlib.crc32(chunk, checksum)
             yield chunk
     if left or checksum != info.CRC:
@@ -99,8 +101,8 @@ def _lzma(file: IO[bytes]) -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[wanted])
 
 
-class _Bytes(io.FileIO):
-    """The file of a zip, of which no list that is too long is read."""
+class _BoundedFile(io.FileIO):
+    """A zip file that raises BadZipFile when zipfile reads a list of files that is too long."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         problem = f"it holds more than {limits.MOST_FILES:,} files and folders"

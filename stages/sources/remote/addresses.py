@@ -1,4 +1,4 @@
-"""URLs: taken apart, put together, and printed without what is secret in them."""
+"""URLs: taken apart, put together, and printed without their secrets."""
 
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 

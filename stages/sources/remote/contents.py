@@ -12,14 +12,14 @@ from stages.sources.remote import addresses
 if TYPE_CHECKING:
     import pandas as pd
 
-# what stores call the identity of a content, the best first, and the time of its last change
+# what stores call the identity of a content (the most reliable first), and its last change
 _IDENTITIES = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
 _UNKNOWN = "unknown-"
 
 
 class Incomplete(Exception):
-    """Not the content that was announced came. Another attempt may bring it."""
+    """The content that came is not the one announced. Another attempt may bring that."""
 
 
 def read_labels(content: bytes, url: str) -> "pd.DataFrame":
@@ -31,9 +31,12 @@ def read_labels(content: bytes, url: str) -> "pd.DataFrame":
 
 
 def fingerprint(size: int | None, info: Mapping[str, Any]) -> str:
-    """A text that changes whenever a file's content does, from what a store or server says of it.
+    """A text that changes whenever a file's content does.
 
-    Where it says neither an identity nor a time, the text is another one each time.
+    Args:
+        size: of the file, in bytes.
+        info: what the store or server says of the file, by its own names. If this holds neither an
+            identity nor a time, every call returns another text.
     """
     identity = next((info[key] for key in (*_IDENTITIES, *_TIMES) if info.get(key)), None)
     # a changed file may have the same size: take it for new
@@ -41,11 +44,11 @@ def fingerprint(size: int | None, info: Mapping[str, Any]) -> str:
 
 
 def is_unknown(fingerprint: str) -> bool:
-    """Whether nothing was said that tells one version of the file from another."""
+    """Whether a fingerprint was made without an identity or a time."""
     return fingerprint.startswith(_UNKNOWN)
 
 
 def check_size(path: Path, size: int) -> None:
-    """Raise Incomplete for a file that has not `size` bytes."""
+    """Raise Incomplete if a file does not have `size` bytes."""
     if path.stat().st_size != size:
         raise Incomplete(f"came with {path.stat().st_size} bytes instead of {size}")

@@ -14,7 +14,7 @@ from stages.sources.item import Item
 from stages.sources.remote import addresses, contents
 from stages.sources.remote.addresses import redacted
 
-# the package that a scheme needs, where kinoflow has none of it
+# the package that each scheme needs
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 
 
@@ -47,7 +47,7 @@ def items(url: str) -> list[Item]:
 def _is_visible(key: str, root: str) -> bool:
     """Whether a key is a file below `root`, and not hidden."""
     parts = key.removeprefix(root).split("/")
-    # .. hides nothing: it is there to be refused
+    # `..` does not count as hidden, so that the check of names gets to refuse it
     hidden = any(part.startswith(".") and part != ".." for part in parts)
     return key.startswith(root) and not key.endswith("/") and not hidden
 

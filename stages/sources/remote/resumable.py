@@ -43,13 +43,13 @@ class RemoteFile:
 
 
 def download(remote: RemoteFile, path: Path) -> None:
-    """Bring a file to `path`, unless it is there and the server has no other one now.
+    """Bring a file to `path`, unless it is there and the server has no other version of it.
 
-    What came before a broken connection or a kill is kept beside `path`. The next attempt asks for
-    the rest, where the server can send that and says that the file is still the same one. The file
-    takes its name only when its size and checksum, where known, are right.
+    After a broken connection or a kill, the part that came is kept beside `path`. The next attempt
+    asks for the rest, if the server can send that and says that the file is still the same. The
+    file takes its name only when its size and checksum, where known, are right.
 
-    Raises UserError for a server that cannot be read, and for content that is not the one wanted.
+    Raises UserError for a server that cannot be read, and for another size or checksum.
     """
     with (
         locks.held(path.with_name(f"{path.name}.lock"), f"downloading {remote.name}"),
@@ -58,7 +58,7 @@ def download(remote: RemoteFile, path: Path) -> None:
         if path.exists() and not _has_changed(remote, path):
             return
         part = path.with_name(f"{path.name}.part")
-        web.persistently(partial(_attempt, remote, part), partial(_size, part))
+        web.with_retries(partial(_attempt, remote, part), partial(_size, part))
         if problem := difference(remote, part):
             discard(part)
             raise UserError(f"what {remote.place} sends {problem}: try again later, or {_BY_HAND}")
@@ -82,7 +82,7 @@ def difference(remote: RemoteFile, path: Path) -> str:
 
 
 def _has_changed(remote: RemoteFile, path: Path) -> bool:
-    """Whether the server says that it has another file now than the one at `path`."""
+    """Whether the server says that it has another version than the one at `path`."""
     try:
         answer = web.client().head(remote.url)
     except httpx.HTTPError:
@@ -97,7 +97,7 @@ def _has_changed(remote: RemoteFile, path: Path) -> bool:
 
 
 def _attempt(remote: RemoteFile, part: Path) -> None:
-    """Bring what `part` lacks. Raises UserError, or what `web.persistently` catches."""
+    """Bring what `part` lacks. Raises UserError, or what `web.with_retries` catches."""
     had = _size(part)
     version = _stored_version(part) if had else ""
     headers = {"Range": f"bytes={had}-", "If-Range": version} if version else {}
@@ -121,8 +121,8 @@ def _attempt(remote: RemoteFile, part: Path) -> None:
 def _total(remote: RemoteFile, response: httpx.Response, start: int) -> int | None:
     """How many bytes the whole file has, of which `start` are there; None if unknown.
 
-    Raises UserError for another size than the remote file is known to have, and where nothing
-    would tell a part from the whole.
+    Raises UserError for another size than the remote file is known to have, and if nothing would
+    tell a part from the whole: no length, no checksum and no chunks with an end.
     """
     length = response.headers.get("Content-Length")
     total = start + int(length) if length else remote.size
@@ -159,13 +159,13 @@ def _version(response: httpx.Response) -> str:
 
 
 def _stored_version(path: Path) -> str:
-    """The version of the file at `path`, or of the part of one; "" where none was stated."""
+    """The version of the file, or part of one, at `path`; "" if the server stated none."""
     file = _version_file(path)
     return file.read_text(encoding="utf-8") if file.exists() else ""
 
 
 def _version_file(path: Path) -> Path:
-    """Beside a file or a part of one: which version of it the server sent."""
+    """The file beside `path` that holds which version of it the server sent."""
     return path.with_name(f"{path.name}.version")
 
 

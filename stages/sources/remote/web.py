@@ -1,4 +1,4 @@
-"""Requests to web servers: one client, one rule for trying again, one text for each failure."""
+"""Requests to web servers: one client, one rule for retries, one message for each failure."""
 
 import contextlib
 import functools
@@ -17,7 +17,7 @@ CONNECTIONS = 16  # at the same time
 _TIMEOUT = 30.0  # seconds of silence
 _ATTEMPTS = 5  # in a row without progress, before giving up
 _LONGEST_WAIT = 30.0  # seconds between attempts, doubled from one up to this
-_LONGEST_REST = 300.0  # seconds, where a server asks for more than that
+_LONGEST_REST = 300.0  # seconds between attempts that a server may ask for
 # a server that is busy: it will answer later
 _BUSY = {408, 425, 429}
 # a server error that stays: the server does not know the method, or the version of HTTP
@@ -44,7 +44,7 @@ def streamed(
 ) -> Iterator[httpx.Response]:
     """The answer to a GET, with its body still to be read.
 
-    Raises httpx.HTTPStatusError for an answer without content, unless its status is `accepted`.
+    Raises httpx.HTTPStatusError for an answer that is no success, unless its status is `accepted`.
     """
     with client().stream("GET", url, headers=headers) as response:
         if response.status_code not in accepted:
@@ -52,7 +52,7 @@ def streamed(
         yield response
 
 
-def persistently(function: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+def with_retries(function: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
     """Call the function until it succeeds, and return what it returns.
 
     It is called again after an error that may pass: a broken connection, a busy server, content
@@ -62,12 +62,12 @@ def persistently(function: Callable[[], T], progress: Callable[[], int] = lambda
 
     Args:
         function: makes one attempt.
-        progress: gives a number that has grown if the last attempt brought something, such as the
-            bytes there.
+        progress: gives a number that grows with every attempt that brings something, such as the
+            bytes of a file so far.
     """
     patience = _Patience(progress)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_exception(_may_pass),
+        retry=tenacity.retry_if_exception(_is_transient),
         after=patience.count,
         wait=patience.wait,
         stop=patience.is_over,
@@ -105,7 +105,7 @@ def _requested_rest(error: httpx.HTTPStatusError) -> float:
     return float(seconds) if seconds.isdecimal() else 0
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         status = error.response.status_code
         return status in _BUSY or (status >= 500 and status not in _LASTING)
@@ -149,7 +149,7 @@ def _explanation(error: Exception, place: str, if_missing: str) -> str:
 
 
 def _is_untrusted(error: BaseException | None) -> bool:
-    """Whether a server's certificate is the reason of an error."""
+    """Whether an error comes from a certificate that cannot be verified."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError) or "CERTIFICATE_VERIFY" in str(error):
             return True

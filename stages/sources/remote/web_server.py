@@ -16,13 +16,13 @@ from stages.sources.remote.addresses import below, redacted
 
 
 def items(url: str) -> list[Item]:
-    """The videos that the labels.csv in the folder at `url` lists, and that file.
+    """The labels.csv in the folder at `url`, and the videos that it lists.
 
-    Raises UserError for a server that cannot be read, has no labels.csv or not all of the videos.
+    Raises UserError if the server cannot be read, has no labels.csv, or lacks some of the videos.
     """
     where = below(url, LABELS)
     with web.explained(where, if_missing="a web server needs one that says what it holds"):
-        response = web.persistently(lambda: web.client().get(where).raise_for_status())
+        response = web.with_retries(lambda: web.client().get(where).raise_for_status())
     labels = contents.read_labels(response.content, url)
     names = [LABELS, *labels["video"]]
     with ThreadPoolExecutor(web.CONNECTIONS) as pool:
@@ -48,7 +48,7 @@ def _item(url: str, name: str) -> Item | None:
     where = below(url, name)
     with web.explained(where):
         try:
-            answer = web.persistently(partial(_headers_of, where))
+            answer = web.with_retries(partial(_headers_of, where))
         except httpx.HTTPStatusError as error:
             if error.response.status_code in {404, 410}:
                 return None
@@ -62,7 +62,7 @@ def _item(url: str, name: str) -> Item | None:
 def _headers_of(url: str) -> httpx.Headers:
     response = web.client().head(url)
     if response.status_code in {403, 405, 501}:
-        # some servers know GET alone, and signed links allow nothing else
+        # some servers know only GET, and signed links allow only GET
         with web.streamed(url) as response:
             pass
     return response.raise_for_status().headers
@@ -70,7 +70,7 @@ def _headers_of(url: str) -> httpx.Headers:
 
 def _fetch(url: str, size: int | None, target: Path) -> None:
     with web.explained(url):
-        web.persistently(partial(_attempt, url, size, target))
+        web.with_retries(partial(_attempt, url, size, target))
 
 
 def _attempt(url: str, size: int | None, target: Path) -> None:
