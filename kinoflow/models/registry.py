@@ -35,7 +35,7 @@ def check(name: str) -> None:
     if name not in MODULES:
         close = difflib.get_close_matches(name, MODULES, n=1)
         hint = f": did you mean {close[0]}?" if close else ""
-        raise ValueError(f"no model {name!r}{hint}; there are {', '.join(sorted(MODULES))}")
+        raise ValueError(f"no model {name!r}; there are {', '.join(sorted(MODULES))}{hint}")
 
 
 def builder(name: str) -> "Callable[..., keras.Model]":

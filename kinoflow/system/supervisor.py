@@ -43,8 +43,8 @@ def run_supervised(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `command` without input; end its whole process tree when the block is left.
 
-    It ends as well if this process dies in the block, and what the command leaves running when it
-    ends by itself is ended too. Processes get SIGTERM and, `grace` seconds later, SIGKILL.
+    The tree also ends if this process dies inside the block. Processes that outlive the command
+    are ended too. Each process gets SIGTERM and, `grace` seconds later, SIGKILL.
 
     Yields the supervisor's process. Its exit code is the command's, or 128 + N if signal N killed
     the command, or 127 if there is no such command, or 126 if it cannot be started.
@@ -104,7 +104,7 @@ def supervise(command: Sequence[str], grace: float) -> int:
         list(command),
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        # Python ignores these two, and a new program would inherit that
+        # Python ignores these two signals, and the command would inherit that
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
     ended: dict[int, int] = {}
