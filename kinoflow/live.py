@@ -24,7 +24,7 @@ def predictions(
         bundle: the model, and the size of its clips.
         source: a file, the URL of a stream or the number of a camera.
         every: frames between two predictions.
-        memory: frames that a causal model remembers: at least so many, and less than twice as
+        memory: how many frames a causal model remembers, at least; it never remembers twice as
             many.
 
     Raises UnreadableVideo for a source that does not open or gives no frame.
@@ -59,8 +59,8 @@ class _ForgetfulReader:
     """Reads a video with a causal model that forgets old frames.
 
     The model has two states, and both take in every frame. After every `memory` frames the older
-    state, which predicts, is reset and becomes the newer one. So predictions come from a state
-    that holds at least the last `memory` frames, once there are so many.
+    state, which predicts, is reset and becomes the newer one. So the state that predicts has read
+    at least the last `memory` frames, unless the video has fewer so far.
     """
 
     def __init__(self, bundle: Bundle, memory: int) -> None:

@@ -155,7 +155,7 @@ def empty(schema: Schema) -> pd.DataFrame:
 
 
 def read(path: Path, schema: Schema) -> pd.DataFrame:
-    """Read a table that `write` wrote."""
+    """Read a table that `write` wrote with the same schema."""
     with path.open(encoding="utf-8", newline="") as file:
         names = next(csv.reader(file))
     kinds = {name: kind for name in names if (kind := schema.columns.get(name, schema.others))}

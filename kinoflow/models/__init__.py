@@ -3,7 +3,7 @@
 A builder takes a `kinoflow.models.layers.clip.ClipInput`, the number of classes, and its own
 options by keyword. It returns a Keras model from clips, uint8 RGB (B, T, H, W, 3) with frames as
 large as in the clip store, to probabilities, float32 (B, classes). The model itself scales pixel
-values and frames. docs/models.md says how to add one.
+values and frames. A builder's docstring explains its options. docs/models.md says how to add one.
 """
 
 import inspect

@@ -27,7 +27,7 @@ def c3d(
         filters: channels after each convolution. Each pooling halves space, and each but the
             first halves time too. A quarter of the paper's, for small data.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
         units: width of the dense layer; that of the last convolution.
         dropout: fraction of the dense layer's outputs set to zero in training; the paper's 0.5.

@@ -40,7 +40,7 @@ def convlstm(
             state replaces those of padding), or their mean with weights from learned
             `attention`. Side by side, as usual.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Colours, as usual.
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
     Raises ValueError for an unknown pooling.
     """

@@ -36,7 +36,7 @@ def movinet(
         span: frames that each causal convolution spans, up to the present one; 3, as in most of
             the paper's.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
         dropout: fraction of the pooled features set to zero in training; for small data.
     """

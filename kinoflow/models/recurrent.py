@@ -44,7 +44,7 @@ def cnn_rnn(
         pooling: what the head sees: the `last` state, or the mean of all states with weights from
             learned `attention`. The last one, as usual.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Colours, as usual.
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
     Raises ValueError for an unknown pooling.
     """
@@ -89,7 +89,7 @@ def cnn_lstm(
         pooling: what the head sees: the `last` state, or the mean of all states with weights from
             learned `attention`. The last one, as usual.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Colours, as usual.
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
     Raises ValueError for an unknown cell or pooling.
     """
@@ -131,7 +131,7 @@ def lrcn(
         pooling: what the head sees: the `last` state, or the mean of all states with weights from
             learned `attention`. The last one, as usual.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Colours, as usual.
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
     Raises ValueError for an unknown pooling, or if `filters` and `pools` differ in length.
     """
@@ -182,7 +182,7 @@ def vgg_lstm(
         pooling: what the head sees: the `last` state, or the mean of all states with weights from
             learned `attention`. The last one, as usual.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Colours: a backbone takes
+            the frame before (`differences`), or `both` stacked. Colours: a backbone takes
             nothing else.
 
     Raises ValueError for an unknown pooling or for a backbone that is given more than colours;
@@ -238,7 +238,7 @@ def resnet_lstm(
         pooling: what the head sees: the `last` state, or the mean of all states with weights from
             learned `attention`. The last one, as usual.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Colours: a backbone takes
+            the frame before (`differences`), or `both` stacked. Colours: a backbone takes
             nothing else.
 
     Raises ValueError for an unknown pooling or for a backbone that is given more than colours;

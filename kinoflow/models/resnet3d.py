@@ -30,7 +30,7 @@ def r3d(
         filters: channels of each residual block; each but the first halves space and time. One
             block each and a quarter of the paper's widths, for small data.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
         dropout: fraction of the pooled features set to zero in training; for small data.
     """
@@ -56,7 +56,7 @@ def r2plus1d(
         filters: channels of each residual block; each but the first halves space and time. One
             block each and a quarter of the paper's widths, for small data.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
         widened: whether each pair of convolutions has as many weights as the 3x3x3 convolution
             that it replaces, as in the paper, by more channels between the two. Off: the network
@@ -96,7 +96,7 @@ def csn(
             one, so that channels interact as much as in a full 3x3x3 convolution; `ir`,
             interaction-reduced, does without. `ip`, the better one in the paper.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
         dropout: fraction of the pooled features set to zero in training; for small data.
 

@@ -33,7 +33,7 @@ def timesformer(
         dropout: fraction of attention weights and features set to zero in training; a little, as
             usual for transformers.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
     """
     mask = clip.mask()
@@ -79,7 +79,7 @@ def vivit(
         dropout: fraction of attention weights and features set to zero in training; a little, as
             usual for transformers.
         inputs: what the network sees of each frame: its colours (`frames`), their change since
-            the frame before (`differences`), or `both` as channels. Change alone, since with it
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
     """
     x = tubelets(clip.pixels(inputs), width, tubelet, patch)

@@ -81,7 +81,7 @@ def _png(figure: "Figure") -> bytes:
 
 
 def strip(frames: list[Frames], height: int) -> bytes:
-    """Frames (H, W, 3) side by side, each `height` pixels high, as a JPEG file."""
+    """Frames, uint8 RGB (H, W, 3), side by side, each `height` pixels high, as a JPEG file."""
     import cv2
 
     scaled = [

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 def confusion(matrix: NDArray[np.int64], labels: tuple[str, ...]) -> "Figure":
     """How often clips of each actual class (rows) were predicted as each class (columns).
 
-    `matrix` (classes, classes) holds numbers of clips; colours show their share of the row.
+    Args:
+        matrix: (classes, classes) numbers of clips; colours show their share of the row.
+        labels: the names of the classes by index.
     """
     size = max(4.0, 0.55 * len(labels) + 2.5)
     figure = new_figure(size + 0.8, size)

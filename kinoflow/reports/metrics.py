@@ -1,4 +1,8 @@
-"""Scores of a classifier from its probabilities, with intervals that resample recordings."""
+"""Scores of a classifier from its probabilities, with intervals that resample recordings.
+
+In all functions `truth` and `predicted` are the class indices of N clips (N,), `probabilities` are
+(N, classes), and `labels` are the names of the classes by index.
+"""
 
 import numpy as np
 import pandas as pd

@@ -20,7 +20,7 @@ _CONNECT_TIMEOUT = "10s"
 class Pool:
     """Where tasks run, and how much time and memory each may take."""
 
-    bounds: Bounds  # the concurrency is that of each Dask worker
+    bounds: Bounds  # of each call; the concurrency is a limit for each Dask worker
     tasks_per_step: int = 8  # tasks that a Dask worker does before it reports back
     scheduler: str | None = None  # address of a running Dask scheduler; None: this machine
 
@@ -47,7 +47,7 @@ def spread(
             reason. It returns the result of that task. None: such a task ends the run.
 
     Raises UserError if the scheduler does not answer, OutOfBoundsError for a task that exceeds
-    its bounds where there is no `failed`, and whatever `function` raises.
+    its bounds if `failed` is None, and whatever `function` raises.
     """
     if not tasks:
         return

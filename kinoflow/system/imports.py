@@ -19,8 +19,8 @@ def imported(
 ) -> set[str]:
     """The modules of `packages` that importing `modules` may run, themselves included.
 
-    Imports within functions count, those for type checkers alone do not. A package's `__init__`
-    runs before its modules, and so it counts too.
+    Imports within functions count, imports only for type checkers do not. A package's `__init__`
+    counts, because it runs before the package's modules.
 
     Args:
         modules: dotted names.

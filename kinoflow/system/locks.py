@@ -59,7 +59,7 @@ def is_held(path: Path) -> bool:
     """Whether a living process holds the lock `path`; if none does, its file is deleted."""
     if not path.exists():
         return False
-    lock = _try(path)
+    lock = _acquired(path)
     if lock is None:
         return True
     path.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _try(path: Path) -> FileLock | None:
+def _acquired(path: Path) -> FileLock | None:
     """Acquire the lock `path` and return it; None if another process holds it."""
     lock = FileLock(path)
     try:
@@ -147,7 +147,7 @@ def _delete_leftover(folder: Path) -> None:
     with contextlib.suppress(OSError):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
-        if (folder / _OWNER).is_file() and (lock := _try(folder / _OWNER)):
+        if (folder / _OWNER).is_file() and (lock := _acquired(folder / _OWNER)):
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
 
@@ -155,7 +155,7 @@ def _delete_leftover(folder: Path) -> None:
 def main() -> None:
     path, doing, *command = sys.argv[1:]
     with held(Path(path), doing):
-        # Ctrl-C reaches the command by itself, and the lock is held until that has ended
+        # the terminal sends Ctrl-C to the command too; hold the lock until the command has ended
         signal.signal(signal.SIGINT, lambda *_: None)
         process = subprocess.Popen(command)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -53,7 +53,7 @@ class Bounds:
     """How much one call may take, and how many calls run at the same time."""
 
     seconds: float
-    memory_mb: int  # in addition to what the process uses when idle; kept on Linux alone
+    memory_mb: int  # in addition to what the process uses when idle; enforced only on Linux
     concurrency: int = 0  # calls of this process at the same time; 0: `default_concurrency`
 
     @property

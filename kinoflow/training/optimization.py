@@ -44,8 +44,9 @@ def class_weights(
 ) -> NDArray[np.float32]:
     """The weight of each class in the loss, float32 (classes,).
 
-    All weights are 1, or they are balanced: inversely proportional to the number of clips of the
-    class among `labels` (N,). Then all classes count the same, and the mean weight of a clip is 1.
+    `training.class_weights` says which: all weights are 1, or they are balanced, that is, inversely
+    proportional to the number of clips of the class among `labels` (N,). Balanced, all classes
+    count the same, and the mean weight of a clip is 1.
     """
     if training.class_weights == "none":
         return np.ones(classes, dtype=np.float32)

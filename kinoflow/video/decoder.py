@@ -181,7 +181,7 @@ def _decode(
 
 
 def _claimed_frames(video: av.VideoStream) -> int:
-    """How many frames the header claims, at least 1; it is often wrong by one or two."""
+    """How many frames the header claims, at least 1; the claim is often wrong by one or two."""
     if video.frames:
         return max(1, video.frames)
     seconds = (cast(InputContainer, video.container).duration or 0) / av.time_base

@@ -125,7 +125,11 @@ def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
 
 
 def to_rgb(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
-    """A decoded frame as uint8 RGB (H, W, 3), rotated as the container says."""
+    """A decoded frame as uint8 RGB (H, W, 3), rotated as the container says.
+
+    Raises UnreadableVideo for a frame that cannot be converted or rotated; for `converter` see
+    `convert`.
+    """
     pixels = convert(frame, converter, format="rgb24")
     with blame_file("its rotation is not a valid angle"):
         quarters = frame.rotation // 90

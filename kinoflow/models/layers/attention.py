@@ -79,7 +79,13 @@ class AttentionAlong(TakesMask):
 
 
 def attend(x, axis: int, heads: int, dropout: float, mask: Any = None):
-    """A residual block on (B, T, S, D): layer normalisation, then attention along one axis."""
+    """A residual block on (B, T, S, D): layer normalisation, then `AttentionAlong` one axis.
+
+    Args:
+        x: features (B, T, S, D).
+        axis, heads, dropout: of `AttentionAlong`.
+        mask: bool (B, T), which frames are not padding; None: all.
+    """
     y = AttentionAlong(axis, heads, dropout)(layers.LayerNormalization()(x), mask=mask)
     return layers.Add()([x, y])
 
@@ -87,7 +93,10 @@ def attend(x, axis: int, heads: int, dropout: float, mask: Any = None):
 def feed_forward(x, dropout: float, ratio: int = 2):
     """A residual block on (B, T, S, D): layer normalisation, then two dense layers on D.
 
-    The first dense layer has `ratio` times as many channels as D.
+    Args:
+        x: features (B, T, S, D).
+        dropout: fraction of features set to zero in training, after each dense layer.
+        ratio: how many times as wide as D the first dense layer is.
     """
     width = x.shape[-1]
     y = layers.LayerNormalization()(x)

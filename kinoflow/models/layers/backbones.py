@@ -52,7 +52,7 @@ def pretrained(x, name: str, weights: str | None, *, trainable: bool) -> Any:
     weights that cannot be downloaded; ValueError for images with other than three channels.
     """
     if x.shape[-1] != 3:
-        raise ValueError("a backbone sees colours alone: set inputs to frames")
+        raise ValueError("a backbone sees only colours: set inputs to frames")
     network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
     if not trainable:
         freeze(network)
