@@ -41,8 +41,10 @@ def live(arguments: argparse.Namespace) -> None:
     model = _load_model(arguments.model)
     source = int(arguments.source) if arguments.source.isdecimal() else arguments.source
     try:
-        for each in predictions(model, source, every=arguments.every, memory=arguments.memory):
-            print(_top(model, each, arguments.top), flush=True)
+        for probabilities in predictions(
+            model, source, every=arguments.every, memory=arguments.memory
+        ):
+            print(_top(model, probabilities, arguments.top), flush=True)
     except UnreadableVideo as problem:
         raise UserError(f"{source}: {problem}") from None
 

@@ -24,8 +24,8 @@ def predictions(
         bundle: the model, and the size of its clips.
         source: a file, the URL of a stream or the number of a camera.
         every: frames between two predictions.
-        memory: how many frames a causal model remembers, at least; it never remembers twice as
-            many.
+        memory: how many frames a causal model remembers, at least; at most it remembers about
+            twice as many.
 
     Raises UnreadableVideo for a source that does not open or gives no frame.
     """

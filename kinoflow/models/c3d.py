@@ -29,7 +29,7 @@ def c3d(
         inputs: what the network sees of each frame: its colours (`frames`), their change since
             the frame before (`differences`), or `both` stacked. Change alone, since with it
             R3D does best on few recordings (benchmarks/accuracy.md).
-        units: width of the dense layer; that of the last convolution.
+        units: width of the dense layer; as wide as the last convolution.
         dropout: fraction of the dense layer's outputs set to zero in training; the paper's 0.5.
     """
     x = clip.pixels(inputs)
