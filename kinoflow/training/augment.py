@@ -1,8 +1,8 @@
 """Augmentation of clips in training: all frames of a clip are changed in the same way.
 
-It works on NumPy arrays, with a random generator that the caller seeds for each clip. So the same
-seed gives the same pixels on every backend of Keras, and a resumed training has no state to
-restore.
+Only noise differs from frame to frame. Augmentation works on NumPy arrays, with a random generator
+that the caller seeds for each clip. So the same seed gives the same pixels on every backend of
+Keras, and a resumed training has no state to restore.
 """
 
 import math

@@ -67,7 +67,7 @@ class AugmentedBatches(ClipBatches):
     """Batches for training: shuffled anew in each epoch, augmented, with a weight per clip.
 
     A batch is clips and labels as in `ClipBatches`, and weights float32 (B,). Random changes depend
-    only on the seed, the epoch and the clip, not on the order in which threads read the clips.
+    only on the seed, the epoch and the clips, not on the order in which threads read the clips.
 
     Args:
         clipset: the clips, and their labels as class indices.

@@ -12,7 +12,7 @@ from keras import layers, ops
 from kinoflow.models.layers.base import register
 from kinoflow.system.errors import UserError
 
-# the only network that Keras does not have; none of Keras' networks is as small
+# built here, because keras.applications has no network as small
 SQUEEZENET = "SqueezeNet"
 
 
