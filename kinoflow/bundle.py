@@ -1,4 +1,4 @@
-"""A bundle: a trained model as a folder, with all that is needed to answer for a video.
+"""A bundle: a folder with a trained model and all that is needed to classify a video with it.
 
 It holds model.keras, bundle.json (the `Description`) and history.csv (the scores of each epoch).
 `kinoflow.training.export` writes it.
@@ -39,24 +39,24 @@ class Description(BaseModel):
     name: str  # of the candidate
     labels: tuple[str, ...]  # in the order of the model's outputs
     clip: ClipSpec  # how a video is sampled
-    frames: int  # how many frames of such a clip the model takes
-    views: int  # temporal views that an answer averages where these are fewer than the clip has
+    frames: int  # that the model takes of a clip
+    views: int  # temporal views that a prediction averages if `frames` is less than the clip has
     candidate: dict[str, Any]  # its section of params.yaml
     seed: int
     data: str  # MD5 over the clips trained on and their labels
-    versions: dict[str, str]  # of the libraries trained with
-    metrics: dict[str, int | float]  # of training: the epoch kept, from 1, and its scores
-    flip: bool = False  # whether an answer averages over mirrored views as well
-    weights: str | None = None  # MD5 of the file of weights that training began with
+    versions: dict[str, str]  # of the libraries that it was trained with
+    metrics: dict[str, int | float]  # the kept epoch, counted from 1, and its scores in training
+    flip: bool = False  # whether a prediction averages mirrored views as well
+    weights: str | None = None  # MD5 of the file of the weights that training began with
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
-        """The description in a bundle's folder.
+        """Read the description in a bundle's folder.
 
-        Raises UserError for one that this version of kinoflow cannot read, and FileNotFoundError.
+        Raises FileNotFoundError if there is none, and UserError if it is damaged or of another
+        version of kinoflow.
         """
-        path = folder / DESCRIPTION
-        return documents.checked(cls, files.read_json(path), path)
+        return documents.read_model(cls, folder / DESCRIPTION)
 
     def write(self, folder: Path) -> None:
         """Write bundle.json into a bundle's folder."""
@@ -65,7 +65,7 @@ class Description(BaseModel):
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model that answers for clips and videos."""
+    """A trained model that classifies clips."""
 
     folder: Path
     description: Description
@@ -77,6 +77,14 @@ class Bundle:
     @property
     def clip(self) -> ClipSpec:
         return self.description.clip
+
+    @property
+    def mirrorings(self) -> tuple[slice, ...]:
+        """Slices of a frame's columns, one for each view of it that a prediction averages.
+
+        All columns as they are, and in reverse if the description says `flip`.
+        """
+        return (slice(None), slice(None, None, -1))[: 1 + self.description.flip]
 
     @cached_property
     def model(self) -> "keras.Model":
@@ -90,8 +98,8 @@ class Bundle:
     def predict(self, clips: Frames) -> Probabilities:
         """Class probabilities of clips.
 
-        Where the model takes fewer frames than a clip has, its answers to several temporal views
-        are averaged, and so are those to mirrored views if the description says so.
+        Where the model takes fewer frames than a clip has, the predictions for several temporal
+        views are averaged. If the description says `flip`, mirrored views are averaged as well.
 
         Args:
             clips: uint8 RGB (B, T, H, W, 3), sampled as `clip` says.
@@ -106,16 +114,17 @@ class Bundle:
         return np.array([self._averaged(clip) for clip in clips], dtype=np.float32)
 
     def _averaged(self, clip: Frames) -> Probabilities:
-        known = valid_frames(clip, masked=self.clip.padding == "mask")
-        views = temporal_views(known, self.description.frames, self.description.views)
-        sides = [slice(None), slice(None, None, -1)][: 1 + self.description.flip]
-        answers = [self._call(clip[view][:, :, side]) for view in views for side in sides]
-        return np.asarray(np.mean(answers, axis=0))
+        valid = valid_frames(clip, masked=self.clip.padding == "mask")
+        views = temporal_views(valid, self.description.frames, self.description.views)
+        predictions = [
+            self._call(clip[view][:, :, columns]) for view in views for columns in self.mirrorings
+        ]
+        return np.asarray(np.mean(predictions, axis=0))
 
     def _call(self, clip: Frames) -> Probabilities:
-        # One clip at a time, in evaluation as in serving: in larger batches sums are rounded
-        # differently, by enough to tell evaluation and serving apart. predict_on_batch runs the
-        # compiled model: on small models that is ten times as fast as calling it.
+        # One clip at a time: larger batches round sums differently, and evaluation and serving have
+        # to agree exactly. predict_on_batch runs the compiled model, which for small models is ten
+        # times as fast as calling the model.
         return np.asarray(self.model.predict_on_batch(clip[None])[0])
 
 
@@ -132,7 +141,7 @@ def load(folder: Path | str) -> Bundle:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a model's answers depend on, with Keras' backend."""
+    """The versions of the libraries that predictions depend on, Keras' backend among them."""
     import keras
 
     backend = keras.config.backend()

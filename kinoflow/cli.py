@@ -1,4 +1,4 @@
-"""The command `kinoflow`: answer for a video, for a camera, and say what was measured."""
+"""The command `kinoflow`: classify videos or a camera's picture, and show the measured scores."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
-from kinoflow.live import answers
+from kinoflow.live import predictions
 from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
@@ -18,7 +18,7 @@ from kinoflow.workspace import Workspace
 
 def predict(arguments: argparse.Namespace) -> None:
     """Print the most probable labels of each video."""
-    model = _model(arguments.model)
+    model = _load_model(arguments.model)
     failed = 0
     for video in arguments.videos:
         try:
@@ -32,16 +32,19 @@ def predict(arguments: argparse.Namespace) -> None:
 
 
 def live(arguments: argparse.Namespace) -> None:
-    """Print what a camera, stream or file shows, once every few frames.
+    """Print the most probable labels of a camera, stream or file, once every few frames.
 
-    A model that can read frame by frame (movinet) answers for all frames that it remembers, any
-    other for the latest clip; both take frames in a row, however the model's clips were sampled.
+    A causal model (movinet) reads frame by frame and predicts from all frames that it remembers.
+    Any other model predicts from the latest clip. Both take consecutive frames, however the
+    model's clips were sampled.
     """
-    model = _model(arguments.model)
+    model = _load_model(arguments.model)
     source = int(arguments.source) if arguments.source.isdecimal() else arguments.source
     try:
-        for answer in answers(model, source, every=arguments.every, memory=arguments.memory):
-            print(_top(model, answer, arguments.top), flush=True)
+        for probabilities in predictions(
+            model, source, every=arguments.every, memory=arguments.memory
+        ):
+            print(_top(model, probabilities, arguments.top), flush=True)
     except UnreadableVideo as problem:
         raise UserError(f"{source}: {problem}") from None
 
@@ -54,7 +57,7 @@ def show_results(arguments: argparse.Namespace) -> None:
 
 
 def doctor(arguments: argparse.Namespace) -> None:
-    """Print what this installation can do, for a bug report."""
+    """Print versions, devices, models and the winner, for a bug report."""
     import platform
     import shutil
 
@@ -85,7 +88,7 @@ def _devices() -> list[str]:
     return list(keras.distribution.list_devices()) or ["cpu"]
 
 
-def _model(folder: Path | None) -> Bundle:
+def _load_model(folder: Path | None) -> Bundle:
     if folder is None:
         workspace = Workspace()
         if not workspace.winner.exists():
@@ -100,31 +103,31 @@ def _top(model: Bundle, probabilities: Probabilities, count: int) -> str:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
-    return number
+    """The type of an option that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
+    return int(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="kinoflow", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    of_model = argparse.ArgumentParser(add_help=False)
-    of_model.add_argument("--model", type=Path, help="a bundle; the winner's if not given")
-    of_model.add_argument("--top", type=int, default=1, help="labels to print")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--model", type=Path, help="a bundle; the winner's if not given")
+    shared.add_argument("--top", type=_count, default=1, help="labels to print")
 
-    command = commands.add_parser("predict", parents=[of_model], help=predict.__doc__)
+    command = commands.add_parser("predict", parents=[shared], help=predict.__doc__)
     command.add_argument("videos", nargs="+", type=Path)
     command.set_defaults(run=predict)
 
-    command = commands.add_parser("live", parents=[of_model], help=live.__doc__)
+    command = commands.add_parser("live", parents=[shared], help=live.__doc__)
     command.add_argument("source", help="a camera's number, a stream's URL or a file")
-    command.add_argument("--every", type=_count, default=16, help="frames between two answers")
+    command.add_argument("--every", type=_count, default=16, help="frames between two predictions")
     command.add_argument(
         "--memory",
         type=_count,
         default=256,
-        help="for a model that reads frame by frame: the frames that an answer goes back at least",
+        help="frames that a causal model remembers, at least",
     )
     command.set_defaults(run=live)
 

@@ -1,6 +1,6 @@
 """params.yaml as frozen models: every key is known, every value is checked.
 
-params.yaml itself explains each key; docs/training.md says more of `training` and `augment`.
+params.yaml itself explains each key; docs/training.md says more about `training` and `augment`.
 """
 
 from dataclasses import dataclass, replace
@@ -87,14 +87,14 @@ class Split(_Section):
     def _leaks_on_purpose(self) -> "Split":
         if self.method == "random" and self.near_duplicates != "warn":
             raise ValueError(
-                "method random leaks and keeps nothing together: if numbers to compare with "
-                "published ones are what you want, set split.near_duplicates to warn as well"
+                "method random leaks, since it keeps no recording together: if you still want it, "
+                "to compare with published scores, set split.near_duplicates to warn as well"
             )
         return self
 
 
 class Augment(_Section):
-    """How clips are changed at random in training; whatever is not named is off."""
+    """How clips are changed at random in training; each change is off by default."""
 
     flip: bool = False
     flip_except: tuple[str, ...] = ()
@@ -131,11 +131,11 @@ class Candidate(_Section):
     """One architecture under comparison, with its own settings."""
 
     model: str  # a name in kinoflow.models.registry
-    frames: Count | None = None  # what the model sees of a clip; None: as the clip store has it
+    frames: Count | None = None  # that the model takes of a clip; None: as the clip store has it
     height: Count | None = None
     width: Count | None = None
     augment: dict[str, Any] = {}  # keys of the section `augment` that differ for this candidate
-    training: dict[str, Any] = {}  # likewise of `training`
+    training: dict[str, Any] = {}  # keys of the section `training` that differ for this candidate
     options: dict[str, Any] = {}  # arguments of the model's builder
 
     @field_validator("model")
@@ -145,7 +145,7 @@ class Candidate(_Section):
         return model
 
     def spec(self, stored: ClipSpec) -> ClipSpec:
-        """What the model sees of clips as `stored`: at most as many frames and pixels."""
+        """The frames and pixels that the model takes of clips that are stored as `stored`."""
         return replace(
             stored,
             frames=self.frames or stored.frames,
@@ -170,7 +170,7 @@ class Selection(_Section):
 
 
 class Service(_Section):
-    """What the running service needs of the section `serving`."""
+    """The keys of the section `serving` that the running service needs."""
 
     top_k: Count
     max_upload_mb: Annotated[float, Field(gt=0)]
@@ -181,7 +181,7 @@ class Service(_Section):
 
 
 class Serving(Service):
-    """The section `serving`: what the service needs, and how it is packed and checked."""
+    """The section `serving`: the service's settings, and how it is packaged and checked."""
 
     gpu: bool
     check_videos: Count
@@ -208,27 +208,27 @@ class Compute(_Section):
 
     @property
     def pool(self) -> Pool:
-        """Where videos are decoded, and how much time and memory each may take."""
+        """Where videos are decoded, and how much time and memory each video may take."""
         bounds = Bounds(self.timeout_s, self.memory_mb, self.workers)
         return Pool(bounds, self.videos_per_task, self.dask_address)
 
 
 @dataclass(frozen=True)
 class Run:
-    """All settings of one candidate's training, with the candidate's own laid over the common ones.
+    """All settings of one candidate's training: the common ones, overridden by its own.
 
-    What it is trained on is not among them.
+    The data that it is trained on are not part of it.
     """
 
     name: str
     candidate: Candidate  # as params.yaml has it
     clip: ClipSpec  # of the clips in the store
-    model_clip: ClipSpec  # of what the model sees of them: at most as many frames and pixels
+    model_clip: ClipSpec  # what the model takes of them: at most as many frames and pixels
     training: Training
     augment: Augment
     seed: int
-    views: int  # temporal views that an answer averages; see kinoflow.video.sampling
-    flip: bool  # whether an answer averages over mirrored views as well
+    views: int  # temporal views that a prediction averages; see kinoflow.video.sampling
+    flip: bool  # whether a prediction averages mirrored views as well
 
 
 class Params(_Section):
@@ -258,14 +258,14 @@ class Params(_Section):
                 if wanted is not None and wanted > stored:
                     raise ValueError(
                         f"candidates.{name}.{field} is {wanted}, but the clips hold {stored}: "
-                        f"raise clip.{field} or lower it"
+                        f"raise clip.{field} or lower this one"
                     )
             augment = self.resolve(name).augment
             if self.evaluation.flip and (augment.flip_except or not augment.flip):
                 raise ValueError(
-                    "evaluation.flip averages over mirrored clips, but in training not all are "
-                    f"mirrored (augment.flip, augment.flip_except; candidate {name}): set it to "
-                    "false"
+                    "evaluation.flip averages over mirrored clips, but training does not mirror "
+                    f"all clips (augment.flip, augment.flip_except; candidate {name}): set "
+                    "evaluation.flip to false"
                 )
         return self
 
@@ -296,8 +296,8 @@ class Params(_Section):
 def load(path: Path) -> Params:
     """Read params.yaml.
 
-    Raises UserError, with the file, the key and what is wrong with it, for a file that is
-    missing, is not YAML, has an unknown key or a value out of range.
+    Raises UserError for a file that is missing, is not YAML, has an unknown key or a value out of
+    range; the error names the file, the key and what is wrong with it.
     """
     try:
         values = documents.read_yaml(path)
@@ -307,7 +307,10 @@ def load(path: Path) -> Params:
 
 
 def checked(values: object, source: Path) -> Params:
-    """Values that were read from `source` as params; UserError that names the key at fault."""
+    """Check values that were read from the file `source`, and return them as params.
+
+    Raises UserError that names the key at fault.
+    """
     return documents.checked(Params, values, source)
 
 
@@ -315,7 +318,7 @@ S = TypeVar("S", bound=_Section)
 
 
 def _overridden(common: S, own: dict[str, Any], section: str) -> S:
-    """A section with a candidate's own values in it; `section` is what errors call those."""
+    """A common section with a candidate's own values in it; errors call these `section`."""
     try:
         return type(common).model_validate(common.model_dump() | own)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""What a model says of a camera, a stream or a file while it goes on."""
+"""Classify a camera, a stream or a file while its frames arrive."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,21 +10,22 @@ from kinoflow.video.live import stream
 from kinoflow.video.spec import Frames
 
 
-def answers(
+def predictions(
     bundle: Bundle, source: str | int, *, every: int, memory: int
 ) -> Iterator[Probabilities]:
-    """Yield probabilities float32 (classes,) once every few frames.
+    """Yield class probabilities, float32 (classes,), once every few frames.
 
-    The first answer comes after as many frames as the bundle's clips have. A causal model
-    (movinet) reads frame by frame; any other is given the latest clip each time. Both take frames
-    in a row, however the bundle's clips were sampled: the length of the video is not known.
+    The first prediction comes after as many frames as the bundle's clips have. A causal model
+    (movinet) reads frame by frame; any other model reads the latest clip each time. Both take
+    consecutive frames, however the bundle's clips were sampled, since the length of the video is
+    not known.
 
     Args:
-        bundle: the model and its clips.
+        bundle: the model, and the size of its clips.
         source: a file, the URL of a stream or the number of a camera.
-        every: frames between two answers.
-        memory: frames that an answer of a causal model goes back, at least; it goes back less
-            than twice as far. So old frames are forgotten in time.
+        every: frames between two predictions.
+        memory: how many frames a causal model remembers, at least; at most it remembers about
+            twice as many.
 
     Raises UnreadableVideo for a source that does not open or gives no frame.
     """
@@ -44,29 +45,29 @@ def _frame_by_frame(
     bundle: Bundle, source: str | int, every: int, memory: int
 ) -> Iterator[Probabilities]:
     wanted = bundle.clip.frames
-    # frames as far apart as those that the model takes of a clip
+    # the model reads frames as far apart as those that it takes of a clip
     step = max(1, wanted // bundle.description.frames)
-    reader = _Reader(bundle, -(-memory // step))
+    reader = _ForgetfulReader(bundle, -(-memory // step))
     for number, [frame] in enumerate(stream(source, replace(bundle.clip, frames=1)), start=1):
         if number % step == 0:
             reader.read(frame)
         if number >= wanted and (number - wanted) % every == 0:
-            yield reader.answer
+            yield reader.prediction
 
 
-class _Reader:
-    """Reads a video twice over, so that old frames are forgotten.
+class _ForgetfulReader:
+    """Reads a video with a causal model that forgets old frames.
 
-    After every `memory` frames that are read, one reading begins anew; the other gives the answers
-    until the first has read as many itself.
+    The model has two states, and both take in every frame. After every `memory` frames the older
+    state, which predicts, is reset and becomes the newer one. So the state that predicts has read
+    at least the last `memory` frames, unless the video has fewer so far.
     """
 
     def __init__(self, bundle: Bundle, memory: int) -> None:
         from kinoflow.models.streaming import Stream
 
-        # mirrored frames too, where the bundle's answers are averaged over both
-        self._sides = [slice(None), slice(None, None, -1)][: 1 + bundle.description.flip]
-        count = len(self._sides)
+        self._mirrorings = bundle.mirrorings
+        count = len(self._mirrorings)
         self._older, self._newer = slice(0, count), slice(count, 2 * count)
         self._stream = Stream(bundle.model, videos=2 * count)
         self._memory = memory
@@ -78,5 +79,6 @@ class _Reader:
             self._older, self._newer = self._newer, self._older
             self._stream.reset(self._newer)
         self._frames += 1
-        answers = self._stream(np.stack([frame[:, side] for side in self._sides] * 2))
-        self.answer: Probabilities = answers[self._older].mean(axis=0)
+        views = [frame[:, columns] for columns in self._mirrorings]
+        probabilities = self._stream(np.stack(views * 2))
+        self.prediction: Probabilities = probabilities[self._older].mean(axis=0)

@@ -1,8 +1,9 @@
-"""Values of a params.yaml as nested dictionaries: merged, changed and compared.
+"""Merge, override and compare the values of a params.yaml, as nested dictionaries.
 
-OmegaConf is not used for it: it merges sections that a recipe replaces as a whole, takes `${` in a
+OmegaConf is not used here. It merges sections that a recipe replaces as a whole, takes `${` in a
 value for a reference, and reads values as YAML 1.1, so that `no` and `010` in a setting would mean
-something else than in params.yaml. It also takes a setting without a value, or one below a number.
+something else than in params.yaml. It also accepts a setting without a value, and keys below a
+number.
 """
 
 import copy
@@ -17,7 +18,7 @@ from kinoflow.system.errors import UserError
 
 Values = dict[str, Any]
 
-# sections that a recipe replaces as a whole: what it does not name is not part of the study
+# sections that a recipe replaces as a whole: keys that it does not name are not in the study
 _REPLACED = {"dataset", "split", "augment", "candidates"}
 
 
@@ -39,7 +40,7 @@ def merge(base: Values, changes: Values) -> Values:
 def override(values: Values, settings: Sequence[str]) -> Values:
     """Return a copy of `values` with settings such as `training.epochs=2`.
 
-    Raises UserError for a setting of another form.
+    Raises UserError for a setting that is not `key=value`, or whose key or value is not valid.
     """
     values = copy.deepcopy(values)
     for setting in settings:
@@ -60,12 +61,12 @@ def override(values: Values, settings: Sequence[str]) -> Values:
 
 
 def with_absolute_paths(values: Values, root: Path) -> Values:
-    """Return a copy of `values` whose paths are absolute; those given are relative to `root`."""
+    """Return a copy of `values` with absolute paths instead of paths relative to `root`."""
     values = copy.deepcopy(values)
     _make_absolute(values["dataset"], ("path", "lists"), root)
     for candidate in values["candidates"].values():
         options = candidate.get("options", {})
-        # no file: then `weights` is the name of weights that Keras fetches
+        # otherwise it names weights that Keras downloads
         if (root / Path(str(options.get("weights"))).expanduser()).is_file():
             _make_absolute(options, ("weights",), root)
     return values
@@ -74,13 +75,11 @@ def with_absolute_paths(values: Values, root: Path) -> Values:
 def differences(values: Values, others: Values, sections: Iterable[str]) -> list[str]:
     """The settings of these sections in which `values` differ from `others`, as `key=value`.
 
-    The keys are dotted and sorted; one that `values` lack has the value None.
+    Keys are dotted and sorted. The values are those of `values`, None for keys that it lacks.
     """
-    given, meant = _flatten(values, sections), _flatten(others, sections)
+    own, other = _flatten(values, sections), _flatten(others, sections)
     return [
-        f"{key}={given.get(key)}"
-        for key in sorted({*given, *meant})
-        if given.get(key) != meant.get(key)
+        f"{key}={own.get(key)}" for key in sorted({*own, *other}) if own.get(key) != other.get(key)
     ]
 
 

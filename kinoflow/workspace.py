@@ -1,4 +1,4 @@
-"""Every path of a work tree, from its root, and how a command that runs in one begins and ends."""
+"""The paths of a work tree, and how to run a command in it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import NoReturn
 
 from kinoflow.system import errors
 
-LABELS = "labels.csv"  # in the folder of videos: their labels, groups and sides
-LISTS = ".lists"  # there too: published split lists; hidden, so that it is taken for no class
+LABELS = "labels.csv"  # in the folder of videos: their labels, groups and sides of the split
+LISTS = ".lists"  # in the folder of videos: published split lists; hidden, so it is no class
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Workspace:
 
     @property
     def downloads(self) -> Path:
-        """Archives on their way, and what they unpacked to."""
+        """Archives that are being downloaded, and their unpacked content."""
         return self.root / ".downloads"
 
     def lock(self, name: str) -> Path:
-        """The lock of that name, held by the run that brings or makes something."""
+        """The lock file called `name`: a run holds it while it changes the work tree."""
         return self.root / ".locks" / name
 
-    # === Tables and clips on their way to training ===
+    # === What stages before training write ===
 
     @property
     def work(self) -> Path:
@@ -92,22 +92,22 @@ class Workspace:
 
     @property
     def architectures(self) -> Path:
-        """The code that each candidate's model is made of."""
+        """Lists of the code that each candidate's model is made of."""
         return self.work / "architectures"
 
     def checkpoints(self, candidate: str) -> Path:
-        """What a killed training of one candidate goes on from."""
+        """The checkpoint from which a killed training of one candidate resumes."""
         return self.work / "checkpoints" / candidate
 
     def training(self, candidate: str) -> Path:
-        """Curves and wall-clock of one candidate's training."""
+        """Learning curves and duration of one candidate's training."""
         return self.work / "training" / candidate
 
     def scores(self, candidate: str) -> Path:
-        """What selection may know of one candidate: no test scores."""
+        """The scores of one candidate that selection may use: no test scores."""
         return self.work / "scores" / f"{candidate}.json"
 
-    # === What comes out ===
+    # === Results ===
 
     @property
     def models(self) -> Path:
@@ -155,14 +155,14 @@ class Workspace:
         return self.root / "dist"
 
     def explain_missing(self, error: FileNotFoundError) -> str | None:
-        """Say which command makes a file that is missing; None for one that no stage makes."""
-        made = {self.work, self.models, self.reports}
-        if not made & {*Path(str(error.filename)).parents}:
+        """One line on which command makes a missing file; None for a file that no stage makes."""
+        outputs = {self.work, self.models, self.reports}
+        if not outputs & {*Path(str(error.filename)).parents}:
             return None
-        return f"{error.filename} is missing: `dvc repro` makes it, with all that comes before"
+        return f"{error.filename} is missing: `dvc repro` makes it"
 
 
 def run(main: Callable[[Workspace], None]) -> NoReturn:
-    """Run a command's `main` in the working folder and exit, as `kinoflow.system.errors.run`."""
+    """Run `main` on the work tree in the working folder, and exit as `errors.run` does."""
     workspace = Workspace()
     errors.run(partial(main, workspace), missing=workspace.explain_missing)

@@ -49,7 +49,7 @@ def evaluate(
     test_answers = predict(model, test.clips, "test")
     history = tables.read(model.folder / bundle.HISTORY, tables.HISTORY)
     _write_errors(test.clips, test_answers, model.labels, folder)
-    figures.curves(history).savefig(folder / "curves.png")
+    figures.curves(history, int(model.description.metrics["epoch"])).savefig(folder / "curves.png")
     report = Metrics(
         val=_scores(val, val_answers, params, seed),
         test=_scores(test, test_answers, params, seed),

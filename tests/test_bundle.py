@@ -64,3 +64,7 @@ def test_a_folder_that_is_no_bundle_and_wrong_clips_are_refused(tmp_path: Path) 
     save_bundle(tmp_path / "bundle", small_model("lrcn"), CLIP)
     with pytest.raises(ValueError, match="clips must be"):
         bundle.load(tmp_path / "bundle").predict(noise(2, ClipSpec(8, 16, 16)))
+    path = tmp_path / "bundle/bundle.json"
+    path.write_text(path.read_text()[:-20])
+    with pytest.raises(UserError, match=rf"^{path}: Invalid JSON.*$"):
+        bundle.load(tmp_path / "bundle")

@@ -63,7 +63,7 @@ def test_a_labels_csv_as_spreadsheets_save_it(tmp_path: Path) -> None:
     assert catalog.read_labels(path).to_dict("list") == {"video": ["ü.avi"], "label": ["run"]}
     for encoding in ("latin1", "utf-16"):
         path.write_bytes("video,label\r\nü.avi,run\r\n".encode(encoding))
-        with pytest.raises(UserError, match="no text in UTF-8"):
+        with pytest.raises(UserError, match="is not UTF-8 text"):
             catalog.read_labels(path)
 
 

@@ -66,6 +66,18 @@ def test_live_answers_again_and_again(
     assert len(capsys.readouterr().out.splitlines()) == 4
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--top", "0"], ["--top", "few"], ["--every", "0"], ["--memory", "-1"]]
+)
+def test_options_that_count_take_whole_numbers_from_one(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "live", *arguments, "a.avi") == 2
+    option, value = arguments
+    said = f"argument {option}: must be a whole number of at least 1, got {value}"
+    assert said in capsys.readouterr().err
+
+
 def test_commands_without_a_model_or_results_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -89,7 +89,7 @@ def test_answers_to_mirrored_clips_are_averaged_only_where_all_were_trained_on(
     assert config.load(path).evaluation.flip
     path.write_text(mirrored.replace("model: lrcn", f"model: lrcn\n    augment: {{{training}}}"))
     with pytest.raises(
-        UserError, match=r"evaluation.flip averages.*candidate lrcn.*set it to false"
+        UserError, match=r"evaluation.flip averages.*candidate lrcn.*set evaluation.flip to false"
     ):
         config.load(path)
 

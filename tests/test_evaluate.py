@@ -37,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         seed=0,
         data="",
         versions={},
-        metrics={},
+        metrics={"epoch": 2},
     )
     export.save(folder, network, description, HISTORY)
     return bundle.load(folder)
@@ -85,6 +85,23 @@ def test_the_report_agrees_with_the_model_and_with_itself(
     assert list(pd.read_csv(tmp_path / "one" / "per_class.csv")["clips"]) == [3, 3, 3]
     wrong = pd.read_csv(tmp_path / "one" / "most_confused.csv")
     assert wrong["clips"].sum() == (table["predicted"] != table["label"]).sum()
+
+
+def test_learning_curves_mark_the_epoch_that_the_bundle_keeps() -> None:
+    # without patience the last epoch is kept, whatever its validation loss
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [3.0, 2.0, 1.0],
+            "accuracy": [0.1, 0.2, 0.3],
+            "val_loss": [2.0, 1.0, 3.0],
+            "val_accuracy": [0.1, 0.3, 0.2],
+        }
+    )
+    for axes in figures.curves(history, kept=3).axes:
+        (line,) = (line for line in axes.lines if "kept" in str(line.get_label()))
+        assert line.get_label() == "kept: epoch 3"
+        assert np.all(line.get_xdata() == np.array([3, 3]))
 
 
 def test_latency_is_that_of_single_clips(model: Bundle, tmp_path: Path) -> None:

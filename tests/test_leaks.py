@@ -103,7 +103,7 @@ def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataF
     page = render(found, numbers, [(b"one", b"two")], 5)
     assert "0.457" in page
     assert "0.908" in page
-    assert "45.1 percentage points higher than on this one" in " ".join(page.split())
+    assert "45.1 percentage points higher than on this split" in " ".join(page.split())
     assert page.count("<img") == 2
     assert "random, mean of 5" in page
     assert "1 more" in page
@@ -114,7 +114,7 @@ def test_the_page_states_both_numbers_and_takes_no_name_for_html(table: pd.DataF
     assert all(name in pages.shown(page) for name in pages.HOSTILE[:3])
     page = render(found, {**numbers, "random": 0.4}, [], 5)
     assert (
-        "5.7 percentage points lower than on this one: knowing the recordings is worth nothing"
+        "5.7 percentage points lower than on this split: recognising recordings gains nothing"
         in " ".join(page.split())
     )
     assert "2 more" in page

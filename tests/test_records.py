@@ -146,6 +146,14 @@ def test_what_is_wrong_within_a_document_is_named(tmp_path: Path) -> None:
         Metrics.read(path)
 
 
+def test_a_wrong_value_is_shown_but_never_in_full(tmp_path: Path) -> None:
+    path = tmp_path / "winner.json"
+    path.write_text(json.dumps(["x" * 1000]))
+    with pytest.raises(UserError, match=r"got \['x+\.\.\.; run") as refused:
+        Winner.read(path)
+    assert len(str(refused.value)) < 400
+
+
 def test_a_score_that_is_no_number_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         documents.metrics(float("nan")).write(tmp_path / "metrics.json")

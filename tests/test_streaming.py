@@ -132,7 +132,7 @@ def causal(folder: Path, taken: ClipSpec = CLIP, *, flip: bool = False) -> Bundl
 
 
 def test_old_frames_are_forgotten(video: Path, frames: Frames, tmp_path: Path) -> None:
-    *_, last = live.answers(causal(tmp_path), str(video), every=1, memory=4)
+    *_, last = live.predictions(causal(tmp_path), str(video), every=1, memory=4)
     # one stream began anew at frame 4 and at frame 12, the other at frame 8
     expected = answers(movinet(5), frames[None, 8:])[0]
     np.testing.assert_allclose(last, expected, atol=1e-4)
@@ -142,7 +142,7 @@ def test_frames_are_as_far_apart_as_in_clips_and_mirrored_where_clips_are(
     video: Path, frames: Frames, tmp_path: Path
 ) -> None:
     model = causal(tmp_path, replace(CLIP, frames=4), flip=True)
-    first, *_ = live.answers(model, str(video), every=1, memory=256)
+    first, *_ = live.predictions(model, str(video), every=1, memory=256)
     np.testing.assert_allclose(first, model.predict(frames[None, :8])[0], atol=1e-4)
     one_side = causal(tmp_path, replace(CLIP, frames=4)).predict(frames[None, :8])[0]
     assert abs(first - one_side).max() > 1e-3

@@ -1,4 +1,4 @@
-"""Where the catalog has labels and groups from: a labels.csv, class folders, and file names."""
+"""Labels and groups of videos: from a labels.csv, class folders and file names."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from kinoflow.data import names, tables
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import LABELS
 
-# folder names that stand for a published side of the split
+# folder names that stand for a side of a published split
 _SIDES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "val"),
@@ -26,14 +26,15 @@ _HMDB_NAME = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo
 
 
 def read_labels(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
-    """A labels.csv: `video` and `label`, and also `group` and `split` if the user gives them.
+    """Read a labels.csv: `video` and `label`, and also `group` and `split` if the user gives them.
 
     Args:
-        path: the file, or, with `content`, the name to call it by in errors.
-        content: the file's content, where it does not lie on this machine.
+        path: the file; if `content` is given, only its name in errors.
+        content: the file's content, if the file is not on this machine.
 
-    Raises UserError for a file that is not such a table, that lists a video twice, without a
-    label, or labels.csv itself as a video, and for names as `names.check` does.
+    Raises UserError for a file that is not such a table, for a video that is listed twice or
+    without a label, for labels.csv listed as a video, and for the names that `names.check`
+    refuses.
     """
     table = tables.read_foreign(path, content)
     missing = {"video", "label"} - set(table.columns)

@@ -1,7 +1,7 @@
 """The clip store: one sampled clip per video, where to find it and how to read it.
 
-`kinoflow.data.extraction` fills the store. This module only reads it, so that a stage which only
-reads clips does not depend on the decoder.
+`kinoflow.data.extraction` fills the store. This module does not, so that a stage which only reads
+clips does not depend on the decoder.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ _HEADER = re.compile(
     rb"'shape': \((\d+), (\d+), (\d+), (3)\), \} *\n",
     re.DOTALL,
 )
-# all that NumPy raises on a header with flipped or missing bytes
+# what NumPy may raise for a header with flipped or missing bytes
 _DAMAGED = (ValueError, TypeError, OverflowError, SyntaxError, TokenError)
 
 
 class DamagedClip(UserError):
-    """A file in the clip store that is no clip, or not a whole one."""
+    """A file in the clip store that does not hold a whole clip."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class ClipStore:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """The clips of some videos with their labels, read from the store when asked for."""
+    """The labels of some videos, and their clips, which are read from the store on demand."""
 
     folder: Path  # of the store
     videos: tuple[str, ...]
@@ -116,17 +116,17 @@ class ClipSet:
 
 
 def describe(spec: ClipSpec) -> str:
-    """Everything beside the video that a clip's pixels depend on, as clip records hold it.
+    """What a clip's pixels depend on apart from the video, as the clip records hold it.
 
-    For example "16x64x64 pyav-18.1.0 opencv-5.0.0". Sampling and padding are named only where
-    they are not the default: clips from before there was a choice are still good.
+    For example "16x64x64 pyav-18.1.0 opencv-5.0.0". Sampling and padding are named only if they
+    are not the default, so that records from before these settings existed stay valid.
     """
-    choices = [way for way in (spec.sampling, spec.padding) if way not in ("uniform", "repeat")]
+    choices = [mode for mode in (spec.sampling, spec.padding) if mode not in ("uniform", "repeat")]
     return " ".join([f"{spec.frames}x{spec.height}x{spec.width}", *choices, decoder_version()])
 
 
 def split_table(workspace: Workspace) -> pd.DataFrame:
-    """The videos in use with their `split`, `group`, `label` and `md5`, in the split's order."""
+    """The videos of the split with `split`, `group`, `label` and `md5`, in the split's order."""
     columns = ["video", "label", "md5"]
     return tables.read(workspace.split, tables.SPLIT).merge(
         tables.read(workspace.catalog, tables.CATALOG)[columns], on="video", validate="one_to_one"
@@ -134,7 +134,7 @@ def split_table(workspace: Workspace) -> pd.DataFrame:
 
 
 def data_md5(workspace: Workspace) -> str:
-    """One MD5 over everything that training takes from the data: clips, labels and sides."""
+    """One MD5 over all data that training uses: clips, labels and sides of the split."""
     records = ClipStore(workspace.clips).records().drop(columns="md5")
     text = tables.text(
         split_table(workspace).merge(records, on="video", validate="one_to_one"), tables.TRAINED
@@ -145,10 +145,14 @@ def data_md5(workspace: Workspace) -> str:
 def load_sets(
     workspace: Workspace, sides: tuple[str, ...]
 ) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
-    """The labels of the split, in alphabetical order, and the clips of each of its `sides`.
+    """The labels of the whole split, in alphabetical order, and the clips of each side.
 
-    A clip's class index is the place of its label among all labels, whichever sides are asked
-    for.
+    Args:
+        workspace: the work tree.
+        sides: the sides to load, of `tables.SIDES`.
+
+    Returns the labels, and for each side its clips. A clip's class index is the index of its
+    label among all labels, whichever sides are loaded.
     """
     table = split_table(workspace)
     labels = tuple(sorted(table["label"].unique()))
@@ -165,4 +169,4 @@ def load_sets(
 
 
 def _damaged(path: Path) -> DamagedClip:
-    return DamagedClip(f"{path} holds no clip: delete it, and `dvc repro` makes it anew")
+    return DamagedClip(f"{path} holds no clip: delete it, and `dvc repro` makes it again")

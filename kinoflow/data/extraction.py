@@ -13,13 +13,18 @@ from kinoflow.video.spec import ClipSpec
 def extract_clip(video: Path, spec: ClipSpec, target: Path) -> None:
     """Sample a video and write the clip to `target`, whole or not at all.
 
-    The clip may not be on the disk yet when this returns, since to wait for each of twenty
-    thousand clips would take minutes. Call `files.flush` before recording that it is stored.
+    The clip may not be on the disk yet when this returns, because waiting for each of twenty
+    thousand clips would take minutes. Call `files.flush` before recording that clips are stored.
+
+    Args:
+        video: the file to read.
+        spec: the size of the clip, and which frames to take.
+        target: the file to write, a NumPy array uint8 RGB (T, H, W, 3).
 
     Raises UnreadableVideo for a file that gives no frame.
     """
     content = io.BytesIO()
     np.save(content, sample(video, spec), allow_pickle=False)
-    # np.save to the file itself would not say that the disk is full
+    # np.save would not report a full disk when writing to the file itself
     with files.replacing(target, durable=False) as partial:
         partial.write_bytes(content.getvalue())

@@ -1,4 +1,4 @@
-"""Which names videos, labels and groups may have: one check, for every source and for data/.
+"""Check the names of videos, labels and groups, for every source of videos and for data/.
 
 A name becomes a path, a cell of a table, a key in JSON and a line on a terminal, on this machine
 and on any other that pulls the data later.
@@ -12,7 +12,7 @@ import pandas as pd
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import printable
 
-# bytes; file systems allow 255, and the clip store adds .npy
+# bytes of a video's file name; file systems allow 255, and the clip store adds .npy
 LONGEST = 251
 _LONGEST_FOLDER = 255  # bytes
 _LONGEST_PATH = 1024  # bytes; systems allow 1024 to 4096, including the folder above
@@ -22,8 +22,8 @@ _SHOWN = 100  # characters of a name in an error
 def check_videos(videos: Iterable[str], where: str) -> None:
     """Raise UserError for a video that cannot be stored under its name.
 
-    Two names that differ only in case, or in how Unicode writes them, are refused as well: a
-    file system that takes them for the same would lose one of the videos.
+    Two names that differ only in case, or in how Unicode writes them, are refused as well, because
+    some file systems treat them as equal and would lose one of the videos.
 
     Args:
         videos: paths with forward slashes.
@@ -40,9 +40,9 @@ def check_videos(videos: Iterable[str], where: str) -> None:
 def check(table: pd.DataFrame, where: str) -> None:
     """Raise UserError for a video, label or group whose name cannot be used.
 
-    Of videos, `check_videos` says which. A label or group must not hold control characters, nor
-    begin or end with a space, and no two labels may differ only in case or in how Unicode writes
-    them, because nobody would see that they are two.
+    `check_videos` says which names a video may have. A label or group must not hold control
+    characters, nor begin or end with a space. Two labels must not differ only in case or in how
+    Unicode writes them, because people would take them for one.
 
     Args:
         table: has the columns `video` and `label`, and may have `group`.
@@ -51,8 +51,8 @@ def check(table: pd.DataFrame, where: str) -> None:
     check_videos(table["video"], where)
     for what in ("label", "group"):
         if what in table:
-            each = table.drop_duplicates(what)
-            for name, video in zip(each[what], each["video"], strict=True):
+            distinct = table.drop_duplicates(what)
+            for name, video in zip(distinct[what], distinct["video"], strict=True):
                 if problem := _text_problem(name):
                     raise UserError(
                         f"{where}: the {what} {shown(name)} of {shown(video)} {problem}: rename it"
@@ -64,7 +64,7 @@ def check(table: pd.DataFrame, where: str) -> None:
 
 
 def shown(name: str) -> str:
-    """A name as an error shows it: on one line, without control characters, cut if too long."""
+    """A name for an error message: on one line, without control characters, cut if too long."""
     text = printable(name)
     if len(text) > _SHOWN:
         text = f"{text[: _SHOWN - 30]}...{text[-27:]}"

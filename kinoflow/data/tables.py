@@ -1,8 +1,7 @@
 """Every CSV of the work tree: one schema for each, one reader and one writer for all.
 
-A label, group or video may be called NA, null, True, 1e3 or 007. Text is therefore never taken
-for a missing value or a number; a value is missing only where a column of numbers has an empty
-cell.
+A label, group or video may be called NA, null, True, 1e3 or 007. So text is never read as a
+missing value or as a number. Only an empty cell in a column of numbers is a missing value.
 """
 
 import csv
@@ -22,11 +21,11 @@ class Schema:
     """The columns of a table.
 
     Args:
-        columns: the pandas type of each column by its name, in their order.
-        others: the type of further columns, whose names depend on the data; None if there are
-            none.
-        float_format: how floats are written; None for the shortest text that gives back the same
-            float64.
+        columns: the pandas type of each column by its name, in the order of the columns.
+        others: the pandas type of further columns, whose names depend on the data; None if there
+            are none.
+        float_format: how floats are written; None: as the shortest text that is read back as the
+            same float64.
     """
 
     columns: dict[str, str]
@@ -39,7 +38,7 @@ CATALOG = Schema(
         "video": "str",  # path below data/
         "label": "str",
         "group": "str",  # the recording it was cut from
-        "frames": "Int64",  # counted by decoding; this and what follows is empty if not readable
+        "frames": "Int64",  # counted by decoding; from here to codec empty if not readable
         "fps": "Float64",  # frames per second
         "seconds": "Float64",
         "width": "Int64",  # pixels
@@ -66,11 +65,11 @@ SPLIT = Schema(
     {
         "video": "str",
         "split": "str",  # one of SIDES
-        "group": "str",  # the catalog's, or one that several with near-duplicates were merged to
+        "group": "str",  # the catalog's, or the one that groups with near-duplicates merged into
     }
 )
 
-# the split joined with the catalog and the clips: all that training takes from the data
+# the split joined with the catalog and the clip records: all data that training uses
 TRAINED = Schema({**SPLIT.columns, "label": "str", "md5": "str", "spec": "str"})
 
 DUPLICATES = Schema(
@@ -156,7 +155,7 @@ def empty(schema: Schema) -> pd.DataFrame:
 
 
 def read(path: Path, schema: Schema) -> pd.DataFrame:
-    """Read a table that `write` wrote."""
+    """Read a table that `write` wrote with the same schema."""
     with path.open(encoding="utf-8", newline="") as file:
         names = next(csv.reader(file))
     kinds = {name: kind for name in names if (kind := schema.columns.get(name, schema.others))}
@@ -184,20 +183,20 @@ def text(table: pd.DataFrame, schema: Schema) -> str:
 
 
 def read_foreign(path: Path | str, content: IO[bytes] | None = None) -> pd.DataFrame:
-    """Read a table that somebody else wrote, every cell as text.
+    """Read a table that kinoflow did not write, every cell as text.
 
     Args:
-        path: the file, or, with `content`, the name to call it by in errors.
-        content: the file's content, where it does not lie on this machine.
+        path: the file; if `content` is given, only its name in errors.
+        content: the file's content, if the file is not on this machine.
 
     Raises UserError for a file that is not a table in UTF-8.
     """
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            # pandas warns of lines longer than the first and drops their first fields
+            # for lines with more fields than the first line, pandas only warns, and drops fields
             return pd.read_csv(content or path, dtype="str", keep_default_na=False, index_col=False)
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8: save it as that") from None
+        raise UserError(f"{path} is not UTF-8 text: save it as UTF-8") from None
     except pd.errors.ParserWarning:
         raise UserError(f"{path}, line 2: more fields than the first line has") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:

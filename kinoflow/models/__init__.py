@@ -1,9 +1,9 @@
 """The architectures, each built by a function that the registry names.
 
 A builder takes a `kinoflow.models.layers.clip.ClipInput`, the number of classes, and its own
-options by keyword. It returns a Keras model from uint8 RGB (B, T, H, W, 3), frames of the size of
-the clip store, to float32 probabilities (B, classes); scaling of values and of size lives inside
-the model. CONTRIBUTING.md says how to add one.
+options by keyword. It returns a Keras model from clips, uint8 RGB (B, T, H, W, 3) with frames as
+large as in the clip store, to probabilities, float32 (B, classes). The model itself scales pixel
+values and frames. A builder's docstring explains its options. CONTRIBUTING.md says how to add one.
 """
 
 import inspect
@@ -29,7 +29,7 @@ def __getattr__(name: str) -> Any:
 def options_of(builder: Callable[..., "keras.Model"]) -> dict[str, Any]:
     """The names of a builder's options and their defaults."""
     parameters = inspect.signature(builder).parameters.values()
-    return {one.name: one.default for one in parameters if one.kind is one.KEYWORD_ONLY}
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
 
 
 def build(
@@ -40,18 +40,20 @@ def build(
     classes: int,
     options: dict[str, Any],
 ) -> "keras.Model":
-    """The model of that name, with fresh weights.
+    """Build a model, with new weights.
 
     Args:
-        model: a key of `MODELS`.
+        model: its name, a key of `MODELS`.
         stored_clip: the spec of the clip store.
-        model_clip: the frames, height and width that the model takes of it, at most those stored.
-        classes: how many there are.
-        options: arguments of the builder by name, lists for tuples.
+        model_clip: the frames, height and width that the model takes of stored clips, at most
+            those of `stored_clip`.
+        classes: the number of classes.
+        options: arguments of the builder by name; a list stands for a tuple.
 
-    Returns a model from uint8 (B, T, H, W, 3), T frames of `model_clip` of the size of
-    `stored_clip`, to float32 (B, classes). Raises UserError for an option that its builder does
-    not have, or a value that it refuses.
+    Returns a model from uint8 (B, T, H, W, 3) to float32 (B, classes). T is that of `model_clip`,
+    H and W are those of `stored_clip`.
+
+    Raises UserError for an option that the builder does not have, or a value that it refuses.
     """
     from kinoflow.models.layers.clip import clip_input
 

@@ -17,18 +17,18 @@ def c3d(
     units: int = 128,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """A 3x3x3 convolution and a pooling per width, then a dense layer.
+    """A stack of 3x3x3 convolutions, each followed by pooling, then a dense layer.
 
     Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks" (ICCV 2015),
-    with group normalisation and with global pooling before the dense layer, so that small data
-    suffices. As in the paper, the first pooling leaves time alone.
+    with group normalisation and with global pooling before the dense layer, for small data. As in
+    the paper, the first pooling keeps all frames.
 
     Args:
         filters: channels after each convolution. Each pooling halves space, and each but the
-            first time. A quarter of the paper's, for small data.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Change alone, with which R3D does best
-            on few recordings (benchmarks/accuracy.md).
+            first halves time too. A quarter of the paper's, for small data.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
+            R3D does best on few recordings (benchmarks/accuracy.md).
         units: width of the dense layer; as wide as the last convolution.
         dropout: fraction of the dense layer's outputs set to zero in training; the paper's 0.5.
     """

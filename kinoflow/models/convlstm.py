@@ -30,20 +30,19 @@ def convlstm(
     Nowcasting" (NeurIPS 2015).
 
     Args:
-        filters: channels of each layer, a ConvLSTM of 3x3 and a halving of space; as common on
-            UCF-50.
-        padding: of the convolutions: `valid` loses a pixel on each side, `same` none. As common
+        filters: channels of each layer, a ConvLSTM of 3x3 and 2x2 pooling; as usual on UCF-50.
+        padding: of the convolutions: `valid` loses a pixel on each side, `same` none. As usual
             on UCF-50.
         recurrent_dropout: fraction of the state set to zero in each step of training.
         dropout: fraction of features set to zero in training, between the layers.
-        batch_norm: whether batch normalisation follows each layer; off, as common.
-        pooling: what the head sees: the states of all frames side by side (`flatten`, the last
-            one repeated in the place of padding), or their mean under learned `attention`. Side
-            by side, as common.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Colours, as common.
+        batch_norm: whether batch normalisation follows each layer; off, as usual.
+        pooling: what the head sees: the states of all frames side by side (`flatten`; the last
+            state replaces those of padding), or their mean with weights from learned
+            `attention`. Side by side, as usual.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
-    Raises ValueError for another pooling.
+    Raises ValueError for an unknown pooling.
     """
     if pooling not in {"flatten", "attention"}:
         raise ValueError(f"pooling must be flatten or attention, got {pooling!r}")
@@ -66,7 +65,7 @@ def convlstm(
         x = per_frame(x, pooled)
         if layer < len(filters):
             x = layers.Dropout(dropout)(x)
-    # padding comes last in a clip, so the states before it do not depend on it
+    # padding comes last in a clip, so the states of the video's frames do not depend on it
     if pooling == "attention":
         x = AttentionPooling()(layers.Reshape((clip.frames, -1))(x), mask=mask)
     else:

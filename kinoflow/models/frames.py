@@ -1,4 +1,4 @@
-"""Models that see single frames, in no order: voting, and mean and deviation over time."""
+"""Models that ignore the order of frames: voting, and mean and deviation over time."""
 
 from typing import Literal
 
@@ -27,31 +27,31 @@ def frame_voting(
     dropout: float = 0.25,
     vote: Literal["mean", "mode"] = "mean",
 ) -> keras.Model:
-    """Classify single frames and let them vote; the order of frames plays no part.
+    """Classify single frames and let them vote; the order of frames does not matter.
 
     Single-frame baseline and late fusion by averaging as in Karpathy et al., "Large-scale Video
     Classification with Convolutional Neural Networks" (CVPR 2014). Training fits the mean of the
     frames' probabilities.
 
     Args:
-        filters: channels of each block, a 3x3 convolution and a pooling; those of LRCN, to
-            compare with.
+        filters: channels of each block, a 3x3 convolution and a pooling; as in LRCN, so that the
+            two can be compared.
         pools: side in pixels of each block's pooling; halving leaves 4x4 of 64x64 pixels.
-        backbone: a network of keras.applications (VGG16, say) or SqueezeNet in the place of the
-            blocks; null: the blocks, from scratch.
-        weights: of the backbone: a name that Keras fetches (imagenet) or a file's path; null:
-            random ones, so that nothing is fetched unasked.
+        backbone: an image network instead of the blocks: one of keras.applications, such as
+            VGG16, or SqueezeNet; null: the blocks.
+        weights: of the backbone: a name that Keras downloads (imagenet) or a file's path; null:
+            random weights, so that nothing is downloaded unasked.
         trainable: whether the backbone learns; off, since pretrained features suit small data.
-        flatten: whether the features are laid out in full rather than averaged over space. Off:
-            averages take fewer weights.
+        flatten: whether the features are flattened rather than averaged over space. Off, since
+            the layer after averages has fewer weights.
         units: widths of dense layers before the head, each followed by dropout; none, for small
             data.
         dropout: fraction of features set to zero in training, between blocks and before the head.
         vote: `mean` of the frames' probabilities, or `mode`: the share of frames for which each
-            class is the most probable. The mean, since it is what training fits.
+            class is the most probable. The mean, since training fits it.
 
-    Raises ValueError for another vote, or if `filters` and `pools` differ in length; UserError
-    for a backbone that is not known and weights that cannot be had.
+    Raises ValueError for an unknown vote, or if `filters` and `pools` differ in length; UserError
+    for an unknown backbone and for weights that cannot be loaded.
     """
 
     def blocks(x):
@@ -85,23 +85,23 @@ def frame_moments(
 ) -> keras.Model:
     """Mean and deviation over time of an image network's features, and a linear head.
 
-    The order of frames plays no part, but how much they differ does. Mean and deviation as a
-    summary of a sequence: Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker
+    The order of frames does not matter, but how much they differ does. Mean and deviation
+    summarise a sequence as in Snyder et al., "X-Vectors: Robust DNN Embeddings for Speaker
     Recognition" (ICASSP 2018).
 
     Args:
-        filters: channels of each block, a 3x3 convolution and a pooling; those of frame voting,
-            to compare with.
+        filters: channels of each block, a 3x3 convolution and a pooling; as in frame voting, so
+            that the two can be compared.
         pools: side in pixels of each block's pooling; halving leaves 4x4 of 64x64 pixels.
-        backbone: a network of keras.applications (VGG16, say) or SqueezeNet in the place of the
-            blocks; null: the blocks, from scratch.
-        weights: of the backbone: a name that Keras fetches (imagenet) or a file's path; null:
-            random ones, so that nothing is fetched unasked.
+        backbone: an image network instead of the blocks: one of keras.applications, such as
+            VGG16, or SqueezeNet; null: the blocks.
+        weights: of the backbone: a name that Keras downloads (imagenet) or a file's path; null:
+            random weights, so that nothing is downloaded unasked.
         trainable: whether the backbone learns; off, since pretrained features suit small data.
         dropout: fraction of the moments set to zero in training; half, for small data.
 
-    Raises ValueError if `filters` and `pools` differ in length; UserError for a backbone that is
-    not known and weights that cannot be had.
+    Raises ValueError if `filters` and `pools` differ in length; UserError for an unknown
+    backbone and for weights that cannot be loaded.
     """
 
     def blocks(x):
@@ -112,7 +112,7 @@ def frame_moments(
         return layers.GlobalAveragePooling2D()(x)
 
     x = MomentsOverTime()(per_frame(clip.pixels(), features), mask=clip.mask())
-    # deviations are small beside means, and networks differ in scale by orders of magnitude
+    # deviations are much smaller than means, and networks' features differ in scale
     x = batch_normalised(x, learned=False)
     x = layers.Dropout(dropout)(x)
     return keras.Model(clip.input, probabilities(x, classes), name="frame_moments")

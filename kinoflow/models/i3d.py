@@ -34,26 +34,27 @@ def i3d(
     span: int = 3,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """An image network whose convolutions of k x k over images become convolutions over clips.
+    """An image network whose convolutions over images become convolutions over clips.
 
     Carreira and Zisserman, "Quo Vadis, Action Recognition? A New Model and the Kinetics
-    Dataset" (CVPR 2017). The weights of the image network, repeated over time and divided by
-    `span`, make the inflated one answer to a still clip, away from its ends, as the image
-    network does to a frame. Convolutions of 1 x 1 and those without padding stay as they are.
-    Time is not pooled before the head. Without pretrained weights it learns at low rates alone,
-    since the plain networks have no normalisation.
+    Dataset" (CVPR 2017). The kernels of the image network are repeated `span` times over time and
+    divided by `span`. So the inflated network gives for a still clip, away from its first and
+    last frames, what the image network gives for one frame. Convolutions of 1 x 1, and those
+    without padding, do not extend over time. Time is not pooled before the head. Without
+    pretrained weights the network learns only at low learning rates, since plain networks have no
+    normalisation.
 
     Args:
         backbone: SqueezeNet or a plain network of keras.applications (VGG16, ResNet50). The
             smallest one, for small data.
-        weights: of the backbone: a name that Keras fetches (imagenet) or a file's path; null:
-            random ones, so that nothing is fetched unasked.
+        weights: of the backbone: a name that Keras downloads (imagenet) or a file's path; null:
+            random weights, so that nothing is downloaded unasked.
         trainable: whether the backbone learns; on, since image weights know nothing of time.
-        span: frames of each inflated convolution; 3, as most image kernels have rows.
+        span: frames that each inflated convolution spans; 3, since most image kernels are 3x3.
         dropout: fraction of the pooled features set to zero in training; half, for small data.
 
-    Raises ValueError for a backbone with layers that cannot be inflated; UserError for one that
-    is not known and weights that cannot be had.
+    Raises ValueError for a backbone with layers that cannot be inflated; UserError for an unknown
+    backbone and for weights that cannot be loaded.
     """
     image, (matrix, shift) = image_network(backbone, (clip.height, clip.width, 3), weights)
     network = inflated(image, clip.frames, span)
@@ -64,7 +65,15 @@ def i3d(
 
 
 def inflated(image: keras.Model, frames: int, span: int) -> keras.Model:
-    """A network over images (N, H, W, C), with its weights, as one over clips (N, T, H, W, C)."""
+    """Turn a network over images (N, H, W, C) into one over clips (N, T, H, W, C).
+
+    Args:
+        image: the network over images; its weights are taken over.
+        frames: T.
+        span: frames that each inflated convolution spans.
+
+    Raises ValueError for a network with a layer that cannot be inflated.
+    """
     pairs: list[tuple[layers.Layer, layers.Layer]] = []
 
     def inflate(layer: layers.Layer) -> layers.Layer:
@@ -74,7 +83,8 @@ def inflated(image: keras.Model, frames: int, span: int) -> keras.Model:
     clip = keras.Input((frames, *image.input_shape[1:]))
     network = keras.models.clone_model(image, input_tensors=clip, clone_function=inflate)
     for flat, deep in pairs:
-        deep.set_weights([_spread(*both) for both in zip(flat.weights, deep.weights, strict=True)])
+        weights = zip(flat.weights, deep.weights, strict=True)
+        deep.set_weights([_inflated_weights(*pair) for pair in weights])
     return network
 
 
@@ -91,15 +101,15 @@ def _inflated_layer(layer: layers.Layer, span: int) -> layers.Layer:
     for name in ("kernel_size", "pool_size", "strides", "dilation_rate"):
         if name in config:
             config[name] = (1, *config[name])
-    # without padding a span of frames would shorten the clip
+    # a convolution without padding would shorten the clip if it spanned several frames
     if isinstance(layer, layers.Conv2D) and layer.padding == "same" and max(layer.kernel_size) > 1:
         config["kernel_size"] = (span, *layer.kernel_size)
     kind: type[layers.Layer] = _INFLATED.get(type(layer), type(layer))
     return kind.from_config(config)
 
 
-def _spread(flat: keras.Variable, deep: keras.Variable) -> np.ndarray:
-    """The weights of an image layer for its inflation: kernels repeated over time, and divided."""
+def _inflated_weights(flat: keras.Variable, deep: keras.Variable) -> np.ndarray:
+    """The values for `deep`: those of `flat`, with kernels repeated over time and divided."""
     value = ops.convert_to_numpy(flat)
     if value.shape == tuple(deep.shape):
         return value

@@ -36,24 +36,22 @@ def cnn_rnn(
     Elman, "Finding Structure in Time" (Cognitive Science, 1990), on the features of a CNN.
 
     Args:
-        filters: channels of each block, a 3x3 convolution and a halving of space; as common on
-            UCF-50.
-        dense: width of a dense layer that makes each frame's vector; 0: none, the features as
-            they are.
+        filters: channels of each block, a 3x3 convolution and 2x2 pooling; as usual on UCF-50.
+        dense: width of a dense layer on the features of each frame; 0: no such layer.
         units: length of the recurrent state; small, for small data.
         dropout: fraction of features set to zero in training, between the blocks.
-        batch_norm: whether batch normalisation follows each convolution; off, as common.
-        pooling: what the head sees: the `last` state, or the mean of all under learned
-            `attention`. The last one, as common.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Colours, as common.
+        batch_norm: whether batch normalisation follows each convolution; off, as usual.
+        pooling: what the head sees: the `last` state, or the mean of all states with weights from
+            learned `attention`. The last one, as usual.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
-    Raises ValueError for another pooling.
+    Raises ValueError for an unknown pooling.
     """
-    return _frames_then_cell(
+    return _recurrent_model(
         clip,
         classes,
-        _halving_cnn(filters, dropout, batch_norm=batch_norm, dense=dense),
+        _cnn_encoder(filters, dropout, batch_norm=batch_norm, dense=dense),
         name="cnn_rnn",
         cell="rnn",
         units=units,
@@ -82,25 +80,23 @@ def cnn_lstm(
     Translation" (EMNLP 2014).
 
     Args:
-        filters: channels of each block, a 3x3 convolution and a halving of space; as common on
-            UCF-50.
+        filters: channels of each block, a 3x3 convolution and 2x2 pooling; as usual on UCF-50.
         cell: `lstm`, as common, or `gru`, which has a quarter fewer weights.
-        dense: width of a dense layer that makes each frame's vector; 0: none, the features as
-            they are.
+        dense: width of a dense layer on the features of each frame; 0: no such layer.
         units: length of the recurrent state; small, for small data.
         dropout: fraction of features set to zero in training, between the blocks.
-        batch_norm: whether batch normalisation follows each convolution; off, as common.
-        pooling: what the head sees: the `last` state, or the mean of all under learned
-            `attention`. The last one, as common.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Colours, as common.
+        batch_norm: whether batch normalisation follows each convolution; off, as usual.
+        pooling: what the head sees: the `last` state, or the mean of all states with weights from
+            learned `attention`. The last one, as usual.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
-    Raises ValueError for another cell or pooling.
+    Raises ValueError for an unknown cell or pooling.
     """
-    return _frames_then_cell(
+    return _recurrent_model(
         clip,
         classes,
-        _halving_cnn(filters, dropout, batch_norm=batch_norm, dense=dense),
+        _cnn_encoder(filters, dropout, batch_norm=batch_norm, dense=dense),
         name="cnn_lstm",
         cell=cell,
         units=units,
@@ -127,23 +123,23 @@ def lrcn(
     Description" (CVPR 2015).
 
     Args:
-        filters: channels of each block, a 3x3 convolution and a pooling; as common on UCF-50.
-        pools: side in pixels of each block's pooling; together they take 64x64 pixels to one.
-        units: length of the LSTM's state; as common on UCF-50.
+        filters: channels of each block, a 3x3 convolution and a pooling; as usual on UCF-50.
+        pools: side in pixels of each block's pooling; together they reduce 64x64 pixels to one.
+        units: length of the LSTM's state; as usual on UCF-50.
         dropout: fraction of features set to zero in training, between the blocks.
-        batch_norm: whether batch normalisation follows each convolution; off, as common.
-        pooling: what the head sees: the `last` state, or the mean of all under learned
-            `attention`. The last one, as common.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Colours, as common.
+        batch_norm: whether batch normalisation follows each convolution; off, as usual.
+        pooling: what the head sees: the `last` state, or the mean of all states with weights from
+            learned `attention`. The last one, as usual.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Colours, as usual.
 
-    Raises ValueError for another pooling, or if `filters` and `pools` differ in length.
+    Raises ValueError for an unknown pooling, or if `filters` and `pools` differ in length.
     """
 
     def encoder(x):
         return layers.Flatten()(plain_cnn(x, filters, pools, dropout, batch_norm=batch_norm))
 
-    return _frames_then_cell(
+    return _recurrent_model(
         clip,
         classes,
         encoder,
@@ -174,22 +170,23 @@ def vgg_lstm(
     Recognition" (ICLR 2015).
 
     Args:
-        filters: channels of each block, two 3x3 convolutions with group normalisation and a
-            halving of space; a quarter of the paper's, for small data.
-        backbone: a network of keras.applications (VGG16, say) or SqueezeNet in the place of the
-            blocks; null: the blocks, from scratch.
-        weights: of the backbone: a name that Keras fetches (imagenet) or a file's path; null:
-            random ones, so that nothing is fetched unasked.
+        filters: channels of each block, two 3x3 convolutions with group normalisation and 2x2
+            pooling; a quarter of the paper's, for small data.
+        backbone: an image network instead of the blocks: one of keras.applications, such as
+            VGG16, or SqueezeNet; null: the blocks.
+        weights: of the backbone: a name that Keras downloads (imagenet) or a file's path; null:
+            random weights, so that nothing is downloaded unasked.
         trainable: whether the backbone learns; on, since random weights have to.
         units: length of the LSTM's state; small, for small data.
-        dropout: fraction of what the head sees set to zero in training; for small data.
-        pooling: what the head sees: the `last` state, or the mean of all under learned
-            `attention`. The last one, as common.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Colours: a backbone takes nothing else.
+        dropout: fraction of the head's inputs set to zero in training; for small data.
+        pooling: what the head sees: the `last` state, or the mean of all states with weights from
+            learned `attention`. The last one, as usual.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Colours: a backbone takes
+            nothing else.
 
-    Raises ValueError for another pooling or for a backbone that is given more than colours;
-    UserError for a backbone that is not known and weights that cannot be had.
+    Raises ValueError for an unknown pooling or for a backbone that is given more than colours;
+    UserError for an unknown backbone and for weights that cannot be loaded.
     """
 
     def blocks(x):
@@ -198,10 +195,10 @@ def vgg_lstm(
             x = layers.MaxPooling2D(2, padding="same")(x)
         return x
 
-    return _frames_then_cell(
+    return _recurrent_model(
         clip,
         classes,
-        _averaged(blocks, backbone=backbone, weights=weights, trainable=trainable),
+        _averaging_encoder(blocks, backbone=backbone, weights=weights, trainable=trainable),
         name="vgg_lstm",
         cell="lstm",
         units=units,
@@ -231,29 +228,30 @@ def resnet_lstm(
     Args:
         filters: channels of each residual block, group-normalised; each but the first halves
             space. A quarter of the paper's, for small data.
-        backbone: a network of keras.applications (ResNet50, say) or SqueezeNet in the place of
-            the blocks; null: the blocks, from scratch.
-        weights: of the backbone: a name that Keras fetches (imagenet) or a file's path; null:
-            random ones, so that nothing is fetched unasked.
+        backbone: an image network instead of the blocks: one of keras.applications, such as
+            ResNet50, or SqueezeNet; null: the blocks.
+        weights: of the backbone: a name that Keras downloads (imagenet) or a file's path; null:
+            random weights, so that nothing is downloaded unasked.
         trainable: whether the backbone learns; on, since random weights have to.
         units: length of the LSTM's state; small, for small data.
-        dropout: fraction of what the head sees set to zero in training; for small data.
-        pooling: what the head sees: the `last` state, or the mean of all under learned
-            `attention`. The last one, as common.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Colours: a backbone takes nothing else.
+        dropout: fraction of the head's inputs set to zero in training; for small data.
+        pooling: what the head sees: the `last` state, or the mean of all states with weights from
+            learned `attention`. The last one, as usual.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Colours: a backbone takes
+            nothing else.
 
-    Raises ValueError for another pooling or for a backbone that is given more than colours;
-    UserError for a backbone that is not known and weights that cannot be had.
+    Raises ValueError for an unknown pooling or for a backbone that is given more than colours;
+    UserError for an unknown backbone and for weights that cannot be loaded.
     """
 
     def blocks(x):
         return residual_stages(convolved(x, filters[0], 3, 2), filters, basic_block)
 
-    return _frames_then_cell(
+    return _recurrent_model(
         clip,
         classes,
-        _averaged(blocks, backbone=backbone, weights=weights, trainable=trainable),
+        _averaging_encoder(blocks, backbone=backbone, weights=weights, trainable=trainable),
         name="resnet_lstm",
         cell="lstm",
         units=units,
@@ -266,10 +264,10 @@ def resnet_lstm(
 Encoder = Callable[[Any], Any]  # images (N, H, W, C) to vectors (N, D)
 
 
-def _halving_cnn(
+def _cnn_encoder(
     filters: tuple[int, ...], dropout: float, *, batch_norm: bool, dense: int
 ) -> Encoder:
-    """Convolution and halving per width, and a dense layer of `dense` units unless that is 0."""
+    """Blocks of convolution and 2x2 pooling, then a dense layer of `dense` units unless 0."""
 
     def encoder(x):
         pools = (2,) * len(filters)
@@ -279,7 +277,7 @@ def _halving_cnn(
     return encoder
 
 
-def _averaged(
+def _averaging_encoder(
     blocks: Encoder, *, backbone: str | None, weights: str | None, trainable: bool
 ) -> Encoder:
     """The features of `blocks`, or of a backbone if one is named, averaged over space."""
@@ -291,7 +289,7 @@ def _averaged(
     return encoder
 
 
-def _frames_then_cell(
+def _recurrent_model(
     clip: ClipInput,
     classes: int,
     encoder: Encoder,
@@ -303,7 +301,7 @@ def _frames_then_cell(
     inputs: Inputs,
     dropout: float = 0.0,
 ) -> keras.Model:
-    """A vector per frame, a recurrent layer over them, and the head; padding is passed over."""
+    """A vector per frame, a recurrent layer over the vectors, and the head; padding is ignored."""
     if cell not in _CELLS:
         raise ValueError(f"cell must be one of {', '.join(_CELLS)}, got {cell!r}")
     if pooling not in {"last", "attention"}:

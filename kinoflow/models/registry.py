@@ -1,4 +1,4 @@
-"""The names of all architectures, without importing one of them or Keras."""
+"""The names of all architectures; importing this imports neither them nor Keras."""
 
 import difflib
 from collections.abc import Callable
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
-# name: the module of kinoflow.models that holds its builder, a function of the same name
+# from an architecture's name to the module of kinoflow.models that holds its builder, which is a
+# function of the architecture's name
 MODULES = {
     "frame_voting": "frames",
     "frame_moments": "frames",
@@ -34,16 +35,16 @@ def check(name: str) -> None:
     """Raise ValueError unless there is an architecture of that name."""
     if name not in MODULES:
         close = difflib.get_close_matches(name, MODULES, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = f": did you mean {close[0]}?" if close else ""
         raise ValueError(f"no model {name!r}; there are {', '.join(sorted(MODULES))}{hint}")
 
 
 def builder(name: str) -> "Callable[..., keras.Model]":
-    """The function that builds the architecture of that name; see `kinoflow.models`."""
+    """The function that builds the architecture called `name`; see `kinoflow.models`."""
     found: Callable[..., keras.Model] = getattr(import_module(module(name)), name)
     return found
 
 
 def module(name: str) -> str:
-    """The dotted name of the module that holds the builder of that name."""
+    """The dotted name of the module that holds the builder called `name`."""
     return f"kinoflow.models.{MODULES[name]}"

@@ -29,9 +29,9 @@ def r3d(
     Args:
         filters: channels of each residual block; each but the first halves space and time. One
             block each and a quarter of the paper's widths, for small data.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Change alone, with which R3D does best
-            on few recordings (benchmarks/accuracy.md).
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
+            R3D does best on few recordings (benchmarks/accuracy.md).
         dropout: fraction of the pooled features set to zero in training; for small data.
     """
     x = residual_stages(_stem(clip.pixels(inputs), filters[0]), filters, basic_block)
@@ -55,12 +55,12 @@ def r2plus1d(
     Args:
         filters: channels of each residual block; each but the first halves space and time. One
             block each and a quarter of the paper's widths, for small data.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Change alone, with which R3D does best
-            on few recordings (benchmarks/accuracy.md).
-        widened: whether each pair of convolutions has as many weights as the full one in its
-            place, as in the paper, by more channels between the two. Off: the network then has
-            half of R3D's weights.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
+            R3D does best on few recordings (benchmarks/accuracy.md).
+        widened: whether each pair of convolutions has as many weights as the 3x3x3 convolution
+            that it replaces, as in the paper, by more channels between the two. Off: the network
+            then has half of R3D's weights.
         dropout: fraction of the pooled features set to zero in training; for small data.
     """
     conv = functools.partial(_conv2plus1d, widened=widened)
@@ -84,23 +84,23 @@ def csn(
     inputs: Inputs = "differences",
     dropout: float = 0.3,
 ) -> keras.Model:
-    """Channel-separated bottlenecks: channels interact or are convolved, never both at once.
+    """Channel-separated bottlenecks: a convolution mixes channels or positions, never both.
 
     Tran et al., "Video Classification with Channel-Separated Convolutional Networks"
-    (ICCV 2019). A bottleneck is 1x1x1, depthwise 3x3x3 and 1x1x1, at half the width inside.
+    (ICCV 2019). A bottleneck is 1x1x1, depthwise 3x3x3 and 1x1x1, with half the channels inside.
 
     Args:
         filters: channels of each bottleneck; each but the first halves space and time. Twice
             R3D's, since a depthwise convolution has few weights.
-        variant: `ip` preserves the interaction of channels that a full 3x3x3 convolution has, by
-            one more 1x1x1 before the depthwise one; `ir`, interaction-reduced, goes without. The
-            paper's better one.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Change alone, with which R3D does best
-            on few recordings (benchmarks/accuracy.md).
+        variant: `ip`, interaction-preserved, has one more 1x1x1 convolution before the depthwise
+            one, so that channels interact as much as in a full 3x3x3 convolution; `ir`,
+            interaction-reduced, does without. `ip`, the better one in the paper.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
+            R3D does best on few recordings (benchmarks/accuracy.md).
         dropout: fraction of the pooled features set to zero in training; for small data.
 
-    Raises ValueError for another variant.
+    Raises ValueError for an unknown variant.
     """
     if variant not in {"ip", "ir"}:
         raise ValueError(f"variant must be ip or ir, got {variant!r}")
@@ -132,11 +132,11 @@ def _conv2plus1d(
     activate: bool = True,
 ):
     """A 1x3x3 convolution in space, then a 3x1x1 convolution in time."""
-    between = _between(x.shape[-1], filters) if widened else filters
+    between = _widened(x.shape[-1], filters) if widened else filters
     x = convolved(x, between, (1, 3, 3), (1, spatial_stride, spatial_stride))
     return convolved(x, filters, (3, 1, 1), (temporal_stride, 1, 1), activate=activate)
 
 
-def _between(incoming: int, filters: int) -> int:
-    """Channels with which 1x3x3 and 3x1x1 have as many weights as 3x3x3 (section 3.5)."""
+def _widened(incoming: int, filters: int) -> int:
+    """Channels between 1x3x3 and 3x1x1 that give both as many weights as 3x3x3 (section 3.5)."""
     return 27 * incoming * filters // (9 * incoming + 3 * filters)

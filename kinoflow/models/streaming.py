@@ -1,4 +1,4 @@
-"""Reading videos frame by frame with a causal model, in constant memory."""
+"""Read videos frame by frame with a causal model, in constant memory."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from kinoflow.models.layers.depthwise import DepthwiseConv3D
 from kinoflow.models.layers.pooling import LastFrame
 from kinoflow.video.spec import Frames
 
-# layers whose output at a frame depends on that frame alone, as causal models use them
+# layers whose output for a frame depends only on that frame, in the way causal models use them
 _PER_FRAME = (
     Pixels,
     LastFrame,
@@ -28,12 +28,12 @@ _PER_FRAME = (
 
 
 def can_stream(model: keras.Model) -> bool:
-    """Whether the model can read a video frame by frame: whether no layer needs later frames."""
+    """Whether the model can read a video frame by frame, because no layer needs later frames."""
     return _not_causal(model) is None
 
 
 def _not_causal(model: keras.Model) -> layers.Layer | None:
-    """The first layer that takes several frames together without being causal."""
+    """The first layer that combines several frames without being causal; None if there is none."""
     return next((layer for layer in model.layers if not _is_causal(layer)), None)
 
 
@@ -44,14 +44,14 @@ def _is_causal(layer: layers.Layer) -> bool:
 
 
 class Stream:
-    """A model that reads videos frame by frame, and answers after each for all frames so far.
+    """A model that reads videos frame by frame, and predicts after each from all frames so far.
 
-    After the frames of a clip its answer is the model's answer to that clip.
+    After all frames of a clip its prediction is the model's prediction for that clip.
 
     Args:
         model: a causal model, uint8 (B, T, H, W, 3) to float32 (B, classes). Its weights are
             shared, not copied.
-        videos: how many are read side by side.
+        videos: how many videos are read side by side.
 
     Raises ValueError for a model with a layer that is not causal.
     """
@@ -66,22 +66,24 @@ class Stream:
         self._model = keras.models.clone_model(
             model, input_tensors=frame, clone_function=_with_state
         )
-        self._steps = [layer for layer in self._model.layers if isinstance(layer, _Step)]
+        self._stateful = [
+            layer for layer in self._model.layers if isinstance(layer, _StatefulLayer)
+        ]
         self._videos = np.arange(videos)
 
     def reset(self, videos: slice = slice(None)) -> None:
-        """Forget all frames of some videos: the next ones are the first of others."""
+        """Forget all frames of some videos, so that other videos can begin in their place."""
         forgotten = np.isin(self._videos, self._videos[videos])
-        for step in self._steps:
-            step.reset(forgotten)
+        for layer in self._stateful:
+            layer.reset(forgotten)
 
     def __call__(self, frames: Frames) -> NDArray[np.float32]:
         """Probabilities float32 (videos, classes) after frames uint8 (videos, H, W, 3)."""
         return np.asarray(self._model.predict_on_batch(frames[:, None]), dtype=np.float32)
 
 
-class _Step(layers.Layer):
-    """A causal layer that goes on from the frames before, as kept in its state."""
+class _StatefulLayer(layers.Layer):
+    """A causal layer that keeps its state from one call to the next."""
 
     def __init__(self, layer: Causal):
         super().__init__(dtype=layer.dtype_policy)
@@ -111,4 +113,4 @@ class _Step(layers.Layer):
 
 
 def _with_state(layer: layers.Layer) -> layers.Layer:
-    return _Step(layer) if isinstance(layer, Causal) else layer
+    return _StatefulLayer(layer) if isinstance(layer, Causal) else layer

@@ -23,18 +23,18 @@ def timesformer(
     """Each block attends along time, patch by patch, then along space, frame by frame.
 
     Bertasius et al., "Is Space-Time Attention All You Need for Video Understanding?"
-    (ICML 2021), with the mean over all patches in the place of a class token.
+    (ICML 2021), with the mean over all patches instead of a class token.
 
     Args:
         patch: side of a patch in pixels; 8 makes 64 patches of a frame of 64x64.
-        width: length of the vector that stands for a patch; an eighth of the paper's.
+        width: length of a patch's vector; an eighth of the paper's.
         depth: blocks; a third of the paper's.
-        heads: of each attention, which share the width among them.
+        heads: of each attention; each head gets an equal part of the width.
         dropout: fraction of attention weights and features set to zero in training; a little, as
-            common for transformers.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Change alone, with which R3D does best
-            on few recordings (benchmarks/accuracy.md).
+            usual for transformers.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
+            R3D does best on few recordings (benchmarks/accuracy.md).
     """
     mask = clip.mask()
     x = tubelets(clip.pixels(inputs), width, 1, patch)
@@ -64,29 +64,29 @@ def vivit(
     dropout: float = 0.1,
     inputs: Inputs = "differences",
 ) -> keras.Model:
-    """The factorised encoder: tubelets of the same time attend to each other, then times do.
+    """The factorised encoder: attention among tubelets of the same time, then among times.
 
-    Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 2, with means in the
-    place of class tokens.
+    Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021), model 2, with means instead
+    of class tokens.
 
     Args:
         tubelet: frames of a tubelet; the paper's smallest, since clips are short.
         patch: side of a tubelet in pixels; 8 makes 64 tubelets of a frame of 64x64.
-        width: length of the vector that stands for a tubelet; an eighth of the paper's.
+        width: length of a tubelet's vector; an eighth of the paper's.
         depth: blocks over space; a quarter of the paper's.
         temporal_depth: blocks over time; half of the paper's.
-        heads: of each attention, which share the width among them.
+        heads: of each attention; each head gets an equal part of the width.
         dropout: fraction of attention weights and features set to zero in training; a little, as
-            common for transformers.
-        inputs: what it sees of each frame: its colours (`frames`), their change since the frame
-            before (`differences`), or `both` side by side. Change alone, with which R3D does best
-            on few recordings (benchmarks/accuracy.md).
+            usual for transformers.
+        inputs: what the network sees of each frame: its colours (`frames`), their change since
+            the frame before (`differences`), or `both` stacked. Change alone, since with it
+            R3D does best on few recordings (benchmarks/accuracy.md).
     """
     x = tubelets(clip.pixels(inputs), width, tubelet, patch)
     for _ in range(depth):
         x = feed_forward(attend(x, 2, heads, dropout), dropout)
 
-    # === A vector per time: (B, T', S, D) to (B, T', 1, D) to (B, D) ===
+    # === A vector per time step: (B, T', S, D) to (B, T', 1, D), then one per clip: (B, D) ===
     mask = clip.mask(span=tubelet)
     x = layers.AveragePooling2D((1, x.shape[2]))(layers.LayerNormalization()(x))
     x = Position(axis=1)(x)

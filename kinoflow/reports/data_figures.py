@@ -23,7 +23,7 @@ OCHRE = "#e0a030"
 
 
 def durations(seconds: NDArray[np.float64]) -> "Figure":
-    """A histogram of the lengths of videos; the axis is logarithmic where they differ much."""
+    """A histogram of the lengths of videos; the axis is logarithmic if lengths differ much."""
     figure = new_figure(8, 2.8)
     axes = figure.subplots()
     low, high = float(seconds.min()), float(seconds.max())
@@ -58,10 +58,10 @@ def optical_flow(table: pd.DataFrame) -> "Figure":
     """The mean length of the optical flow in each class.
 
     Args:
-        table: has `label` and, in percent of the frame's width per second, the quartiles of the
-            flow without the camera's share, `motion_low`, `motion` (the median) and
-            `motion_high`, and the median of the flow with it, `flow`. Classes that were not
-            measured are left out; the others are drawn in the table's order.
+        table: has the columns `label`, `motion_low`, `motion`, `motion_high` and `flow`, as in
+            `tables.EXPLORED`: the quartiles without the camera's share, and the median with it.
+            Classes that were not measured are left out; the others are drawn in the table's
+            order.
     """
     table = table.dropna(subset="motion")
     figure, axes, rows = _rows(table["label"].tolist())
@@ -129,7 +129,7 @@ def _colour_maps(labels: list[str], histograms: NDArray[np.float64]) -> "Figure"
 
 
 def _rows(labels: list[str], panels: int = 1) -> tuple["Figure", "Axes", NDArray[np.int64]]:
-    """A figure with a row per label, as high as they need; its first axes, and where rows lie."""
+    """A figure with a row per label: the figure, its first axes, and the y position of each row."""
     figure = new_figure(8, (0.28 if len(labels) <= MANY else 0.19) * len(labels) + 1.1)
     grid = figure.subplots(1, panels, sharey=True, squeeze=False)[0]
     rows = np.arange(len(labels))
@@ -150,7 +150,7 @@ def _legend_above(figure: "Figure", axes: "Axes") -> None:
     from matplotlib.container import Container
 
     handles, names = axes.get_legend_handles_labels()
-    # bars first, which matplotlib would name last
+    # bars come first; matplotlib would put them last
     order = sorted(range(len(names)), key=lambda index: not isinstance(handles[index], Container))
     figure.legend(
         [handles[index] for index in order],

@@ -33,7 +33,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def one_line(text: str, length: int) -> str:
-    """A label on one line, cut to `length` characters; dollars in it start no formula."""
+    """A label on one line, cut to `length` characters, with dollars that start no formula."""
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return (text if len(text) <= length else text[: length - 1] + "…").replace("$", r"\$")
 
@@ -42,8 +42,8 @@ def themed(draw: Callable[[], "Figure"]) -> Themed:
     """Draw a figure twice, for light and for dark pages. The same figure gives the same bytes.
 
     Args:
-        draw: makes the figure. Text, axes and ticks get the theme's colour by themselves; for
-            other parts it asks `ink`.
+        draw: makes the figure. Text, axes and ticks get the theme's colour automatically; `draw`
+            calls `ink` to colour other parts.
     """
     from matplotlib import rc_context
 
@@ -64,7 +64,7 @@ def themed(draw: Callable[[], "Figure"]) -> Themed:
 
 
 def ink() -> str:
-    """The colour that text has in the figure being drawn."""
+    """The colour of text in the theme that is being drawn."""
     from matplotlib import rcParams
 
     return str(rcParams["text.color"])
@@ -74,14 +74,14 @@ def _png(figure: "Figure") -> bytes:
     """A figure as a PNG file with a transparent background; equal figures give equal bytes."""
     content = io.BytesIO()
     with warnings.catch_warnings():
-        # the font lacks some scripts: labels in them are drawn as boxes, and tables show them
+        # the font lacks some scripts; it draws boxes for them, and the page's tables show the text
         warnings.filterwarnings("ignore", "Glyph .* missing")
         figure.savefig(content, format="png", transparent=True, metadata={"Software": None})
     return content.getvalue()
 
 
 def strip(frames: list[Frames], height: int) -> bytes:
-    """Frames (H, W, 3) side by side, each `height` pixels high, as a JPEG file."""
+    """Frames, uint8 RGB (H, W, 3), side by side, each `height` pixels high, as a JPEG file."""
     import cv2
 
     scaled = [

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def confusion(matrix: NDArray[np.int64], labels: tuple[str, ...]) -> "Figure":
-    """How often each actual class (rows) was predicted as each class (columns).
+    """How often clips of each actual class (rows) were predicted as each class (columns).
 
-    `matrix` (classes, classes) holds counts; colours show their share of the row.
+    Args:
+        matrix: (classes, classes) numbers of clips; colours show their share of the row.
+        labels: the names of the classes by index.
     """
     size = max(4.0, 0.55 * len(labels) + 2.5)
     figure = new_figure(size + 0.8, size)
@@ -36,10 +38,14 @@ def confusion(matrix: NDArray[np.int64], labels: tuple[str, ...]) -> "Figure":
     return figure
 
 
-def curves(history: pd.DataFrame) -> "Figure":
-    """Loss and accuracy of each epoch in training and validation; the kept epoch is marked."""
+def curves(history: pd.DataFrame, kept: int) -> "Figure":
+    """Loss and accuracy of each epoch in training and validation.
+
+    Args:
+        history: the table `tables.HISTORY`.
+        kept: the epoch whose weights were kept, counted from 1; a line marks it.
+    """
     figure = new_figure(9, 3.4)
-    kept = int(history["epoch"].iloc[int(history["val_loss"].to_numpy().argmin())])
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         axes.plot(history["epoch"], history[name], label="training")
         axes.plot(history["epoch"], history[f"val_{name}"], label="validation")

@@ -12,23 +12,23 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-# rich would cut off what is wider than the terminal, and takes anything else for 80 characters
+# rich cuts lines at the terminal's width, and where there is no terminal at 80 characters
 _WIDTH = 10_000
-# nothing but dashes below the heading; rich wants the eight lines of a frame
+# only dashes below the heading; rich takes a box as eight lines
 _RULE_BELOW_HEADING = "\n".join(["    ", "    ", "----", *["    "] * 5]) + "\n"
 
 
 def rows(workspace: Workspace) -> list[Row]:
     """One row per evaluated candidate of params.yaml, the best on validation first.
 
-    Left out are reports that a killed evaluation left half-written, and those of candidates that
-    params.yaml no longer has: they may be of other data.
+    Incomplete reports of a killed evaluation are left out. So are reports of candidates that
+    params.yaml no longer has, since they may come from other data.
 
     Keys: candidate, val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro,
-    test), parameters, size_mb, latency_ms (a clip), train_seconds, winner (bool).
+    test), parameters, size_mb, latency_ms (of one clip), train_seconds, winner (bool).
 
-    Raises UserError for a report that cannot be read, and for reports beside which params.yaml is
-    missing or not valid.
+    Raises UserError for a report that cannot be read, and, if there are reports, for a params.yaml
+    that is missing or not valid.
     """
     reports = {
         path.parent.name: path.parent
@@ -51,24 +51,24 @@ def rows(workspace: Workspace) -> list[Row]:
 
 
 def reason(workspace: Workspace) -> str:
-    """Why the winner won, in a sentence; empty before there is one."""
+    """Why the winner won, in a sentence; empty if there is no winner yet."""
     winner = _winner(workspace)
     return winner.reason if winner else ""
 
 
 def caution(workspace: Workspace) -> str:
-    """What must be said beside scores from a random split, in a sentence; empty for any other."""
+    """A warning to show beside scores from a random split; empty for any other split."""
     path = workspace.validation
     if not path.exists() or Verdict.read(path).split != "random":
         return ""
     return (
-        "These scores are from a random split: clips of one recording stand in training and in "
-        "test, so they are inflated, and comparable with published ones of the same kind alone."
+        "These scores are from a random split: clips of one recording are in training and in test. "
+        "So the scores are inflated, and comparable only with published ones of the same kind."
     )
 
 
 def table(workspace: Workspace) -> str:
-    """The rows as plain text, the winner marked with a star; below, its reason and the caution."""
+    """The rows as plain text, with a star at the winner; then why it won, and the caution."""
     from rich.console import Console
 
     text = io.StringIO()
@@ -77,7 +77,7 @@ def table(workspace: Workspace) -> str:
 
 
 def show(workspace: Workspace) -> None:
-    """Print the table; on a terminal with the winner in bold, set closer where it is narrow."""
+    """Print the table; on a terminal with the winner in bold, and set closer if it is narrow."""
     from rich.console import Console
 
     console, wide = Console(highlight=False, markup=False), Console(width=_WIDTH)
@@ -135,7 +135,7 @@ def _grid(rows: list[Row], *, narrow: bool = False) -> "Table":
         box=Box(_RULE_BELOW_HEADING),
         show_edge=False,
         pad_edge=False,
-        # the frame between two columns is a space as well
+        # the box adds a space of its own between two columns
         padding=(0, 0 if narrow else 1, 0, 0),
         header_style="",
     )

@@ -1,4 +1,8 @@
-"""Scores of a classifier from its probabilities, with intervals that resample recordings."""
+"""Scores of a classifier from its probabilities, with intervals that resample recordings.
+
+In all functions `truth` and `predicted` are the class indices of N clips (N,), `probabilities` are
+(N, classes), and `labels` are the names of the classes by index.
+"""
 
 import numpy as np
 import pandas as pd
@@ -18,7 +22,7 @@ def scores(
     bins: int,
     seed: int,
 ) -> dict[str, float]:
-    """The scores of N clips.
+    """Scores of a model's predictions for N clips.
 
     Args:
         truth: (N,) class indices.
@@ -73,7 +77,7 @@ def bootstrap_interval(
     Raises ValueError for a clip without a group.
     """
     if pd.isna(groups).any():
-        # pandas would leave these clips out without a word
+        # pandas would silently leave these clips out
         raise ValueError(f"{pd.isna(groups).sum()} of {len(groups)} clips have no group")
     table = pd.DataFrame({"hits": hits, "group": groups}).groupby("group")["hits"]
     right, size = table.sum().to_numpy(), table.size().to_numpy()
@@ -84,7 +88,7 @@ def bootstrap_interval(
 
 
 def top_k(truth: Labels, probabilities: Probabilities, k: int) -> float:
-    """The fraction of clips whose label is among the k most probable."""
+    """The fraction of clips whose true class is among the k most probable."""
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((best == truth[:, None]).any(axis=1).mean())
 
@@ -133,7 +137,8 @@ def per_class(truth: Labels, predicted: Labels, labels: tuple[str, ...]) -> pd.D
 def most_confused(matrix: NDArray[np.int64], labels: tuple[str, ...]) -> pd.DataFrame:
     """The table `tables.MOST_CONFUSED`: how often one class was taken for another, most first.
 
-    `matrix` is that of `confusion`; `rate` is the share of the class's clips.
+    `matrix` (classes, classes) is what `confusion` gives. `rate` is the share of the clips of the
+    true class.
     """
     pairs = [
         (labels[i], labels[j], int(matrix[i, j]), round(matrix[i, j] / matrix[i].sum(), 6))

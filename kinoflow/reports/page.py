@@ -16,7 +16,7 @@ def render(template: str, **values: Any) -> str:
 
     Args:
         template: the name of a file in templates/, such as "leaks.html".
-        **values: what the template shows. Strings are taken for text, never for markup.
+        **values: what the template shows. Strings are text, never markup: they are escaped.
 
     Raises jinja2.UndefinedError if the template asks for a value that is not given.
     """

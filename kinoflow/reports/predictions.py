@@ -1,4 +1,4 @@
-"""What a model answers to clips of the store, and the table of it."""
+"""A model's predictions for clips of the store, and the table of them."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ _CHUNK = 64  # clips read from the store at a time
 
 
 def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
-    """Probabilities (N, classes) of all clips of a set, under a progress bar that says `what`."""
+    """Class probabilities (N, classes) of the clips of a set; `what` names it in the progress."""
     starts = range(0, len(clipset), _CHUNK)
     return np.concatenate(
         [
@@ -23,15 +23,21 @@ def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
 
 
 def prediction_table(
-    clipset: ClipSet, answers: NDArray[np.float32], labels: tuple[str, ...]
+    clipset: ClipSet, probabilities: NDArray[np.float32], labels: tuple[str, ...]
 ) -> pd.DataFrame:
-    """One row per clip: video, label, predicted, and p_<label> for every class."""
+    """The table `tables.PREDICTIONS`: one row per clip.
+
+    Args:
+        clipset: the clips.
+        probabilities: (N, classes) those that `predict` gives for the clips.
+        labels: the name of each class.
+    """
     names = np.array(labels)
     table = pd.DataFrame(
         {
             "video": clipset.videos,
             "label": names[clipset.labels],
-            "predicted": names[answers.argmax(axis=1)],
+            "predicted": names[probabilities.argmax(axis=1)],
         }
     )
-    return table.join(pd.DataFrame(answers, columns=[f"p_{label}" for label in labels]))
+    return table.join(pd.DataFrame(probabilities, columns=[f"p_{label}" for label in labels]))

@@ -1,7 +1,7 @@
 """The JSON documents that stages leave for each other and for people, as checked models.
 
-Each is read and written here alone. A file that is damaged, or that another version of kinoflow
-wrote, is one line that names the stage to run again.
+They are read and written only here. For a file that is damaged, or that another version of
+kinoflow wrote, the error is one line that names the stage to run again.
 """
 
 from pathlib import Path
@@ -10,40 +10,40 @@ from typing import ClassVar, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kinoflow import config
-from kinoflow.system import files
+from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
 
-_SHOWN = 3  # how many videos of a finding the terminal names
+_SHOWN = 3  # how many of a finding's videos the terminal shows
 
 
 class Record(BaseModel):
-    """Part of a document: every field is known and checked, and none changes."""
+    """A document or a part of one: unknown fields are refused, and no field can be changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Document(Record):
-    """A whole JSON file. Fields stand in it in the order of their declaration."""
+    """A whole JSON file. It holds the fields in the order of their declaration."""
 
     stage: ClassVar[str]  # which stage writes it
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The document in the file `path`.
+        """Read the document from the file `path`.
 
-        Raises UserError, with what is wrong and which stage to run again, for a file that is not
-        such a document, and FileNotFoundError if there is none.
+        Raises FileNotFoundError if there is no such file, and UserError for a file that is not
+        such a document; the error says what is wrong and which stage to run again.
         """
         try:
             return cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             raise UserError(
-                f"{path} is not what the stage {cls.stage} writes: {_first(error)}; run that stage "
-                "again"
+                f"{path} is not what the stage {cls.stage} writes: "
+                f"{documents.describe(error, cls)}; run that stage again"
             ) from None
 
     def write(self, path: Path) -> None:
-        """Write the document to the file `path`, whole or not at all; None is left out."""
+        """Write the document to the file `path`, whole or not at all, without fields at None."""
         files.write_json(path, self.model_dump(exclude_none=True))
 
 
@@ -56,7 +56,7 @@ class Finding(Record):
     severity: str  # critical or warning
     meaning: str  # the expectation in plain words
     videos: tuple[str, ...]  # the first few that do not meet it, sorted
-    count: int  # how many do not; 0 if it is about the table as a whole
+    count: int  # how many videos do not meet it; 0 if it is about the table as a whole
 
     def __str__(self) -> str:
         """One line for the terminal."""
@@ -73,7 +73,7 @@ class Verdict(Document):
 
     passed: bool
     split: str  # the value of split.method
-    failures: tuple[Finding, ...] = ()  # what training must not pass by
+    failures: tuple[Finding, ...] = ()  # findings that forbid training
     warnings: tuple[Finding, ...] = ()
 
 
@@ -86,7 +86,7 @@ class TrainingTime(Document):
 
 
 class Scores(Record):
-    """How good the answers to the clips of one side are; all but ece: higher is better."""
+    """The scores on one side of the split. Higher is better, except for ece."""
 
     accuracy: float
     accuracy_low: float  # of the 95% interval, recordings resampled
@@ -100,7 +100,7 @@ class Scores(Record):
 
 
 class Metrics(Document):
-    """reports/<candidate>/metrics.json: the same whenever the model and the clips are."""
+    """reports/<candidate>/metrics.json: what depends only on the model and the clips."""
 
     stage = "evaluate"
 
@@ -116,12 +116,12 @@ class Timing(Document):
 
     stage = "evaluate"
 
-    latency_ms: float  # median answer to one clip, decoding not included
+    latency_ms: float  # median time to classify one clip, decoding not included
     train_seconds: float
 
 
 class CandidateScores(Document):
-    """work/scores/<candidate>.json: all that selection may know, so no test scores."""
+    """work/scores/<candidate>.json: all that selection may use, so no test scores."""
 
     stage = "evaluate"
 
@@ -135,7 +135,7 @@ class Rival(Record):
     """A candidate that did not win."""
 
     score: float
-    refused: str | None = None  # which limit of `selection` it breaks
+    refused: str | None = None  # the limit of `selection` that it exceeds, in words
 
 
 class Winner(Document):
@@ -147,18 +147,10 @@ class Winner(Document):
     reason: str  # in a sentence, without its full stop
     metric: str  # which score decided, such as val.accuracy
     score: float  # the winner's
-    against: dict[str, Rival]  # by name, the best first
+    against: dict[str, Rival]  # the other candidates by name, the best first
 
 
 class ServiceSettings(config.Service, Document):
-    """serving.json in a Bento: the section `serving` as far as the running service needs it."""
+    """serving.json in a Bento: the keys of the section `serving` that the service needs."""
 
     stage = "package"
-
-
-def _first(error: ValidationError) -> str:
-    """The first of the problems, with where it is."""
-    problem, *others = error.errors(include_url=False)
-    where = ".".join(map(str, problem["loc"]))
-    more = f" (and {len(others)} more)" if others else ""
-    return f"{where}: {problem['msg']}{more}".removeprefix(": ")

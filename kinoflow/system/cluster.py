@@ -18,9 +18,9 @@ _CONNECT_TIMEOUT = "10s"
 
 @dataclass(frozen=True)
 class Pool:
-    """Where tasks run, and how much each may take."""
+    """Where tasks run, and how much time and memory each may take."""
 
-    bounds: Bounds  # the concurrency is that of each Dask worker
+    bounds: Bounds  # of each call; the concurrency is a limit for each Dask worker
     tasks_per_step: int = 8  # tasks that a Dask worker does before it reports back
     scheduler: str | None = None  # address of a running Dask scheduler; None: this machine
 
@@ -36,18 +36,18 @@ def spread(
     """Yield `function(task)` for every task, in the order in which they finish.
 
     Each call runs in a sandbox process within `pool.bounds`. An exception of `function` itself is
-    a bug, not a bad video, and ends the run.
+    a bug, not a bad task, and ends the run.
 
     Args:
-        function: what to do with a task. It is pickled, and so are tasks and results.
-        tasks: what to do it with.
+        function: called with each task. It is pickled, and so are tasks and results.
+        tasks: the arguments of the calls.
         pool: where to run, and how much each call may take.
         what: the name under which progress is shown.
-        failed: gives the result of a task that exceeds its bounds or kills its process, from the
-            task and the reason.
+        failed: called with a task that exceeds its bounds or kills its process, and with the
+            reason. It returns the result of that task. None: such a task ends the run.
 
     Raises UserError if the scheduler does not answer, OutOfBoundsError for a task that exceeds
-    its bounds where there is no `failed`, and whatever `function` raises.
+    its bounds if `failed` is None, and whatever `function` raises.
     """
     if not tasks:
         return
@@ -103,7 +103,7 @@ def _run_step(
     bounds: Bounds,
     failed: Callable[[Task, str], Result] | None,
 ) -> list[Result]:
-    """What a Dask worker does before it reports back."""
+    """The results of one step's tasks; this runs on a Dask worker."""
     results = []
     for task in tasks:
         try:

@@ -1,4 +1,4 @@
-"""Settings that people write: reading YAML, and saying in one line what is wrong with it."""
+"""Read YAML and JSON into pydantic models, and say in one line what is wrong with a file."""
 
 import dataclasses
 import difflib
@@ -6,13 +6,17 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from kinoflow.system.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# what pydantic calls a key that a model, or a dataclass within one, does not have
+# pydantic's types of error for an unknown key, in a model and in a dataclass
 _UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
+# its types of error whose message already says which value is wrong
+_WITHOUT_VALUE = {"missing", "json_invalid"}
+_SHOWN = 100  # characters of a wrong value
 
 
 def read_yaml(path: Path) -> Any:
@@ -25,7 +29,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, path: Path) -> Any:
-    """The content of a YAML text that was read from `path`, as `read_yaml` gives it."""
+    """The content of a YAML text that was read from `path`; see `read_yaml`."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -39,12 +43,23 @@ def parse_yaml(text: str, path: Path) -> Any:
 
 
 def checked(model: type[Model], values: Any, path: Path) -> Model:
-    """`values`, which were read from `path`, as a `model`.
+    """Check `values`, which were read from `path`, and return them as a `model`.
 
     Raises UserError that names the file, the key and what is wrong with it.
     """
     try:
         return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{path}: {describe(error, model)}") from None
+
+
+def read_model(model: type[Model], path: Path) -> Model:
+    """Read a JSON file as a `model`.
+
+    Raises UserError that names the file, the key and what is wrong with it, and FileNotFoundError.
+    """
+    try:
+        return model.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(f"{path}: {describe(error, model)}") from None
 
@@ -55,21 +70,28 @@ def describe(error: ValidationError, model: type[BaseModel], section: str = "") 
     Args:
         error: what pydantic raised.
         model: the model that the values were meant for; its keys are suggested for misspelt ones.
-        section: the name of the section that holds the values, which all keys are named after.
+        section: the name of the section that holds the values; it is put before each key.
     """
     # a misspelt key is also a missing one: name the misspelling
     first, *others = sorted(error.errors(), key=lambda each: each["type"] not in _UNKNOWN_KEY)
     key = ".".join([section] * bool(section) + [str(part) for part in first["loc"]])
     if first["type"] in _UNKNOWN_KEY:
         text = f"unknown key {key}{_suggestion(str(first['loc'][-1]), model)}"
-    elif first["type"] == "value_error":  # raised by our own validators
-        message = str(first["ctx"]["error"])
-        text = f"{key}: {message}" if key else message
-    elif first["type"] == "missing":
-        text = f"{key}: {first['msg']}"
     else:
-        text = f"{key}: {first['msg']}, got {first['input']!r}"
+        text = (f"{key}: " if key else "") + _message(first)
     return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _message(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":  # raised by our own validators
+        return str(error["ctx"]["error"])
+    if error["type"] in _WITHOUT_VALUE:
+        return error["msg"]
+    return f"{error['msg']}, got {_shortened(repr(error['input']))}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _suggestion(key: str, model: type[BaseModel]) -> str:

@@ -1,6 +1,6 @@
-"""Mend DVC's lock file, which a power cut or a kill at the wrong moment can leave cut off.
+"""Mend DVC's lock file, which a power cut or a kill at the wrong moment can truncate.
 
-DVC rewrites `.dvc/tmp/rwlock` in place. While that file is cut off, every command of DVC that runs
+DVC rewrites `.dvc/tmp/rwlock` in place. While that file is truncated, every DVC command that runs
 or adds something fails, and DVC does not mend it.
 """
 
@@ -11,9 +11,10 @@ from pathlib import Path
 
 
 def mend(repository: Path = Path()) -> None:
-    """Delete the lock file of a DVC repository if it is cut off.
+    """Delete the lock file of a DVC repository if it is truncated.
 
-    Nothing is lost: what it held is gone already, and it only names processes that run.
+    Nothing is lost: the file only lists the locks of running processes, and a truncated list is
+    of no use.
     """
     path = repository / ".dvc/tmp/rwlock"
     if _is_valid(path):
@@ -27,12 +28,12 @@ def mend(repository: Path = Path()) -> None:
             tmp_dir=repo.tmp_dir,
             hardlink_lock=repo.config["core"].get("hardlink_lock", False),
         )
-        # another DVC process holds the guard for too long: the next command of DVC says so
+        # LockError: another DVC process holds the guard for long; the next DVC command says so
         with contextlib.suppress(LockError), guard:
-            # the file may have been read in the middle of being written
+            # check again: the first check may have read the file while DVC was writing it
             if not _is_valid(path):
                 path.unlink()
-                print(f"{path} was cut off, by a power cut perhaps: removed", file=sys.stderr)
+                print(f"{path} was cut off, perhaps by a power cut: removed", file=sys.stderr)
 
 
 def _is_valid(path: Path) -> bool:

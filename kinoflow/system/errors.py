@@ -27,7 +27,7 @@ def run(
 
     Args:
         main: the command.
-        missing: tells what to do about a file that was not found; None if it has no advice.
+        missing: returns one line on what to do about a missing file, or None if it knows nothing.
     """
     terminal.quiet()
     try:
@@ -52,8 +52,8 @@ def run(
 
 
 def no_space(error: OSError) -> bool:
-    """Whether an error says that the disk is full, or a quota or a limit on file size exhausted."""
-    # HDF5 tells the number in its text alone
+    """Whether the disk is full, or a quota or a limit on file size is exceeded."""
+    # HDF5 gives the error number only in its message
     hidden = re.search(r"errno = (\d+)", str(error))
     return (int(hidden[1]) if hidden else error.errno) in _NO_SPACE
 

@@ -1,4 +1,4 @@
-"""A semaphore that admits those who wait in the order in which they came."""
+"""A semaphore that admits waiting threads in the order of their arrival."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ from collections import deque
 class FairSemaphore:
     """Limits how many threads do something at the same time, first come first served.
 
-    The limit is given with each call, since callers may have different ones.
+    Each call gives the limit, since callers may have different limits.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class FairSemaphore:
             limit: how many threads may hold it, this one included.
             deadline: until when to wait, in seconds of `time.monotonic()`; None: without end.
 
-        Returns whether it was acquired, which it never is after the deadline.
+        Returns whether it was acquired; after the deadline, always False.
         """
         ticket = object()
         with self._changed:

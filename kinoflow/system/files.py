@@ -1,6 +1,7 @@
-"""Write files so that a half-written one never bears its name, whatever is killed and when.
+"""Write files and folders whole or not at all, even if the process is killed meanwhile.
 
-A file is on the disk before it gets its name, so that a power cut does not break this either.
+Everything is written under a temporary name and then renamed. It is on the disk before the
+rename, so that even a power cut leaves nothing half-written under the final name.
 """
 
 import contextlib
@@ -30,12 +31,16 @@ _AT_FDCWD = -100
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, else delete it.
 
-    The temporary name keeps the suffix, by which libraries choose the format. Waiting for the disk
-    takes milliseconds a file: of many files that one table lists, write each with
-    `durable=False`, and `flush` them all before the table.
+    The temporary name keeps the suffix, by which libraries choose the format.
+
+    Args:
+        path: the file to write.
+        durable: whether to wait until the file is on the disk, which takes milliseconds. For many
+            files that one table lists, do not wait for each: call `flush` once, before you write
+            the table.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # only the end of the name, which may be as long as names can be
+    # only the end of the name, because the whole name may already be as long as allowed
     partial = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[-50:]}")
     try:
         yield partial
@@ -69,11 +74,11 @@ def read_json(path: Path) -> Any:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it takes the place of `path`.
+    """Yield a temporary folder beside `path`; on success it replaces `path`.
 
     At every moment `path` is the old folder or the new one. Where the file system cannot exchange
-    two folders (NFS, or no Linux), a kill between two renames leaves neither, until `settle`
-    brings back the old one.
+    two folders (NFS, or no Linux), this takes two renames. A kill between them leaves no folder
+    at `path` until `settle` brings back the old one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     settle(path)
@@ -120,7 +125,7 @@ def sweep(folder: Path) -> None:
 
 
 def _replaced(path: Path) -> Path:
-    """The name of an old folder while its successor gets its name."""
+    """The name of the old folder while the new one is renamed to `path`."""
     return path.with_name(f"{_REPLACED}{path.name[-50:]}")
 
 
@@ -174,7 +179,7 @@ def _sync(path: Path) -> None:
 
 
 def md5(path: Path) -> str:
-    """The MD5 of a file's content in hex, by which DVC names contents. It is no protection."""
+    """The MD5 of a file's content in hex, as DVC uses it; it is no protection against forgery."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 

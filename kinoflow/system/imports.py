@@ -1,7 +1,7 @@
 """Which modules run when a module is imported: the import graph of this repository's packages.
 
-What a stage depends on, what a model is made of and what a Bento has to hold are all read off it,
-so that no list of them is kept by hand.
+The modules that a stage depends on, that a model is made of and that a Bento has to hold are all
+found in this graph, so that no list of them is kept by hand.
 """
 
 from collections.abc import Collection, Iterable
@@ -19,15 +19,15 @@ def imported(
 ) -> set[str]:
     """The modules of `packages` that importing `modules` may run, themselves included.
 
-    Imports within functions count, those for type checkers alone do not. A package's `__init__`
-    runs before its modules, and so it counts too.
+    Imports within functions count, imports only for type checkers do not. A package's `__init__`
+    counts, because it runs before the package's modules.
 
     Args:
         modules: dotted names.
-        packages: the names of the packages to look into; other imports are passed over.
-        without: modules to leave out, with all that nothing but they import.
+        packages: the names of the packages to look into; imports from others are ignored.
+        without: modules to leave out, together with those that only they import.
 
-    Raises ValueError for a module that there is not.
+    Raises ValueError for a module that does not exist.
     """
     graph = _graph(tuple(sorted(packages)))
     found: set[str] = set()
@@ -48,7 +48,7 @@ def imported(
 def source(module: str) -> Path:
     """The file of a module, found without importing it; for a package its `__init__.py`.
 
-    Raises ValueError for a module that there is not.
+    Raises ValueError for a module that does not exist.
     """
     top, *rest = module.split(".")
     spec = find_spec(top)

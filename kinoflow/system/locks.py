@@ -1,10 +1,10 @@
-"""Locks between runs on one machine, so that no two of them write the same at the same time.
+"""Locks between processes on one machine, so that no two write the same files at the same time.
 
 `python -m kinoflow.system.locks FILE DOING COMMAND ...` runs a command while it holds a lock.
 
-The kernel releases a lock when its process ends, however it ends: a run that was killed never
-blocks another. Not every network file system shows one machine's locks to others, so let one
-machine do the work in a shared folder.
+The kernel releases a lock when the process that holds it ends, even by a kill: a run that was
+killed never blocks another. Not every network file system shows one machine's locks to others, so
+let one machine do the work in a shared folder.
 """
 
 import contextlib
@@ -24,11 +24,11 @@ from kinoflow.system import files
 from kinoflow.system.errors import run
 
 _POLL = 0.1  # seconds
-# Seconds to wait in silence: a run that looks whether a lock is held has it for a moment.
-_LOOK = 0.5
+# Seconds to wait without a message: `is_held` in another process holds a lock for a moment.
+_SILENT = 0.5
 _NOTE = "another run that is {} (process {})"
 _UNKNOWN = "another run"
-_OWNER = "owner"  # the lock of a temporary folder, which lies in it
+_OWNER = "owner"  # file name of a temporary folder's lock, which lies in that folder
 
 
 @contextlib.contextmanager
@@ -40,26 +40,26 @@ def held(path: Path, doing: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=_LOOK, poll_interval=_POLL / 10)
+        lock.acquire(timeout=_SILENT, poll_interval=_POLL / 10)
     except Timeout:
         print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
         lock.acquire(poll_interval=_POLL)
     try:
-        # the note serves the line above alone: a full disk is no reason to fail
+        # the note is only for the message above, so a full disk is no reason to fail
         with contextlib.suppress(OSError):
             path.write_text(_NOTE.format(doing, os.getpid()), encoding="utf-8")
         yield
     finally:
-        # before the release: a process that waits sees that the file is gone, and makes another
+        # before the release: a waiting process sees that the file is gone, and makes a new one
         path.unlink(missing_ok=True)
         lock.release()
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock `path`; deletes the file of one that died."""
+    """Whether a living process holds the lock `path`; if none does, its file is deleted."""
     if not path.exists():
         return False
-    lock = _try(path)
+    lock = _acquired(path)
     if lock is None:
         return True
     path.unlink(missing_ok=True)
@@ -67,8 +67,8 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _try(path: Path) -> FileLock | None:
-    """The lock `path`, held from now on; None if another process holds it."""
+def _acquired(path: Path) -> FileLock | None:
+    """Acquire the lock `path` and return it; None if another process holds it."""
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
@@ -90,13 +90,13 @@ def _holder(path: Path) -> str:
 def new_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `path`, and rename it to `path` on success.
 
-    What killed runs left beside it is deleted; what living ones are making is not. If another run
-    has made `path` in the meantime, that one stays.
+    Temporary folders of killed runs are deleted first; those of living runs are not. If another
+    run has made `path` in the meantime, its folder stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
     partial = path.with_name(f"{files.TEMPORARY}{secrets.token_hex(8)}")
-    # the lock comes first: without one, the folder would look left behind
+    # the lock comes first: other runs delete a temporary folder without one
     with held(_lock_of(partial), f"making {path}"):
         partial.mkdir()
         try:
@@ -111,7 +111,7 @@ def _sweep(parent: Path) -> None:
     """Delete what killed runs of `new_folder` left in a folder."""
     for leftover in parent.glob(f"{files.TEMPORARY}*"):
         if leftover.suffix == ".lock":
-            is_held(leftover)  # deletes one that nobody holds
+            is_held(leftover)  # deletes a lock that nobody holds
         elif leftover.is_dir() and not is_held(_lock_of(leftover)):
             shutil.rmtree(leftover, ignore_errors=True)
 
@@ -124,26 +124,30 @@ def _lock_of(partial: Path) -> Path:
 def temporary_folder(prefix: str, doing: str) -> Iterator[Path]:
     """Yield a folder in the system's temporary directory, and delete it after the block.
 
-    What killed runs of this user left there under the same `prefix` is deleted first. All users
-    write to that directory, so the lock lies within the folder, which no other user can enter,
-    and what belongs to others or bears no lock is left alone.
+    Folders with the same `prefix` that killed runs of this user left there are deleted first. All
+    users write to that directory. So the lock lies within the folder, which no other user can
+    enter, and folders that belong to others or hold no lock are left alone.
+
+    Args:
+        prefix: how the folder's name begins.
+        doing: what this process does, for the lock's note.
     """
     for leftover in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        _delete_if_left(leftover)
+        _delete_leftover(leftover)
     with tempfile.TemporaryDirectory(prefix=prefix) as name:
         folder = Path(name)
-        # the lock takes its name once it is held: before that it would look left behind
+        # the lock gets its name once it is held: before, other runs would take it for a leftover
         with held(folder / f".{_OWNER}", doing):
             (folder / f".{_OWNER}").rename(folder / _OWNER)
             yield folder
 
 
-def _delete_if_left(folder: Path) -> None:
+def _delete_leftover(folder: Path) -> None:
     # other users may have put anything there, under any name
     with contextlib.suppress(OSError):
         if folder.is_symlink() or folder.stat().st_uid != os.getuid():
             return
-        if (folder / _OWNER).is_file() and (lock := _try(folder / _OWNER)):
+        if (folder / _OWNER).is_file() and (lock := _acquired(folder / _OWNER)):
             shutil.rmtree(folder, ignore_errors=True)
             lock.release()
 
@@ -151,7 +155,7 @@ def _delete_if_left(folder: Path) -> None:
 def main() -> None:
     path, doing, *command = sys.argv[1:]
     with held(Path(path), doing):
-        # Ctrl-C reaches the command by itself, and the lock is held until that has ended
+        # the terminal sends Ctrl-C to the command too; hold the lock until the command has ended
         signal.signal(signal.SIGINT, lambda *_: None)
         process = subprocess.Popen(command)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -1,10 +1,10 @@
 """Run a function in another process, where it may hang, crash or eat memory without harm.
 
-Video decoders are native code that reads whatever it is given. Each call has a bound on time and
-one on memory, and the kernel keeps both: an alarm kills the process wherever it is, and its
-address space is limited. A process answers one call after another, because starting one takes
-longer than decoding a clip; one that has grown is not used again. No more calls run at the same
-time than the machine has cores and memory for.
+Video decoders are native code, and damaged or hostile files can crash them. Each call has a bound
+on time and a bound on memory. The kernel enforces both: an alarm kills the process whatever it
+does, and its address space is limited. A process answers one call after another, because starting
+a process takes longer than decoding a clip; a process whose memory has grown is not used again.
+No more calls run at the same time than the machine has cores and memory for.
 """
 
 import contextlib
@@ -24,21 +24,22 @@ from kinoflow.system.sandbox_process import ProcessDied, SandboxProcess
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-_USABLE = 3 / 4  # of the machine's memory, by all sandboxed calls together
+_USABLE_MEMORY = 3 / 4  # the share of the machine's memory that all calls may take together
 
 _semaphore = FairSemaphore()
 
 
 class OutOfBoundsError(Exception):
-    """The call took too long or too much memory, or killed its process; the text says which."""
+    """A call took too long or too much memory, or killed its process; the text says which."""
 
 
 class LateError(OutOfBoundsError):
-    """The caller's deadline passed first, perhaps because of other calls.
+    """The caller's deadline passed before the call ended, perhaps because others came first.
 
     Args:
-        begun: whether the call was begun with.
-        waited: seconds that it waited before that.
+        text: what happened, in one line.
+        begun: whether the call had begun.
+        waited: seconds that the call waited for its turn.
     """
 
     def __init__(self, text: str, *, begun: bool, waited: float) -> None:
@@ -49,10 +50,10 @@ class LateError(OutOfBoundsError):
 
 @dataclass(frozen=True)
 class Bounds:
-    """What one call may take, and how many run at the same time."""
+    """How much one call may take, and how many calls run at the same time."""
 
     seconds: float
-    memory_mb: int  # in addition to what the process uses when idle; kept on Linux alone
+    memory_mb: int  # in addition to what the process uses when idle; enforced only on Linux
     concurrency: int = 0  # calls of this process at the same time; 0: `default_concurrency`
 
     @property
@@ -77,7 +78,11 @@ def run_sandboxed(
     function was called does not count.
 
     Args:
-        deadline: when to stop waiting and computing, in seconds of `time.monotonic()`.
+        function: what to call. It is pickled, and so are its argument and its result.
+        argument: its only argument.
+        bounds: how much the call may take, and how many calls may run at the same time.
+        deadline: when to stop waiting and computing, in seconds of `time.monotonic()`; None:
+            never.
 
     Raises OutOfBoundsError if the call exceeds its bounds or its process dies, LateError if the
     deadline passes, and whatever `function` raises.
@@ -112,20 +117,20 @@ def run_sandboxed(
 
 
 def default_concurrency(memory_mb: int) -> int:
-    """How many calls that may each take so much memory this machine can run at the same time.
+    """How many calls of `memory_mb` each this machine can run at the same time.
 
-    No more than it has cores, and than fit into three quarters of its memory; at least one.
+    At most one per core and as many as fit into three quarters of its memory, but at least one.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    return max(1, min(cores, int(_USABLE * _memory() / (memory_mb * 2**20))))
+    return max(1, min(cores, int(_USABLE_MEMORY * _memory() / (memory_mb * 2**20))))
 
 
 @functools.cache
 def _memory() -> int:
-    """Bytes of memory of this machine, or of the container that this runs in."""
+    """Bytes of memory of this machine, or of the container that this process runs in."""
     sizes = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):
         # the file is missing outside of control groups, and says "max" where there is no limit
@@ -135,9 +140,9 @@ def _memory() -> int:
 
 
 def _call(call: bytes, request: Request) -> Answer:
-    """Have a process answer the call, and another one if the first dies for no known reason.
+    """Run a call in a process, and once more in another if the first dies for no known reason.
 
-    Raises ProcessDied of the last of them.
+    Raises ProcessDied if the last process dies as well.
     """
     deaths = 0
     while True:

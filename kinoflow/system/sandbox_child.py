@@ -15,8 +15,8 @@ from typing import Any
 
 from kinoflow.system.sandbox_messages import BEGUN, START_S, Answer, Request
 
-# The share of its memory bound that a process may keep from one call to the next; one that keeps
-# more is ended. Decoding real clips, 720p among them, leaves behind 1 to 12 MB.
+# The share of its memory bound that a process may keep from one call to the next; a process that
+# keeps more is ended. Decoding real clips, 720p among them, leaves behind 1 to 12 MB.
 _MAX_KEPT = 1 / 8
 
 
@@ -55,7 +55,7 @@ def _answer_calls(connection: Connection) -> None:
         modules, before = len(sys.modules), _address_space()
         function, argument = pickle.loads(call)  # noqa: S301 our own parent
         if len(sys.modules) > modules:
-            # imported modules stay, and are no memory that the call leaks
+            # imported modules stay loaded: their memory is not leaked by the call
             idle += max(0, _address_space() - before)
         connection.send(BEGUN)
         kind, value = _run(function, argument, request)
@@ -80,7 +80,7 @@ def _run(function: Callable[[Any], Any], argument: Any, request: Request) -> tup
         return "memory", None
     except Exception as error:  # noqa: BLE001 the caller is another process
         error.add_note(traceback.format_exc())
-        # the frames of a traceback keep alive whatever the function worked on
+        # the frames of a traceback would keep the function's objects alive
         return "raised", error.with_traceback(None)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -94,8 +94,8 @@ def _pickled(answer: Answer) -> bytes:
     if answer.kind == "raised":
         try:
             pickle.loads(pickled)  # noqa: S301 our own
-        except Exception:  # noqa: BLE001 whatever its class does
-            # an exception whose class takes other arguments than it keeps cannot be unpickled
+        except Exception:  # noqa: BLE001 the exception's class may raise anything
+            # it cannot be unpickled if its class takes other arguments than those in its `args`
             error = RuntimeError("\n".join(answer.value.__notes__))
             pickled = cloudpickle.dumps(answer._replace(value=error))
     return pickled
@@ -105,7 +105,7 @@ def _set_alarm(seconds: float, deadline: float | None) -> None:
     """Have the kernel kill this process after `seconds`, or at the deadline if that is earlier."""
     if deadline is not None:
         seconds = min(seconds, deadline - time.monotonic())
-    # zero would switch it off
+    # zero would switch the alarm off
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
 
 

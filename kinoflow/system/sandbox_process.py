@@ -1,4 +1,4 @@
-"""The processes that sandboxed calls run in, as the process that starts them sees them."""
+"""Processes for sandboxed calls: the side of the program that starts them."""
 
 import atexit
 import os
@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 from kinoflow.system import sandbox_child
 from kinoflow.system.sandbox_messages import START_S, Answer, Request
 
-_GRACE_S = 1.0  # seconds after which a process whose alarm did not kill it is killed from here
+# seconds past its time after which this program kills a process that its own alarm did not kill
+_GRACE_S = 1.0
 
-# Threads of native libraries would let a second of the time bound be several seconds of the
-# processor, and each takes address space. They would gain nothing: there is a process for each
-# core already.
+# With threads in native libraries, a second of the time bound would be several seconds of processor
+# time, and each thread takes address space. They would gain nothing: each core already has a
+# process.
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), "1"
 )
@@ -28,9 +29,9 @@ class ProcessDied(Exception):
     """A sandbox process ended before it answered.
 
     Args:
-        number: the signal that killed it, SIGALRM if its time was up; 0 if none did.
-        begun: whether it had begun with the call.
-        while_idle: whether it was dead, or about to die, when the call was sent.
+        number: the signal that killed the process, SIGALRM if its time was up; 0 if none did.
+        begun: whether the process had begun the call.
+        while_idle: whether the process was dead, or about to die, when the call was sent.
     """
 
     def __init__(self, number: int, *, begun: bool, while_idle: bool) -> None:
@@ -42,8 +43,8 @@ class ProcessDied(Exception):
 class SandboxProcess:
     """A process that answers one call at a time.
 
-    `idle` holds those that wait for a call, the one used last on top; `ending` says that this
-    program is about to end, and with it all of them.
+    `living` holds all of these processes, and `idle` those that wait for a call, the most recently
+    used on top. `ending` becomes true when this program exits, which ends them all.
     """
 
     idle: ClassVar["queue.LifoQueue[SandboxProcess]"] = queue.LifoQueue()
@@ -52,7 +53,7 @@ class SandboxProcess:
 
     @classmethod
     def take(cls) -> "SandboxProcess":
-        """Return an idle process that lives, or a new one."""
+        """Return a living idle process, or a new one."""
         while True:
             try:
                 process = cls.idle.get_nowait()
@@ -63,8 +64,8 @@ class SandboxProcess:
             process.end()
 
     def __init__(self) -> None:
-        # Pickled functions name their modules, which must be found there as they are here: -P keeps
-        # out modules that merely lie in the working folder, beside somebody's videos perhaps.
+        # Pickled functions name their modules, which the process must find in the same places.
+        # -P keeps out modules that merely lie in the working folder, beside somebody's videos.
         path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
         self.connection, theirs = Pipe()
         with theirs:
@@ -77,10 +78,9 @@ class SandboxProcess:
         self.living.add(self)
 
     def call(self, call: bytes, request: Request) -> Answer:
-        """Send a pickled call and return its answer; then be idle, or end.
+        """Send a pickled call and return its answer; the process is then idle, or ended.
 
-        Raises ProcessDied if the process ends before it has answered, or is ended because it does
-        not answer in time.
+        Raises ProcessDied if the process ends before it answers, or does not answer in time.
         """
         reusable = begun = False
         try:
@@ -88,7 +88,7 @@ class SandboxProcess:
             self.connection.send_bytes(call)
             self._receive(START_S, request.deadline)
             begun = True
-            # its own alarm ends it on time, unless it was stopped
+            # the process's own alarm kills it on time, unless it is stopped (SIGSTOP)
             answer: Answer = self._receive(request.seconds, request.deadline, grace=_GRACE_S)
             reusable = answer.reusable
         except (OSError, EOFError) as error:
@@ -97,7 +97,7 @@ class SandboxProcess:
                 max(number, 0), begun=begun, while_idle=self.used and not begun
             ) from None
         finally:
-            # whatever was raised, by Ctrl-C too: an answer may still be on its way
+            # after any exception, Ctrl-C included, an answer may still be on its way
             if reusable:
                 self.used = True
                 self.idle.put(self)
@@ -106,7 +106,7 @@ class SandboxProcess:
         return answer
 
     def _receive(self, seconds: float, deadline: float | None, grace: float = 0) -> Any:
-        """The next message; TimeoutError where none comes in time."""
+        """The next message. Raises TimeoutError if none comes in time."""
         if deadline is not None:
             seconds = min(seconds, deadline - time.monotonic())
         if not self.connection.poll(max(0, seconds) + grace):

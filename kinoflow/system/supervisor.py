@@ -2,11 +2,11 @@
 
 A process that is killed outright cleans up nothing, so another process has to. `run_supervised`
 runs the command below a supervisor, which is this file run as a script. The supervisor holds the
-reading end of a pipe, and the owner alone holds its writing end. The kernel closes that when the
-owner is gone, and the supervisor then ends the command, its children, and theirs.
+reading end of a pipe, and only the owner holds the writing end. When the owner is gone, the kernel
+closes the writing end; the supervisor then ends the command, its children, and theirs.
 
-The supervisor leads a session of its own. Ctrl-C in the terminal therefore reaches the owner
-alone, which ends the command in an orderly way.
+The supervisor leads a session of its own. So Ctrl-C in the terminal reaches only the owner, which
+ends the command in an orderly way.
 """
 
 import contextlib
@@ -43,8 +43,13 @@ def run_supervised(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `command` without input; end its whole process tree when the block is left.
 
-    It ends as well if this process dies in the block, and what the command leaves running when it
-    ends by itself is ended too. Processes get SIGTERM and, `grace` seconds later, SIGKILL.
+    The tree also ends if this process dies inside the block. Processes that outlive the command
+    are ended too. Each process gets SIGTERM and, `grace` seconds later, SIGKILL.
+
+    Args:
+        command: the program and its arguments.
+        cwd, env, stdout, stderr: as for `subprocess.Popen`.
+        grace: seconds between SIGTERM and SIGKILL.
 
     Yields the supervisor's process. Its exit code is the command's, or 128 + N if signal N killed
     the command, or 127 if there is no such command, or 126 if it cannot be started.
@@ -52,8 +57,8 @@ def run_supervised(
     On systems other than Linux, a process that moved to a session of its own and lost its parent
     is not found.
     """
-    # -I -S: the standard library alone. What the environment holds, psutil included, costs time to
-    # import (a third of the start) and may be broken, and the supervisor has to work all the same.
+    # -I -S: only the standard library. Packages of the environment, psutil included, take time to
+    # import (a third of the start) and may be broken, but the supervisor always has to work.
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, str(grace), *command],
         stdin=subprocess.PIPE,
@@ -94,6 +99,10 @@ def _kill_group(process: subprocess.Popen[str]) -> None:
 def supervise(command: Sequence[str], grace: float) -> int:
     """Run `command` until it ends, stdin is closed or a signal comes; then end what still runs.
 
+    Args:
+        command: the program and its arguments.
+        grace: seconds between SIGTERM and SIGKILL.
+
     Returns the exit code, 128 + N if signal N killed the command. Raises OSError if the command
     cannot be started.
     """
@@ -104,7 +113,7 @@ def supervise(command: Sequence[str], grace: float) -> int:
         list(command),
         os.environ,
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
-        # Python ignores these two, and a new program would inherit that
+        # Python ignores these two signals, and the command would inherit that
         setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
     )
     ended: dict[int, int] = {}

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# TensorFlow reads the first three before it can be told in Python; the others switch off telemetry
+# The first three silence TensorFlow, which reads them at import. The others switch off telemetry
 # that is on by default.
 _QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -25,7 +25,7 @@ _QUIET = {
 
 
 def printable(text: str) -> str:
-    """Escape what would harm a terminal or break the line: control characters and invalid UTF-8."""
+    """Escape characters that harm a terminal or break a line: controls and invalid UTF-8."""
     return "".join(
         ascii(character)[1:-1]
         if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
@@ -56,7 +56,7 @@ def silenced_stderr() -> Iterator[None]:
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-    """Yield the `items` and show how many are done: a bar on stderr, or lines if it is no terminal.
+    """Yield `items` and show how many are done: a bar on stderr, or lines if that is no terminal.
 
     Args:
         items: what to go through.
@@ -95,11 +95,11 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterato
 
 @contextlib.contextmanager
 def byte_progress(what: str, done: int, total: int | None) -> Iterator[Callable[[int], None]]:
-    """Show how much of a file has arrived: a bar on stderr, or a line each tenth if no terminal.
+    """Show how much of a file has arrived, on stderr: a bar, or a line per tenth if no terminal.
 
     Args:
         what: the file's name.
-        done: bytes that are there already.
+        done: bytes that had arrived before.
         total: bytes of the whole file; None if unknown.
 
     Yields a function to call with the number of bytes that have just arrived.

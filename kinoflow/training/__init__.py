@@ -1,1 +1,1 @@
-"""Fitting a model to clips: batches, augmentation, checkpoints."""
+"""Fit a model to clips: batches, augmentation, checkpoints."""

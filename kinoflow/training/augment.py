@@ -1,7 +1,8 @@
-"""Augmentation of clips in training: what is drawn for a clip is the same for all its frames.
+"""Augmentation of clips in training: all frames of a clip are changed in the same way.
 
-It works on NumPy arrays, with a generator that the caller seeds for each clip. So the same seed
-gives the same pixels on every backend of Keras, and a resumed training has no state to restore.
+Only noise differs from frame to frame. Augmentation works on NumPy arrays, with a random generator
+that the caller seeds for each clip. So the same seed gives the same pixels on every backend of
+Keras, and a resumed training has no state to restore.
 """
 
 import math
@@ -20,20 +21,21 @@ def choose_frames(
 ) -> NDArray[np.int64]:
     """Draw which frames of a clip to train on: indices (wanted,), in order.
 
-    The frames come from a window, one at a random place in each of `wanted` equal parts of it.
-    The window is the whole clip, less up to the fraction `temporal_crop`, at a random place. Then
-    `rate` makes it longer or shorter by up to that fraction, and the action faster or slower; where
-    the window ends after the clip, the last frame is repeated. With the probability `drop` a frame
-    is replaced by the one before it.
+    The frames come from a window of the clip: one random frame from each of `wanted` equal parts
+    of the window. The window is shorter than the clip by a random fraction of up to
+    `temporal_crop`. It is then made longer or shorter by a random fraction of up to `rate`, which
+    makes the action faster or slower. It lies at a random place; if it is longer than the clip,
+    the last frame is repeated. Each frame is replaced by the one before it with the probability
+    `drop`.
 
-    A clip with fewer frames than are wanted gives all of them, and then the index of the first
-    frame after them, which is padding.
+    A clip with fewer frames than wanted gives all its frames, and then, repeated, the index of the
+    first frame after them, which is padding.
 
     Args:
         available: how many frames the clip has, padding not counted.
         wanted: how many frames the model takes.
-        settings: of which `temporal_crop`, `rate` and `drop` are used.
-        rng: what to draw from.
+        settings: only `temporal_crop`, `rate` and `drop` are used.
+        rng: the source of random numbers.
     """
     if available < wanted:
         return np.minimum(np.arange(wanted), available)
@@ -53,9 +55,9 @@ def augment_clip(clip: Frames, settings: Augment, rng: Generator, *, flip: bool)
     Args:
         clip: uint8 RGB (T, H, W, 3). Black frames are padding: they stay black, and no other frame
             becomes black.
-        settings: how much of each.
-        rng: what to draw from.
-        flip: whether this clip may be flipped; half of those that may are.
+        settings: how strong each change may be.
+        rng: the source of random numbers.
+        flip: whether the clip may be flipped; then it is, with a probability of one half.
 
     Returns:
         uint8 (T, H, W, 3)
@@ -82,9 +84,10 @@ def mix_up(
     Args:
         clips: uint8 (B, T, H, W, 3).
         labels: float32 (B, classes).
-        alpha: of the beta distribution that the shares are drawn from: small ones leave most clips
-            nearly as they are, 1 draws every share alike.
-        rng: what to draw from.
+        alpha: both parameters of the beta distribution from which each clip's share in its blend
+            is drawn. A small alpha leaves most blends close to one of their two clips; with 1
+            all shares are equally likely.
+        rng: the source of random numbers.
 
     Returns:
         Clips and labels of the same shapes and types.
@@ -98,7 +101,7 @@ def mix_up(
 
 
 def _moved(clip: Frames, settings: Augment, rng: Generator) -> NDArray:
-    """The clip rotated, scaled about its centre and shifted; beyond its edges they are repeated."""
+    """The clip rotated and scaled about its centre and shifted; its edges are repeated outwards."""
     _, height, width, _ = clip.shape
     angle = rng.uniform(-settings.rotation, settings.rotation)
     scale = math.exp(rng.uniform(-1, 1) * math.log1p(settings.scale))
@@ -107,7 +110,7 @@ def _moved(clip: Frames, settings: Augment, rng: Generator) -> NDArray:
     matrix[:, 2] += rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
 
     def move(frame: Frames) -> NDArray:
-        frame = np.ascontiguousarray(frame)  # OpenCV takes no mirrored view
+        frame = np.ascontiguousarray(frame)  # OpenCV does not take a mirrored view
         edge = cv2.BORDER_REPLICATE
         return np.asarray(cv2.warpAffine(frame, matrix, (width, height), borderMode=edge))
 

@@ -1,4 +1,4 @@
-"""Averaged weights: the exponential moving average over steps is what is validated and kept."""
+"""Averaged weights: the exponential moving average over steps is validated and kept."""
 
 import keras
 
@@ -6,15 +6,15 @@ import keras
 class AveragedWeights(keras.callbacks.Callback):
     """Puts the optimizer's averages of the weights into the model between epochs.
 
-    A model trains on its latest weights. For validation, and for callbacks that come after this
-    one at the end of an epoch, it holds their averages; the optimizer holds the latest weights
-    meanwhile. Like `keras.callbacks.SwapEMAWeights`, which cannot be told that a training resumes
-    from a checkpoint with the averages in the model.
+    A model trains with its latest weights. In validation, and for later callbacks at the end of an
+    epoch, the model holds the averages and the optimizer the latest weights.
+    `keras.callbacks.SwapEMAWeights` does the same, but cannot be told that a training resumes from
+    a checkpoint whose model holds the averages.
 
     Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging" (1992).
 
     Args:
-        swapped: whether the model holds the averages to begin with, as a resumed one does.
+        swapped: whether the model holds the averages at first, as after resuming.
     """
 
     def __init__(self, *, swapped: bool = False) -> None:
@@ -43,13 +43,13 @@ class AveragedWeights(keras.callbacks.Callback):
 
 
 def _averages(optimizer: keras.optimizers.Optimizer) -> list[keras.Variable]:
-    """The variables in which an optimizer with `use_ema` keeps its averages, in their order."""
+    """The optimizer's averages, in the order of the trainable variables; needs `use_ema`."""
     return [variable for variable in optimizer.variables if variable.path.endswith("_average")]
 
 
 def _swap(one: keras.Variable, other: keras.Variable) -> None:
-    # by sums, without a third copy and rounded as SwapEMAWeights does on TensorFlow: the same
-    # seed gives the same weights as with that one
+    # By sums, without a third copy. SwapEMAWeights does so on TensorFlow; with the same rounding,
+    # both give the same weights for the same seed.
     total = one + other
     other.assign(total - other)
     one.assign(total - other)

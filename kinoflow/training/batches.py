@@ -1,4 +1,4 @@
-"""Batches of clips as Keras reads them: in order to validate, shuffled and augmented to train."""
+"""Batches of clips for Keras: unchanged for validation, shuffled and augmented for training."""
 
 import math
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ from kinoflow.video.spec import Frames
 class ClipBatches(keras.utils.PyDataset):
     """Batches of clips uint8 (B, T, H, W, 3) and one-hot labels float32 (B, classes), in order.
 
-    Where a model takes fewer frames than a clip has, it sees the middle one of each equal part of
-    the clip.
+    If the model takes fewer frames than a clip has, the clip is divided into equal parts, and the
+    model sees the middle frame of each.
 
     Args:
         clipset: the clips, and their labels as class indices.
         classes: how many classes there are.
         frames: how many frames the model takes.
         size: how many clips a batch has; the last one may have fewer.
-        masked: whether black frames at the end of a clip are padding, to be left out.
+        masked: whether black frames at the end of a clip are padding, which is left out.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class ClipBatches(keras.utils.PyDataset):
         return self._batch(rows, self.clipset.read(rows), self.one_hot[self.clipset.labels[rows]])
 
     def _batch(self, rows: NDArray[np.int64], clips: Frames, targets: NDArray[np.float32]):
-        return np.stack([self._middles(clip) for clip in clips]), targets
+        return np.stack([self._middle_frames(clip) for clip in clips]), targets
 
-    def _middles(self, clip: Frames) -> Frames:
+    def _middle_frames(self, clip: Frames) -> Frames:
         return clip[temporal_views(valid_frames(clip, masked=self.masked), self.frames, 1)[0]]
 
 
@@ -60,20 +60,20 @@ class Augmentation:
 
     settings: Augment
     seed: int
-    unflipped: frozenset[int] = frozenset()  # indices of classes that mirror into each other
+    unflipped: frozenset[int] = frozenset()  # indices of classes whose clips are never flipped
 
 
 class AugmentedBatches(ClipBatches):
     """Batches for training: shuffled anew in each epoch, augmented, with a weight per clip.
 
-    A batch is clips and labels as those of `ClipBatches`, and weights float32 (B,). All that is
-    random follows from the seed, the epoch and the clip alone, whatever is read when.
+    A batch is clips and labels as in `ClipBatches`, and weights float32 (B,). Random changes depend
+    only on the seed, the epoch and the clips, not on the order in which threads read the clips.
 
     Args:
         clipset: the clips, and their labels as class indices.
-        augmentation: how they are changed.
+        augmentation: how the clips are changed.
         class_weights: the weight of each class in the loss, float32 (classes,).
-        frames, size, masked: as those of `ClipBatches`.
+        frames, size, masked: as in `ClipBatches`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AugmentedBatches(ClipBatches):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int) -> None:
-        """Draw the order and the changes of this epoch, counted from 0."""
+        """Shuffle the clips for this epoch, counted from 0, and draw new changes in it."""
         self.epoch = epoch
         self.order = np.arange(len(self.clipset))
         np.random.default_rng((self.augmentation.seed, epoch)).shuffle(self.order)

@@ -1,4 +1,4 @@
-"""Checkpoints: what a killed training goes on from, so that it ends as if it had not been killed.
+"""Checkpoints: a killed training resumes from one, and ends as if it had not been killed.
 
 A checkpoint is written after each epoch, whole or not at all:
 
@@ -24,7 +24,7 @@ _CODE = ("data", "models", "training", "video")
 
 
 def code_md5(root: Path = Path(__file__).parent.parent) -> str:
-    """One MD5 over the code, below the package's folder `root`, that decides what is learned."""
+    """One MD5 over the code that decides what is learned; `root` is the package's folder."""
     digest = hashlib.md5(usedforsecurity=False)
     for path in sorted(path for name in _CODE for path in (root / name).rglob("*.py")):
         digest.update(f"{path.relative_to(root).as_posix()} {files.md5(path)}\n".encode())
@@ -34,14 +34,16 @@ def code_md5(root: Path = Path(__file__).parent.parent) -> str:
 def identity(
     run: Run, *, data: str, code: str, weights: str | None, versions: Mapping[str, str]
 ) -> str:
-    """One hash over all that a training depends on: what a checkpoint must share to be resumed.
+    """One SHA-256 in hex over all that a training depends on.
+
+    A training resumes only from a checkpoint with the same identity.
 
     Args:
         run: the settings.
-        data: identifies the clips and their labels.
-        code: identifies the code of the model and of training.
-        weights: identifies the file of weights that the model begins with, if any.
-        versions: of the libraries.
+        data: a hash of the clips, their labels and sides of the split.
+        code: a hash of the code of the model and of training.
+        weights: a hash of the file of the model's first weights; None if there is no file.
+        versions: the versions of the libraries by name.
     """
     parts = [
         code,
@@ -58,11 +60,11 @@ def identity(
 
 
 class Checkpoints:
-    """The checkpoint of one training in a folder.
+    """The checkpoint of one training, in a folder.
 
     Args:
-        folder: where it is kept; made at the first `save`.
-        identity: of the training. A checkpoint with another one is deleted, not resumed.
+        folder: where the checkpoint is kept; made at the first `save`.
+        identity: of the training. A checkpoint with another identity is deleted, not resumed.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
@@ -73,8 +75,8 @@ class Checkpoints:
 
     def save(self, model: keras.Model, history: History) -> None:
         """Keep a compiled model as it is after the latest epoch of `history`."""
-        # the best weights first: what was killed before `last` was written repeats the epoch,
-        # and writes them again
+        # the best weights first: a training that is killed before `last` is written repeats the
+        # epoch and writes them again
         if history.improved:
             with files.replacing(self._best) as partial:
                 model.save_weights(partial)
@@ -110,7 +112,7 @@ class Checkpoints:
         history.seconds = record["seconds"]
 
     def load_best(self, model: keras.Model) -> None:
-        """Load the weights of the best epoch, which `save` has kept."""
+        """Load the weights of the best epoch so far into a model."""
         model.load_weights(self._best)
 
     def delete(self) -> None:

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 def open_curves(folder: Path) -> "Live":
-    """DVCLive writing to `folder`, for a `with` statement; nothing but the curves.
+    """DVCLive that writes to `folder`, for a `with` statement.
 
-    It makes no experiment, no page and no DVC files: the pipeline has its own.
+    It writes only the curves: no experiment, no page and no DVC files, which the pipeline has.
     """
     from dvclive.live import Live
     from scmrepo.exceptions import SCMError
 
     class Curves(Live):
         def _init_dvc(self) -> None:
-            # DVCLive is meant to work in a repository without a commit, but reads the latest
-            # commit before it finds out that there is none
+            # In a repository without a commit, DVCLive fails: it reads the latest commit before it
+            # checks whether there is one.
             with contextlib.suppress(SCMError):
                 super()._init_dvc()
 

@@ -1,4 +1,4 @@
-"""Writing a bundle so that the same training always gives the same bytes."""
+"""Write a bundle so that the same training always gives the same bytes."""
 
 import json
 import re
@@ -18,8 +18,8 @@ def save(folder: Path, model: "keras.Model", description: Description, history: 
     """Write a bundle, whole or not at all.
 
     Args:
-        folder: the bundle's; one that is there is replaced.
-        model: what `Bundle.model` gives back.
+        folder: the bundle's; a bundle that is already there is replaced.
+        model: the trained model.
         description: what bundle.json holds.
         history: the text of history.csv.
     """
@@ -37,9 +37,9 @@ def weights_md5(options: dict[str, Any]) -> str | None:
 
 
 def _make_reproducible(archive: Path) -> None:
-    """Rewrite a .keras file without what differs from one saving to the next.
+    """Rewrite a .keras file without what differs each time a model is saved.
 
-    That is the date, and the addresses in memory by which Keras marks objects that are shared.
+    These are the date and the memory addresses that Keras uses as ids of shared objects.
     """
     stripped = archive.with_suffix(".stripped")
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(stripped, "w") as new:

@@ -33,20 +33,20 @@ class TrainingData:
     labels: tuple[str, ...]  # names of the classes, by index
     train: ClipSet
     val: ClipSet
-    md5: str  # over all of it: the clips, their labels and sides
+    md5: str  # of all data: the clips, their labels and sides of the split
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a training writes."""
+    """The folders that a training writes to."""
 
-    bundle: Path  # a folder: the trained model
-    curves: Path  # a folder: the scores of each epoch as DVCLive draws them
-    checkpoints: Path  # a folder: what a killed training goes on from; deleted at the end
+    bundle: Path  # the trained model
+    curves: Path  # the scores of each epoch, as DVCLive writes them
+    checkpoints: Path  # the checkpoint of a killed training; deleted at the end
 
     @classmethod
     def of(cls, workspace: Workspace, candidate: str) -> "Outputs":
-        """The places of one candidate in a work tree."""
+        """The folders of one candidate in a work tree."""
         return cls(
             bundle=workspace.bundle(candidate),
             curves=workspace.training(candidate),
@@ -57,14 +57,19 @@ class Outputs:
 def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     """Train the candidate of a run and write its bundle.
 
-    A killed training goes on after its last whole epoch, and ends in the same bundle as if it had
-    not been killed.
+    A killed training resumes after its last complete epoch, and gives the same bundle as one that
+    was not killed.
+
+    Args:
+        run: the settings.
+        data: what to train on.
+        outputs: where to write.
 
     Returns:
-        The seconds spent in epochs, those before a kill included.
+        The seconds spent in epochs, including those before a kill.
 
     Raises UserError for options that the model does not have, classes in `flip_except` that do
-    not exist, and a loss that is no number.
+    not exist, and a loss that is not finite.
     """
     batches, validation = _augmented_batches(run, data), _batches(run, data)
     model = compile_model(run, len(data.labels), steps=len(batches) * run.training.epochs)
@@ -114,14 +119,14 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
 
 
 def build_model(run: Run, classes: int, precision: str) -> keras.Model:
-    """The candidate's model with the weights that training begins with: same seed, same weights.
+    """The candidate's model with its first weights; the same seed gives the same weights.
 
     Args:
         run: the settings.
         classes: how many classes there are.
-        precision: what its layers compute in: float32, bfloat16 or float16. Weights are float32.
+        precision: in which its layers compute: float32, bfloat16 or float16. Weights are float32.
     """
-    # Keras numbers layers of the same kind within a process, and these names are in the bundle
+    # Keras numbers the layers of a process by kind; the bundle holds these names, so start anew
     keras.utils.clear_session()
     keras.utils.set_random_seed(run.seed)
     if keras.backend.backend() == "tensorflow":
@@ -143,7 +148,7 @@ def build_model(run: Run, classes: int, precision: str) -> keras.Model:
 
 
 def compile_model(run: Run, classes: int, steps: int) -> keras.Model:
-    """The candidate's model, ready to be trained for so many `steps` over all epochs."""
+    """The candidate's model, ready for training in `steps` batches over all epochs."""
     training = run.training
     model = build_model(run, classes, training.precision)
     model.compile(
@@ -193,9 +198,9 @@ def _callbacks(
 ) -> list[keras.callbacks.Callback]:
     callbacks: list[keras.callbacks.Callback] = []
     if keras.backend.backend() == "torch":
-        # There dropout draws from one generator for all layers, whose state no checkpoint has.
-        # Elsewhere random layers have states of their own, which checkpoints keep; and seeding
-        # anew would have TensorFlow optimize its graphs again in each epoch.
+        # On torch, all dropout layers draw from one generator, whose state is in no checkpoint, so
+        # it is seeded in each epoch. On other backends each random layer has a state of its own,
+        # which checkpoints keep; seeding there would make TensorFlow optimize its graphs again.
         callbacks.append(
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(
@@ -210,7 +215,7 @@ def _callbacks(
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """After each epoch: notes its scores, keeps a checkpoint and stops if patience has run out."""
+    """After each epoch: records its scores, saves a checkpoint, stops if patience has run out."""
 
     def __init__(self, history: History, checkpoints: Checkpoints, live: "Live") -> None:
         super().__init__()

@@ -11,12 +11,14 @@ Scores = dict[str, float]
 class History:
     """The scores of the epochs so far.
 
+    The best epoch is the one with the lowest validation loss, or, without patience, the last.
+
     Args:
-        patience: epochs in a row without a better validation loss before training stops. None:
-            training never stops early, and the last epoch counts as the best.
-        scores: for each epoch loss, accuracy, val_loss and val_accuracy.
+        patience: how many epochs in a row may bring no lower validation loss before training
+            stops. None: training never stops early, and the last epoch counts as the best.
+        scores: for each epoch its loss, accuracy, val_loss and val_accuracy.
         best_epoch: the epoch whose weights are kept, counted from 0.
-        seconds: how long the epochs took together.
+        seconds: how long all epochs took.
     """
 
     patience: int | None
@@ -28,7 +30,7 @@ class History:
         return len(self.scores)
 
     def add(self, scores: Scores, seconds: float) -> None:
-        """Append the scores of one more epoch, which took so many seconds."""
+        """Append the scores of one more epoch, and the seconds that it took."""
         self.scores.append(scores)
         self.seconds += seconds
         if self.patience is None or scores["val_loss"] < self.best["val_loss"]:

@@ -10,7 +10,7 @@ from kinoflow.config import Training
 
 
 def make_optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer:
-    """The optimizer of a training that takes so many `steps` over all epochs."""
+    """The optimizer for a training of `steps` batches over all epochs."""
     config: dict[str, Any] = {"learning_rate": learning_rate(training, steps)}
     if training.optimizer == "adamw":
         config["weight_decay"] = training.weight_decay
@@ -22,10 +22,10 @@ def make_optimizer(training: Training, steps: int) -> keras.optimizers.Optimizer
 def learning_rate(
     training: Training, steps: int
 ) -> float | keras.optimizers.schedules.LearningRateSchedule:
-    """The learning rate, constant or by step.
+    """The learning rate for a training of `steps` batches: constant, or a schedule.
 
     The cosine schedule rises linearly over the fraction `warmup` of all steps, then falls to zero
-    by a cosine. Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts"
+    along a cosine. Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts"
     (ICLR 2017), without restarts.
     """
     if training.schedule == "constant":
@@ -44,8 +44,9 @@ def class_weights(
 ) -> NDArray[np.float32]:
     """The weight of each class in the loss, float32 (classes,).
 
-    All 1, or balanced: inverse to how many of the `labels` (N,) are of the class, so that all
-    classes count the same and a clip has a weight of 1 on average.
+    `training.class_weights` says which: all weights are 1, or they are balanced, that is, inversely
+    proportional to the number of clips of the class among `labels` (N,). Balanced, all classes
+    count the same, and the mean weight of a clip is 1.
     """
     if training.class_weights == "none":
         return np.ones(classes, dtype=np.float32)

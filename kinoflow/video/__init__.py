@@ -2,7 +2,7 @@
 
 The decoder is imported when one of its names is first used, so that code which needs only
 `ClipSpec` starts without PyAV and OpenCV. Code of this repository imports from the modules
-themselves, because what a stage depends on is read off its imports (`kinoflow.system.imports`).
+themselves, because what a stage depends on is read from its imports (`kinoflow.system.imports`).
 """
 
 from importlib import import_module

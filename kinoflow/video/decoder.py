@@ -25,9 +25,9 @@ from kinoflow.video.frames import (
 from kinoflow.video.sampling import frame_indices, motion_guided_indices, segment_indices
 from kinoflow.video.spec import ClipSpec, Frames
 
-_SMALL = 64  # pixels: the side of the frames whose difference is taken
+_SMALL = 64  # pixels: the side of the small frames whose differences are measured
 
-# from how many frames a video has, the indices (T,) of those that make its clip
+# takes the number of frames of a video, gives the indices (T,) of the frames of its clip
 IndexRule = Callable[[int], NDArray[np.int64]]
 
 
@@ -44,7 +44,7 @@ class VideoInfo:
 
 
 def probe(path: Path | str) -> VideoInfo:
-    """Decode a video to its end and say what it holds.
+    """Decode a whole video and return what it holds.
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
     """
@@ -53,8 +53,8 @@ def probe(path: Path | str) -> VideoInfo:
         for frame in decode_frames(video):
             before, kind = kind, (frame.width, frame.height, frame.format.name, frame.colorspace)
             if kind != before:
-                # Converting takes most of the memory that sampling will take, and may fail: both
-                # have to be found out now, for every kind of frame in the video.
+                # Conversion takes most of the memory that sampling will take, and it may fail. Both
+                # must show now, so it is tried for each size and pixel format in the video.
                 pixels = to_rgb(frame, VideoReformatter())
                 size = size if frames else (pixels.shape[1], pixels.shape[0])
                 del pixels
@@ -77,17 +77,17 @@ def sample(path: Path | str, spec: ClipSpec) -> Frames:
         path: the video.
         spec: the size of the clip, and which frames to take.
 
-    Returns uint8 RGB (T, H, W, 3), turned as the container's rotation asks for, and scaled by
-    area interpolation without keeping the aspect ratio. A video with fewer frames than the spec
-    is padded by repeating its last frame, or, where `spec.padding` is `mask`, with black frames
-    (0 throughout). No other frame of such a clip is black: one that would be is 1 throughout, so
-    that the mask can be read off the clip, and a black video is not taken for padding alone.
+    Returns uint8 RGB (T, H, W, 3), rotated as the container says, and scaled by area interpolation
+    without keeping the aspect ratio. A video with fewer frames than the spec is padded by
+    repeating its last frame, or, if `spec.padding` is `mask`, with black frames (0 throughout). In
+    the latter case no other frame of the clip is black: a black frame of the video becomes 1
+    throughout. So the mask can be derived from the clip, and a black video is not all padding.
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
 
-    All frames are decoded in order, which is exact where seeking is not, and only the wanted
-    ones are converted. That takes a second pass where the header claims a wrong number of frames.
-    The sampling mode `motion` always takes two passes, the first to compare the frames.
+    All frames are decoded in order, because seeking is not exact, and only the wanted ones are
+    converted. If the header claims a wrong number of frames, the video is decoded a second time.
+    The sampling mode `motion` always decodes twice, the first time to compare the frames.
     """
     rule = _index_rule(path, spec)
     total, frames = _decode(path, spec, rule, None)
@@ -126,7 +126,7 @@ def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[
 
 
 def _index_rule(path: Path | str, spec: ClipSpec) -> IndexRule:
-    """The rule of a sampling mode; for `motion` it is read off the video in a pass of its own."""
+    """The rule of the spec's sampling mode; for `motion` this decodes the video."""
     if spec.sampling == "motion":
         indices = motion_guided_indices(_frame_differences(path), spec.frames)
         return lambda total: indices
@@ -138,14 +138,14 @@ def _index_rule(path: Path | str, spec: ClipSpec) -> IndexRule:
 def _frame_differences(path: Path | str) -> NDArray[np.float32]:
     """How much each frame of a video differs from the one before it: (N,), 0 for the first.
 
-    It is the mean absolute difference, in grey levels, of small grey versions of the frames. No
-    more than two frames are held at a time.
+    The measure is the mean absolute difference, in grey levels, of small grey versions of the
+    frames. No more than two frames are held in memory.
     """
     with open_video(path) as video:
-        return np.fromiter(_each_difference(video), np.float32)
+        return np.fromiter(_difference_per_frame(video), np.float32)
 
 
-def _each_difference(video: av.VideoStream) -> Iterator[float]:
+def _difference_per_frame(video: av.VideoStream) -> Iterator[float]:
     converter, before = VideoReformatter(), None
     for frame in decode_frames(video):
         small = convert(
@@ -158,15 +158,15 @@ def _each_difference(video: av.VideoStream) -> Iterator[float]:
 def _decode(
     path: Path | str, spec: ClipSpec, rule: IndexRule, total: int | None
 ) -> tuple[int, dict[int, Frames]]:
-    """Decode all of a video, and keep the frames that `rule` takes.
+    """Decode a whole video, and keep the frames that `rule` names.
 
     Args:
         path: the video.
         spec: the size to scale the kept frames to.
         rule: which frames to keep.
-        total: how many frames the video has; None for the number that its header claims.
+        total: how many frames the video has; None: the number that its header claims.
 
-    Returns how many frames the video turned out to have, and the kept frames by their index.
+    Returns how many frames were decoded, and the kept frames by their index.
     """
     kept: dict[int, Frames] = {}
     count = 0
@@ -181,7 +181,7 @@ def _decode(
 
 
 def _claimed_frames(video: av.VideoStream) -> int:
-    """How many frames the header claims, at least 1; it is often wrong by one or two."""
+    """How many frames the header claims, at least 1; the claim is often wrong by one or two."""
     if video.frames:
         return max(1, video.frames)
     seconds = (cast(InputContainer, video.container).duration or 0) / av.time_base

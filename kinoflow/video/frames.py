@@ -1,7 +1,7 @@
-"""Opening a video and decoding, converting and scaling its frames, with FFmpeg through PyAV.
+"""Open a video, and decode, convert and scale its frames, with FFmpeg through PyAV.
 
-PyAV rather than OpenCV, because it reports damaged frames and goes on after them, reads AV1, and
-converts interlaced frames, which OpenCV leaves unconverted without saying so.
+PyAV rather than OpenCV, because PyAV reports damaged frames and continues after them, reads AV1,
+and converts interlaced frames, which OpenCV silently leaves as they are.
 """
 
 import errno
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from kinoflow.video.spec import ClipSpec, Frames
 
-# FFmpeg's demuxers for files that hold a video. Left out are those that read further files
-# (playlists, sequences of pictures, session descriptions) and those that draw text as a video.
+# FFmpeg's demuxers for files that hold a video. Demuxers that read further files (playlists,
+# sequences of pictures, session descriptions) or that draw text as a video are left out.
 _FORMATS = (
     # what cameras, phones and editors write
     *("mov", "matroska", "avi", "mpeg", "mpegts", "flv", "asf", "asf_o", "ogg", "mxf", "gxf", "dv"),
@@ -29,14 +29,14 @@ _FORMATS = (
     *("ivf", "obu", "av1", "h261", "h263", "h264", "hevc", "vvc", "m4v", "mpegvideo", "vc1"),
     *("vc1test", "dirac", "dnxhd", "cavsvideo", "mjpeg", "jpeg_pipe", "yuv4mpegpipe"),
 )
-# whatever a file refers to, nothing but the file itself is read: no network, no other file
+# FFmpeg may read only the file itself: neither the network nor other files that it refers to
 _FILE_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
 
 _UNSPECIFIED = 2  # the colour matrix of a frame that does not name one (ISO/IEC 23091-2)
 
 
 class UnreadableVideo(Exception):
-    """A file that gives no frame. Its text is the reason, in words for a person."""
+    """A file that gives no frame. The text is the reason, in plain words."""
 
 
 @contextmanager
@@ -56,9 +56,9 @@ def open_video(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoSt
             raise UnreadableVideo("there is no such file")
         if path.stat().st_size == 0:
             raise UnreadableVideo("the file is empty")
-        # absolute, because FFmpeg takes what stands before a colon for a protocol
+        # absolute, because FFmpeg takes the text before a colon for a protocol
         source, options = str(path.absolute()), _FILE_OPTIONS
-    # FFmpeg's log repeats, less clearly, the reasons that UnreadableVideo gives
+    # FFmpeg's log says the same as UnreadableVideo, less clearly
     av.logging.set_level(av.logging.PANIC)
     with blame_file("it is no video, or one in a format that cannot be opened"):
         container = av.open(source, metadata_errors="replace", options=options)
@@ -66,11 +66,11 @@ def open_video(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoSt
         if not container.streams.video:
             raise UnreadableVideo("it has no picture, only sound")
         video = container.streams.video[0]
-        # it can be None, although its type says otherwise
+        # the codec context can be None, although its type says otherwise
         if cast(object, video.codec_context) is None:
             raise UnreadableVideo("it opens, but its codec is unknown or damaged")
-        # Several processes decode side by side, which is faster than threads that wait for each
-        # other. And with one thread, a damaged file always decodes to the same frames.
+        # Several processes decode in parallel, which is faster than threads that wait for each
+        # other. Also, one thread always decodes a damaged file to the same frames.
         video.codec_context.thread_count = 1
         yield video
 
@@ -79,13 +79,13 @@ def open_video(source: Path | str, *, urls: bool = False) -> Iterator[av.VideoSt
 def blame_file(reason: str) -> Iterator[None]:
     """Turn what PyAV or OpenCV raises inside the block into UnreadableVideo with this `reason`.
 
-    Put it around calls of these two libraries and nothing else. They work on a file's content,
-    so that an error of any class is the file's fault; an error of our own code must not pass for
-    one. Running out of memory stays a MemoryError.
+    Put it around calls of these two libraries and nothing else. They work on a file's content, so
+    an error of any class is the file's fault, but errors of our own code are not. Running out of
+    memory stays a MemoryError.
     """
     try:
         yield
-    except Exception as error:  # noqa: BLE001 any class, see above
+    except Exception as error:  # noqa: BLE001 of any class, see above
         if _out_of_memory(error):
             raise MemoryError from None
         raise UnreadableVideo(reason) from None
@@ -104,30 +104,34 @@ def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
 
     Raises UnreadableVideo if there is no frame at all.
     """
-    none = True
+    found = False
     packets = cast(InputContainer, video.container).demux(video)
     while True:
         try:
             packet = next(packets, None)
             frames = [] if packet is None else packet.decode()
-        except Exception as error:  # noqa: BLE001 as `blame_file`, too slow for every packet
+        except Exception as error:  # noqa: BLE001 `blame_file` is too slow for every packet
             if _out_of_memory(error):
                 raise MemoryError from None
             continue
         if packet is None:
             break
         for frame in frames:
-            none = False
+            found = True
             yield frame
-    if none:
+    if not found:
         name = video.codec_context.codec.canonical_name
         raise UnreadableVideo(f"it opens, but no frame can be decoded (codec {name})")
 
 
 def to_rgb(frame: av.VideoFrame, converter: VideoReformatter) -> Frames:
-    """A decoded frame as uint8 RGB (H, W, 3), turned as its rotation asks for."""
+    """A decoded frame as uint8 RGB (H, W, 3), rotated as the container says.
+
+    Raises UnreadableVideo for a frame that cannot be converted or rotated; for `converter` see
+    `convert`.
+    """
     pixels = convert(frame, converter, format="rgb24")
-    with blame_file("it is turned by no angle"):
+    with blame_file("its rotation is not a valid angle"):
         quarters = frame.rotation // 90
     return np.ascontiguousarray(np.rot90(pixels, quarters), dtype=np.uint8)
 
@@ -138,7 +142,7 @@ def convert(frame: av.VideoFrame, converter: VideoReformatter, **target: Any) ->
     Args:
         frame: what the decoder gave. If its colour matrix cannot be converted from, the frame is
             marked as having an unspecified one.
-        converter: one for all frames of a video, which saves most of the time of converting.
+        converter: the same one for all frames of a video, which saves most of the time.
         **target: the arguments of `VideoReformatter.reformat`.
 
     Raises UnreadableVideo for a frame that cannot be converted.
@@ -155,10 +159,12 @@ def convert(frame: av.VideoFrame, converter: VideoReformatter, **target: Any) ->
 
 
 def resize(frame: Frames, spec: ClipSpec) -> Frames:
-    """A frame (H, W, 3) scaled to the spec's size by area interpolation.
+    """A frame, uint8 (H, W, 3), scaled to the spec's size by area interpolation.
 
-    A frame that already has this size is left as it is. Where the spec pads with black frames, a
-    black frame of the video becomes 1 throughout, so that only padding is 0 throughout.
+    If the spec pads with black frames, a black frame of the video becomes 1 throughout, so that
+    only padding is 0 throughout.
+
+    Raises UnreadableVideo for a frame that cannot be scaled.
     """
     with blame_file("its pictures cannot be scaled"):
         small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""Clips of the latest frames of a camera, a stream or a file, while it goes on."""
+"""Clips of the latest frames of a camera, a stream or a file, as frames arrive."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ from kinoflow.video.spec import ClipSpec, Frames
 
 
 def stream(source: Path | str | int, spec: ClipSpec, *, every: int = 1) -> Iterator[Frames]:
-    """Yield the last T frames of a source as a clip, again and again while it goes on.
+    """Yield the last T frames of a source as a clip, again and again until it ends.
 
     Args:
         source: a file, the URL of a stream, or the number of a camera. A URL may use any protocol
             and format that FFmpeg knows, playlists included: do not open one from a stranger.
         spec: the size of the clips. Their frames are consecutive whatever `spec.sampling` says,
-            because frames that are still to come cannot be chosen from.
-        every: how many frames lie between two clips.
+            because sampling needs the whole video.
+        every: how many frames one clip begins after another.
 
     Yields uint8 RGB (T, H, W, 3), the first once T frames have come.
 

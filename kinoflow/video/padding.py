@@ -1,6 +1,6 @@
-"""Which frames of a stored clip show the video, and which only fill it up.
+"""Which frames of a stored clip show the video, and which are padding.
 
-Padding under `padding: mask` is black: zero throughout, as no frame of a video is stored.
+With `padding: mask`, padding is black: 0 throughout. Stored frames of a video never are.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ def valid_frames(clip: Frames, *, masked: bool) -> int:
 
     Args:
         clip: uint8 RGB, as stored.
-        masked: whether the clip was padded with black frames (`padding: mask`), which do not
-            count. Otherwise all of its frames do.
+        masked: whether black frames at its end are padding (`padding: mask`), which does not
+            count. Otherwise all frames count.
     """
     return len(unpadded(clip)) if masked else len(clip)
 

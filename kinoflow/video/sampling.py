@@ -7,7 +7,7 @@ frames than are wanted, each mode takes every frame once and then repeats the la
 import numpy as np
 from numpy.typing import NDArray
 
-_EVEN = 0.2  # the share of a motion-guided clip that is spread evenly over time
+_EVEN = 0.2  # the share of a motion-guided clip's frames that is spread evenly over time
 
 
 def frame_indices(available: int, wanted: int) -> NDArray[np.int64]:
@@ -29,8 +29,8 @@ def segment_indices(available: int, wanted: int) -> NDArray[np.int64]:
 
     This is the mode `segment`, the sampling of temporal segment networks (Wang et al., ECCV
     2016). Evenly spaced frames can fall in step with an action that repeats itself, such as a
-    push-up. The random numbers depend on the two arguments alone, so that a video gives the same
-    frames in training and in serving.
+    push-up; random ones do not. The random numbers depend only on the two arguments, so that
+    training and serving take the same frames of a video.
 
     Args:
         available: how many frames the video has, at least 1.
@@ -39,18 +39,18 @@ def segment_indices(available: int, wanted: int) -> NDArray[np.int64]:
     if available < wanted:
         return frame_indices(available, wanted)
     edges = np.arange(wanted + 1) * available // wanted
-    # raw bits, because another version of NumPy may draw from a distribution in another way
+    # raw bits, because NumPy's distributions may change from version to version
     bits = np.random.PCG64(available).random_raw(wanted)
     return edges[:-1] + (bits % np.diff(edges).astype(np.uint64)).astype(np.int64)
 
 
 def motion_guided_indices(differences: NDArray[np.float32], wanted: int) -> NDArray[np.int64]:
-    """Indices (wanted,) of the frames at equal steps of the motion accumulated so far.
+    """Indices (wanted,) of the frames at equal steps of accumulated motion.
 
     This is the mode `motion`, after MGSampler (Zhi et al., ICCV 2021): motion is the square root
-    of the frame difference, so that one violent moment does not outweigh all the rest. Beyond
-    the paper, a fifth of the clip is spread evenly over time, so that a long still stretch is not
-    left out. A video that is still from beginning to end is sampled as by `frame_indices`.
+    of the frame difference, so that one violent moment does not outweigh all the rest. Unlike in
+    the paper, a fifth of the frames is spread evenly over time, so that a long still stretch is
+    not left out. A video without any motion is sampled by `frame_indices`.
 
     Args:
         differences: (N,) how much each frame differs from the one before it, in any unit; N is
@@ -60,12 +60,12 @@ def motion_guided_indices(differences: NDArray[np.float32], wanted: int) -> NDAr
     available, motion = len(differences), np.sqrt(differences, dtype=np.float64)
     if available < wanted or not motion.any():
         return frame_indices(available, wanted)
-    # the first frame has none before it: left at 0, it would shift all samples to the end
+    # no frame precedes the first one: with a motion of 0, it would shift all samples to the end
     motion[0] = motion[min(1, available - 1)]
     accumulated = np.cumsum((1 - _EVEN) * motion / motion.sum() + _EVEN / available)
     indices = np.searchsorted(accumulated, (np.arange(wanted) + 0.5) / wanted, side="right")
-    # a cut is one large difference, in which several steps may end: they go to the frames after
-    # it, or before it where the video ends
+    # Several steps may end within one large difference, a cut. Their samples move to the frames
+    # after the cut, or to those before it at the end of the video.
     order = np.arange(wanted)
     indices = np.maximum.accumulate(indices - order) + order
     return np.minimum(indices, available - wanted + order)
@@ -74,14 +74,16 @@ def motion_guided_indices(differences: NDArray[np.float32], wanted: int) -> NDAr
 def temporal_views(valid: int, used: int, views: int) -> list[NDArray[np.int64]]:
     """Indices (used,) into a stored clip, one array per temporal view.
 
-    A model that takes fewer frames than a clip holds can look at it several times. Each view
-    spans the whole clip; views differ in which frame of each of its equal parts they take.
+    A model that takes fewer frames than a clip holds can look at the clip several times. Each view
+    spans the whole clip and takes one frame of each of `used` equal parts; views differ in which
+    frame that is.
 
     Args:
         valid: how many frames of the clip are not padding (see `kinoflow.video.padding`).
         used: how many frames the model takes.
-        views: how many views are wanted. Where the model takes all valid frames there is one
-            only; where it takes more, that view goes on with the first frame of the padding.
+        views: how many views are wanted. If the model takes all valid frames or more, there is
+            only one view. It ends with the clip's first frame of padding, repeated, if the model
+            takes more.
     """
     if valid <= used:
         return [np.minimum(np.arange(used), valid)]

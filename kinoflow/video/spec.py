@@ -1,4 +1,4 @@
-"""`ClipSpec`: what sampling, the clip store, training and serving agree on."""
+"""`ClipSpec`: the form of clips that sampling, the clip store, training and serving share."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args

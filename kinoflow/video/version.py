@@ -1,10 +1,10 @@
-"""Which libraries decode, by their versions."""
+"""The versions of the libraries that decode videos."""
 
 
 def decoder_version() -> str:
     """The versions of the libraries that decode and scale: "pyav-18.1.0 opencv-5.0.0".
 
-    Beside the file and the `ClipSpec`, nothing else decides what a sampled clip's pixels are.
+    A sampled clip's pixels depend on these, on the file, on the `ClipSpec` and on nothing else.
     """
     import av
     import cv2

@@ -1,6 +1,7 @@
-"""What several models share: layers of our own, and functions that stack layers.
+"""What several models share: kinoflow's own layers, and functions that stack layers.
 
-Importing it registers every layer of our own, so that Keras' safe mode loads them from a bundle.
+Importing this package registers kinoflow's layers, so that Keras' safe mode loads them from a
+bundle.
 """
 
 from kinoflow.models.layers import (

@@ -10,7 +10,7 @@ from kinoflow.models.layers.base import TakesMask, register
 
 @register
 class Position(layers.Layer):
-    """Add a learned vector (C,) per index of one axis of (B, T, S, C), the same on the others."""
+    """Add a learned vector (C,) for each index along one axis of (B, T, S, C)."""
 
     def __init__(self, axis: int, **kwargs):
         super().__init__(**kwargs)
@@ -31,9 +31,14 @@ class Position(layers.Layer):
 
 @register
 class AttentionAlong(TakesMask):
-    """Self-attention among (B, T, S, D) along time (axis 1) or space (axis 2) alone.
+    """Self-attention on (B, T, S, D) along time (axis 1) or along space (axis 2).
 
-    With a mask (B, T), frames of padding are not attended to.
+    Along time, frames of padding are not attended to if the caller gives a mask (B, T).
+
+    Args:
+        axis: 1 or 2.
+        heads: number of attention heads; each gets D / heads channels.
+        dropout: fraction of attention weights set to zero in training.
     """
 
     def __init__(self, axis: int, heads: int, dropout: float = 0.0, **kwargs):
@@ -74,13 +79,25 @@ class AttentionAlong(TakesMask):
 
 
 def attend(x, axis: int, heads: int, dropout: float, mask: Any = None):
-    """Attention along one axis of (B, T, S, D) on normalised features, added to them."""
+    """A residual block on (B, T, S, D): layer normalisation, then `AttentionAlong` one axis.
+
+    Args:
+        x: features (B, T, S, D).
+        axis, heads, dropout: of `AttentionAlong`.
+        mask: bool (B, T), which frames are not padding; None: all.
+    """
     y = AttentionAlong(axis, heads, dropout)(layers.LayerNormalization()(x), mask=mask)
     return layers.Add()([x, y])
 
 
 def feed_forward(x, dropout: float, ratio: int = 2):
-    """Two dense layers on the normalised last axis of (B, T, S, D), added to it."""
+    """A residual block on (B, T, S, D): layer normalisation, then two dense layers on D.
+
+    Args:
+        x: features (B, T, S, D).
+        dropout: fraction of features set to zero in training, after each dense layer.
+        ratio: how many times as wide as D the first dense layer is.
+    """
     width = x.shape[-1]
     y = layers.LayerNormalization()(x)
     y = layers.Dense(ratio * width, activation="gelu")(y)
@@ -91,8 +108,9 @@ def feed_forward(x, dropout: float, ratio: int = 2):
 def tubelets(x, width: int, frames: int, patch: int):
     """Cut (B, T, H, W, C) into tubelets of frames x patch x patch pixels: (B, T', S, width).
 
-    Each becomes a vector, plus a learned vector for its time and one for its place. Arnab et al.,
-    "ViViT: A Video Vision Transformer" (ICCV 2021). With one frame these are patches of images.
+    The vector of a tubelet is a projection of its pixels plus learned vectors for its time and its
+    place. Arnab et al., "ViViT: A Video Vision Transformer" (ICCV 2021). With `frames` 1, tubelets
+    are patches of images.
     """
     size = (frames, patch, patch)
     x = layers.Conv3D(width, size, strides=size, padding="same")(x)

@@ -12,7 +12,7 @@ from keras import layers, ops
 from kinoflow.models.layers.base import register
 from kinoflow.system.errors import UserError
 
-# Keras' own names of its pretrained networks; SqueezeNet is ours, since Keras has none so small
+# built here, because keras.applications has no network as small
 SQUEEZENET = "SqueezeNet"
 
 
@@ -42,17 +42,17 @@ def pretrained(x, name: str, weights: str | None, *, trainable: bool) -> Any:
     Args:
         x: colours in [-1, 1], (N, H, W, 3).
         name: of a network of keras.applications, or SqueezeNet.
-        weights: the path of a file, the name of weights that Keras fetches (`imagenet`), or None
-            for random ones.
-        trainable: whether the network learns; else it is frozen.
+        weights: the path of a file, the name of weights that Keras downloads (`imagenet`), or None
+            for random weights.
+        trainable: whether the network learns; otherwise it is frozen.
 
     Returns features (N, h, w, D).
 
-    Raises UserError for a network that is not known, a file that does not exist or does not fit,
-    and weights that cannot be fetched; ValueError for images that are not colours alone.
+    Raises UserError for an unknown network, a file that does not exist or does not fit, and
+    weights that cannot be downloaded; ValueError for images with other than three channels.
     """
     if x.shape[-1] != 3:
-        raise ValueError("a backbone sees colours alone: set inputs to frames")
+        raise ValueError("a backbone sees only colours: set inputs to frames")
     network, (matrix, shift) = image_network(name, tuple(x.shape[1:]), weights)
     if not trainable:
         freeze(network)
@@ -60,7 +60,7 @@ def pretrained(x, name: str, weights: str | None, *, trainable: bool) -> Any:
 
 
 def freeze(network: keras.Model) -> None:
-    """Switch a network's learning and dropout off: it answers in training as it does later."""
+    """Switch a network's learning and dropout off: it computes the same in training as later."""
     network.trainable = False
     for layer in network.layers:
         if isinstance(layer, layers.Dropout):
@@ -70,19 +70,20 @@ def freeze(network: keras.Model) -> None:
 def image_network(
     name: str, shape: tuple[int, int, int], weights: str | None
 ) -> tuple[keras.Model, tuple[list[list[float]], list[float]]]:
-    """The network itself, and the colours that it expects.
+    """An image network without its head, and how to convert colours for it.
 
     Args:
-        name, weights: as for `pretrained`.
+        name, weights: see `pretrained`.
         shape: of an image, (H, W, 3).
 
-    Returns the network, and the matrix (3, 3) and shift (3,) of `Recoloured`. Raises UserError as
-    `pretrained` does.
+    Returns the network, and the matrix (3, 3) and shift (3,) of `Recoloured`.
+
+    Raises UserError as `pretrained` does.
     """
     if name == SQUEEZENET:
         preprocess = keras.applications.imagenet_utils.preprocess_input
         network = squeezenet(shape)
-        if weights is None:  # random weights expect no other scale of colours
+        if weights is None:  # random weights expect no particular scale of colours
             return network, (np.eye(3).tolist(), [0.0, 0.0, 0.0])
         _load(network, weights)
         return network, _colours(lambda x: preprocess(x, mode="caffe", data_format="channels_last"))
@@ -94,9 +95,9 @@ def image_network(
         if by_name is None or isinstance(error, ValueError):
             raise
         raise UserError(
-            f"the weights {by_name!r} of {name} come over the network, and that failed ({error}): "
-            "fetch them where there is one (Keras keeps them in ~/.keras/models), and set the "
-            "option `weights` to the file's path"
+            f"the weights {by_name!r} of {name} come over the network, and the download failed "
+            f"({error}): fetch them on a machine that is online (Keras keeps them in "
+            "~/.keras/models), copy the file and set the option `weights` to its path"
         ) from None
     if weights is not None and by_name is None:
         _load(network, weights)
@@ -104,8 +105,8 @@ def image_network(
 
 
 def _application(name: str) -> tuple[Callable[..., keras.Model], Callable[..., Any]]:
-    """Keras' builder of that name and the preprocessing that goes with it."""
-    known = {key: one for key, one in vars(keras.applications).items() if inspect.isfunction(one)}
+    """Keras' builder called `name`, and the preprocessing that its weights expect."""
+    known = dict(inspect.getmembers(keras.applications, inspect.isfunction))
     if name not in known:
         raise UserError(f"no backbone {name!r}; there are {SQUEEZENET}, {', '.join(sorted(known))}")
     module = getattr(keras.applications, known[name].__module__.rpartition(".")[2])
@@ -124,14 +125,16 @@ def _load(network: keras.Model, weights: str) -> None:
         raise UserError(f"there is no file {weights} to take the weights of {network.name} from")
     try:
         network.load_weights(path)
-    except Exception as error:  # noqa: BLE001  h5py and Keras raise many classes for a misfit
+    except Exception as error:  # noqa: BLE001  h5py and Keras raise many classes here
         raise UserError(
             f"{weights} does not fit {network.name} without its head ({error})"
         ) from None
 
 
 def _colours(preprocess) -> tuple[list[list[float]], list[float]]:
-    """Matrix (3, 3) and shift (3,) that do to RGB in [-1, 1] what `preprocess` does to [0, 255].
+    """The matrix (3, 3) and shift (3,) that replace `preprocess`, for RGB in [-1, 1].
+
+    They give for RGB in [-1, 1] what `preprocess` gives for the same colours in [0, 255].
 
     All preprocessing in keras.applications is affine: it scales, subtracts a mean, and may turn
     RGB into BGR. Its values for black and for the three pure colours determine it.
@@ -150,7 +153,7 @@ def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
     model size" (2016). The order of its layers is that of published Keras weights.
     """
     image = keras.Input(shape)
-    x = _rectified(64, 3, strides=2, name="conv1")(image)
+    x = _conv_relu(64, 3, strides=2, name="conv1")(image)
     x = layers.MaxPooling2D(3, 2)(x)
     x = _fire(_fire(x, 16, 64, "fire2"), 16, 64, "fire3")
     x = layers.MaxPooling2D(3, 2)(x)
@@ -162,14 +165,15 @@ def squeezenet(shape: tuple[int, int, int]) -> keras.Model:
 
 
 def _fire(x, squeeze: int, expand: int, name: str):
-    x = _rectified(squeeze, 1, name=f"{name}_squeeze1x1")(x)
-    small = _rectified(expand, 1, name=f"{name}_expand1x1")(x)
-    large = _rectified(expand, 3, padding="same", name=f"{name}_expand3x3")(x)
+    x = _conv_relu(squeeze, 1, name=f"{name}_squeeze1x1")(x)
+    small = _conv_relu(expand, 1, name=f"{name}_expand1x1")(x)
+    large = _conv_relu(expand, 3, padding="same", name=f"{name}_expand3x3")(x)
     return layers.Concatenate()([small, large])
 
 
-def _rectified(filters: int, kernel: int, **kwargs) -> layers.Layer:
-    # without normalisation, weights of Keras' default size let the signal fade: it hardly learns
+def _conv_relu(filters: int, kernel: int, **kwargs) -> layers.Layer:
+    # Keras' default initial weights are too small for a network without normalisation: the signal
+    # fades from layer to layer, and the network hardly learns
     return layers.Conv2D(
         filters, kernel, activation="relu", kernel_initializer="he_uniform", **kwargs
     )

@@ -1,16 +1,16 @@
-"""What layers of our own build on: their registration with Keras, and two base classes."""
+"""What kinoflow's own layers build on: their registration with Keras, and two base classes."""
 
 from typing import Any
 
 import keras
 from keras import layers, ops
 
-# Every layer of our own carries this decorator: Keras' safe mode loads registered classes alone.
+# Every layer of kinoflow has this decorator: Keras' safe mode loads only registered classes.
 register = keras.saving.register_keras_serializable("kinoflow")
 
 
 class TakesMask(layers.Layer):
-    """A layer to which the mask of frames is handed in each call, and which hands none on."""
+    """A layer that takes the mask of frames as an argument, and passes no mask on to Keras."""
 
     def compute_mask(self, inputs, previous_mask=None):
         return None
@@ -19,8 +19,8 @@ class TakesMask(layers.Layer):
 class Causal(layers.Layer):
     """A layer on clips (B, T, ...) that never looks ahead.
 
-    It can therefore read a video piece by piece, with a state that stands for the frames before:
-    see `kinoflow.models.streaming`.
+    So it can read a video piece by piece: a state holds what it needs of the frames before. See
+    `kinoflow.models.streaming`.
     """
 
     def state_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -37,5 +37,5 @@ class Causal(layers.Layer):
 
 
 def with_ones(x):
-    """(..., C) to (..., C + 1): a last channel of ones, by which a state of zeros is told apart."""
+    """(..., C) to (..., C + 1): a last channel of ones, which an initial state of zeros lacks."""
     return ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)

@@ -1,4 +1,4 @@
-"""Layers that never look ahead, so that a model of them can read a video frame by frame."""
+"""Layers that never look ahead, so that a model made of them can read a video frame by frame."""
 
 import keras
 from keras import ops

@@ -1,4 +1,4 @@
-"""From the clip that every model takes to what its first layer sees."""
+"""The input of every model, and what the first layer of its network sees."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -15,28 +15,28 @@ Inputs = Literal["frames", "differences", "both"]
 
 @dataclass(frozen=True)
 class ClipInput:
-    """What a builder makes its network from: a model's input, and what can be read off it.
+    """The input of a model, and what a builder needs to know of it.
 
-    `clip_input` makes one.
+    Made by `clip_input`.
     """
 
     input: Any  # keras.Input, uint8 RGB (B, T, H, W, 3): T frames of the clip store's size
     frames: int  # T
     height: int  # pixels of the frames that the network sees, at most H
     width: int  # pixels, at most W
-    padded: bool  # whether black frames at a clip's end are padding
+    padded: bool  # whether black frames at the end of a clip are padding
 
     def pixels(self, inputs: Inputs = "frames", *, dtype: str | None = None) -> Any:
         """What the network's first layer sees: float (B, T, height, width, C).
 
         Args:
             inputs: `frames`: colours in [-1, 1], C = 3. `differences`: each frame's change since
-                the frame before, C = 3, zero for the first frame. `both`: colours and change side
-                by side, C = 6.
-            dtype: float32 for a network that needs it at any precision of training; None: as
-                that precision has it.
+                the frame before, C = 3, zero for the first frame. `both`: colours, then change,
+                C = 6.
+            dtype: float32 for a network that needs it even in mixed precision; None: the
+                precision of training.
 
-        Raises ValueError for other inputs.
+        Raises ValueError for unknown inputs.
         """
         if inputs not in get_args(Inputs):
             raise ValueError(f"inputs must be {', '.join(get_args(Inputs))}, got {inputs!r}")
@@ -49,19 +49,19 @@ class ClipInput:
         return layers.Concatenate(dtype=dtype)([colours, change])
 
     def mask(self, span: int = 1) -> Any:
-        """Which frames, taken `span` at a time, are not padding: bool (B, T / span), rounded up.
+        """Which frames are not padding: bool (B, T / span), rounded up; see `FrameMask`.
 
-        None where the clip store pads by repeating the last frame: then every frame counts.
+        None if the clip store pads by repeating the last frame: then every frame counts.
         """
         return FrameMask(span)(self.input) if self.padded else None
 
 
 def clip_input(stored_clip: ClipSpec, model_clip: ClipSpec) -> ClipInput:
-    """The input of a model, and what a builder needs to make a network of it.
+    """Make the input of a model.
 
     Args:
-        stored_clip: the spec of the clip store: the size of the frames that come in.
-        model_clip: how many frames come in, and the size to which the network scales them; at
+        stored_clip: the spec of the clip store, which gives the size of the input's frames.
+        model_clip: how many frames the input has, and the size to which the model scales them; at
             most those of `stored_clip`.
     """
     shape = (model_clip.frames, stored_clip.height, stored_clip.width, 3)
@@ -77,7 +77,7 @@ def clip_input(stored_clip: ClipSpec, model_clip: ClipSpec) -> ClipInput:
 
 @register
 class Pixels(layers.Layer):
-    """uint8 clips (B, T, H, W, 3) to float in [-1, 1], scaled to (height, width) if need be."""
+    """uint8 clips (B, T, H, W, 3) to floats in [-1, 1], scaled to (height, width) pixels."""
 
     def __init__(self, height: int, width: int, **kwargs):
         super().__init__(**kwargs)
@@ -86,7 +86,7 @@ class Pixels(layers.Layer):
 
     def call(self, clips):
         _, frames, height, width, channels = clips.shape
-        # first in float32: bfloat16 cannot tell all 256 values from each other
+        # computed in float32, because bfloat16 cannot represent all 256 values
         x = ops.cast(ops.cast(clips, "float32") / 127.5 - 1.0, self.compute_dtype)
         if (height, width) == (self.height, self.width):
             return x
@@ -113,7 +113,7 @@ class FrameDifferences(Causal):
         return x - ops.concatenate([x[:, :1], x[:, :-1]], axis=1)
 
     def state_shape(self, shape):
-        # the last frame, and a channel that says that there was one
+        # the last frame, and a channel of ones if there was a frame
         return (1, *shape[2:-1], shape[-1] + 1)
 
     def step(self, x, state):
@@ -129,9 +129,9 @@ class FrameDifferences(Causal):
 class FrameMask(TakesMask):
     """Which frames of uint8 clips (B, T, H, W, 3) are not padding: bool (B, T).
 
-    Padding is black (`clip.padding: mask`). A clip that is black throughout is taken as it is.
-    With a `span`, each `span` frames in a row count as one, true where any of them is:
-    bool (B, T / span), rounded up.
+    Padding is black (`clip.padding: mask`). A clip that is black throughout counts as one without
+    padding. With a `span`, the result is bool (B, T / span), rounded up: for each `span`
+    consecutive frames, whether any of them is not padding.
     """
 
     def __init__(self, span: int = 1, **kwargs):

@@ -7,15 +7,19 @@ from keras import layers
 
 from kinoflow.models.layers.normalisation import group_normalised
 
-# (x, filters, stride) to the block's residual: stride 2 halves all of its sides
+# (x, filters, stride) to the residual of a block: stride 2 halves height, width and, of clips, time
 Block = Callable[[Any, int, int], Any]
 
 
 def convolved(x, filters: int, kernel, strides=1, *, activate: bool = True):
-    """Images (N, H, W, C) or clips (B, T, H, W, C) convolved with "same" padding.
+    """Convolution with "same" padding, group normalisation and, with `activate`, ReLU.
 
-    Group-normalised after the convolution and, with `activate`, rectified after that. `kernel`
-    and `strides` are one number for all sides or one per side.
+    Args:
+        x: images (N, H, W, C) or clips (B, T, H, W, C).
+        filters: channels of the result.
+        kernel: its size in pixels and frames: one number, or one for each axis.
+        strides: one number, or one for each axis.
+        activate: whether ReLU follows.
     """
     kind = layers.Conv2D if len(x.shape) == 4 else layers.Conv3D
     x = kind(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
@@ -24,10 +28,10 @@ def convolved(x, filters: int, kernel, strides=1, *, activate: bool = True):
 
 
 def residual_stages(x, filters: tuple[int, ...], block: Block):
-    """One residual block per width, each but the first halving all sides of images or clips.
+    """A residual block for each number of filters: (..., C) to (..., filters[-1]).
 
-    (..., C) to (..., filters[-1]). He et al., "Deep Residual Learning for Image Recognition"
-    (CVPR 2016).
+    Each block but the first halves height, width and, of clips, time. He et al., "Deep
+    Residual Learning for Image Recognition" (CVPR 2016).
     """
     for stage, width in enumerate(filters):
         stride = 1 if stage == 0 else 2

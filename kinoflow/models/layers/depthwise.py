@@ -1,4 +1,4 @@
-"""Convolution of clips in space and time, each channel by itself."""
+"""Depthwise convolution of clips in space and time."""
 
 import keras
 from keras import layers, ops
@@ -35,7 +35,7 @@ class DepthwiseConv3D(layers.Layer):
 
     def build(self, shape):
         span, height, width = self.kernel_size
-        # each output is a sum of as many products as one channel's kernel has weights
+        # He initialisation: each output sums as many products as one channel's kernel has weights
         scale = keras.initializers.RandomNormal(stddev=(2 / (span * height * width)) ** 0.5)
         self.kernel = self.add_weight(
             shape=(span, height, width, shape[-1], 1), initializer=scale, name="kernel"
@@ -45,7 +45,7 @@ class DepthwiseConv3D(layers.Layer):
         frames, span = x.shape[1], self.kernel_size[0]
         step, stride, _ = self.strides
         steps = -(-frames // step)
-        # as Keras does: where the padding is uneven, the larger part comes last
+        # as in Keras, the larger part of an uneven padding comes last
         missing = max((steps - 1) * step + span - frames, 0)
         before = missing // 2
         x = ops.pad(x, [(0, 0), (before, missing - before), (0, 0), (0, 0), (0, 0)])

@@ -1,4 +1,4 @@
-"""Networks on single images: a plain one from scratch, or a pretrained one in its place."""
+"""Networks on single images: a small CNN, or a pretrained network instead of it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,16 +17,16 @@ def plain_cnn(
     *,
     batch_norm: bool = False,
 ):
-    """Images (N, H, W, C) to features (N, h, w, filters[-1]): per width a convolution and pooling.
+    """Blocks of a 3x3 convolution and a pooling, from images to features (N, h, w, filters[-1]).
 
     Args:
-        x: images.
-        filters: the width of each convolution of 3x3.
-        pools: the side in pixels of the pooling after it, one per width.
-        dropout: fraction of features set to zero in training, between the widths.
+        x: images (N, H, W, C).
+        filters: channels of each block.
+        pools: the side in pixels of each block's pooling.
+        dropout: fraction of features set to zero in training, between blocks.
         batch_norm: whether batch normalisation follows each convolution.
 
-    Raises ValueError where `filters` and `pools` differ in length.
+    Raises ValueError if `filters` and `pools` differ in length.
     """
     for block, (width, pool) in enumerate(zip(filters, pools, strict=True)):
         if block:
@@ -47,10 +47,16 @@ def image_features(
     weights: str | None,
     trainable: bool,
 ) -> Any:
-    """Features (N, h, w, D) of images: those of `encoder`, or of a pretrained network if named.
+    """Features (N, h, w, D) of images, from `encoder` or from a backbone if one is named.
 
-    `backbone`, `weights` and `trainable` are what `pretrained` takes as `name`, `weights` and
-    `trainable`; it says what it raises.
+    Args:
+        x: images (N, H, W, C).
+        encoder: takes images to features.
+        backbone: the `name` for `pretrained`; None: `encoder` is used.
+        weights: for `pretrained`.
+        trainable: for `pretrained`.
+
+    Raises what `pretrained` raises.
     """
     if backbone is None:
         return encoder(x)

@@ -1,4 +1,4 @@
-"""Treating the frames of clips as single images, and making clips of them again."""
+"""Turn the frames of clips into single images, and images back into clips."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,19 +9,20 @@ from kinoflow.models.layers.base import TakesMask, register
 
 
 def per_frame(x: Any, network: Callable[[Any], Any], *, dtype: str | None = None) -> Any:
-    """What `network` gives for each frame by itself: (B, T, H, W, C) to (B, T, ...).
+    """Apply a network to each frame: (B, T, H, W, C) to (B, T, ...).
 
     Args:
         x: clips.
         network: takes images (N, H, W, C) to (N, ...).
-        dtype: of the result, where it is to be float32 at any precision of training.
+        dtype: float32 for a result that must be float32 even in mixed precision; None: the
+            precision of training.
     """
     return UnfoldTime(x.shape[1], dtype=dtype)(network(FoldTime()(x)))
 
 
 @register
 class FoldTime(TakesMask):
-    """(B, T, ...) to (B * T, ...): what follows treats frames as single images."""
+    """(B, T, ...) to (B * T, ...), so that the layers after it see single images."""
 
     def call(self, x):
         return ops.reshape(x, (-1, *x.shape[2:]))

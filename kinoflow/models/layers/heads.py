@@ -4,7 +4,7 @@ from keras import layers
 
 
 def probabilities(x, classes: int):
-    """Features (B, D) to probabilities float32 (B, classes), also under mixed precision."""
+    """Features (B, D) to probabilities (B, classes), in float32 even in mixed precision."""
     return layers.Dense(classes, activation="softmax", dtype="float32", name="probabilities")(x)
 
 

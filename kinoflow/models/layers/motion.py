@@ -1,6 +1,6 @@
-"""Optical flow, edges and histograms of their directions, without a weight to learn.
+"""Optical flow, edges and histograms of their directions, as layers without weights.
 
-All are computed in float32 at any precision of training: motion is a small difference of large
+All compute in float32 even in mixed precision, because motion is a small difference of large
 values.
 """
 
@@ -16,7 +16,11 @@ _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 @register
 class Grey(layers.Layer):
-    """Colours in [-1, 1] (B, T, H, W, 3) to their luma in [0, 1], (B, T, H, W, 1), smoothed."""
+    """Colours in [-1, 1] (B, T, H, W, 3) to blurred luma in [0, 1], (B, T, H, W, 1).
+
+    Args:
+        sigma: standard deviation of the Gaussian blur, in pixels.
+    """
 
     def __init__(self, sigma: float = 1.0, *, dtype="float32", **kwargs):
         super().__init__(dtype=dtype, **kwargs)
@@ -37,13 +41,16 @@ class Grey(layers.Layer):
 class OpticalFlow(layers.Layer):
     """Grey frames (B, T, H, W, 1) to the motion since the frame before, (B, T, H, W, 2).
 
-    In pixels to the right and down; the first frame's is zero. Lucas and Kanade, "An Iterative
-    Image Registration Technique with an Application to Stereo Vision" (IJCAI 1981), in one step:
-    motions of more than a pixel or two keep their direction but come out too short.
+    Motion is given in pixels to the right and down; that of the first frame is zero. Lucas and
+    Kanade, "An Iterative Image Registration Technique with an Application to Stereo Vision" (IJCAI
+    1981), with one step instead of several: motions of more than a pixel or two keep their
+    direction but come out too short.
 
     Args:
-        sigma: of the Gaussian window that is taken to move as one, in pixels.
-        noise: the variance of gradients that noise may have; where they vary less, flow is small.
+        sigma: standard deviation, in pixels, of the Gaussian window within which all pixels are
+            assumed to move alike.
+        noise: the variance of gradients that is put down to noise; flow is small where gradients
+            vary less.
     """
 
     def __init__(self, sigma: float = 2.0, noise: float = 1e-3, *, dtype="float32", **kwargs):
@@ -58,7 +65,7 @@ class OpticalFlow(layers.Layer):
         products = ops.stack([dx * dx, dx * dy, dy * dy, dx * dt, dy * dt])
         xx, xy, yy, xt, yt = ops.unstack(blurred(products[..., 0], self.sigma), 5)
         xx, yy = xx + self.noise, yy + self.noise
-        # the least squares of dx * u + dy * v + dt over the window
+        # u and v minimise the sum of (dx * u + dy * v + dt)^2 over the window
         u, v = xy * yt - yy * xt, xy * xt - xx * yt
         return ops.stack([u, v], axis=-1) / (xx * yy - xy * xy)[..., None]
 
@@ -73,7 +80,7 @@ class OpticalFlow(layers.Layer):
 class Gradients(layers.Layer):
     """Central differences in space of each channel: (B, T, H, W, C) to (B, T, H, W, 2C).
 
-    The differences of all channels to the right, then those of all channels downwards.
+    The first C channels are the differences to the right, the others those downwards.
     """
 
     def __init__(self, *, dtype="float32", **kwargs):
@@ -90,15 +97,16 @@ class Gradients(layers.Layer):
 class OrientationHistograms(layers.Layer):
     """Histograms of directions in each cell of a grid: (B, T, H, W, 2F) to (B, T, D).
 
-    The input holds F fields of vectors: their F components to the right, then their F components
-    downwards. D is cells * cells * F * bins. Every vector counts by its length, mostly for the
-    bins nearest to its direction and not at all for those at a right angle to it or beyond. The
-    output is the square root of the sums, so that a few long vectors do not outweigh the rest.
-    Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection" (CVPR 2005).
+    The input holds F vector fields: first their F components to the right, then their F components
+    downwards. D is cells * cells * F * bins. Every vector is weighted by its length. It counts
+    mostly for the bins nearest to its direction, and not at all for bins at a right angle or more.
+    The output is the square root of the mean in each cell, so that a few long vectors do not
+    outweigh the rest. Dalal and Triggs, "Histograms of Oriented Gradients for Human Detection"
+    (CVPR 2005).
 
     Args:
         cells: rows and columns of the grid.
-        bins: directions that are told apart, over the full circle.
+        bins: how many directions are told apart, over the full circle.
     """
 
     def __init__(self, cells: int = 4, bins: int = 8, *, dtype="float32", **kwargs):
@@ -114,7 +122,7 @@ class OrientationHistograms(layers.Layer):
         angles = 2 * math.pi * np.arange(self.bins) / self.bins
         cosine = ops.convert_to_tensor(np.cos(angles), dtype=x.dtype)
         sine = ops.convert_to_tensor(np.sin(angles), dtype=x.dtype)
-        # over 6, 8, ... bins these fourth powers have the same sum for every direction
+        # with 6, 8, ... bins, these fourth powers sum to the same value for every direction
         along = ops.relu((right * cosine + down * sine) / length)
         x = length * ops.square(ops.square(along))
         x = ops.reshape(x, (-1, height, width, parts // 2 * self.bins))
@@ -134,7 +142,7 @@ class OrientationHistograms(layers.Layer):
 
 
 def gradients(x):
-    """Central differences to the right and down of (B, T, H, W, C); the edges are repeated."""
+    """Central differences to the right and down of (B, T, H, W, C), with edge pixels repeated."""
     around = ops.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
     right = around[:, :, 1:-1, 2:] - around[:, :, 1:-1, :-2]
     down = around[:, :, 2:, 1:-1] - around[:, :, :-2, 1:-1]
@@ -142,7 +150,7 @@ def gradients(x):
 
 
 def blurred(x, sigma: float):
-    """Images (..., H, W) blurred by a Gaussian of `sigma` pixels, and mirrored at their edges."""
+    """Images (..., H, W) blurred by a Gaussian of `sigma` pixels, as if mirrored at their edges."""
     height, width = x.shape[-2:]
     down, across = (_gaussian(side, sigma) for side in (height, width))
     x = ops.matmul(x, ops.convert_to_tensor(across.T, dtype=x.dtype))

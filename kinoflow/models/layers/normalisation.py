@@ -2,14 +2,15 @@
 
 from keras import layers
 
-# Keras' 0.99 needs hundreds of steps to forget the initial statistics, and small data have few
+# Keras' default of 0.99 needs hundreds of steps to forget the initial statistics: too many for
+# small data
 _MOMENTUM = 0.9
 
 
 def group_normalised(x):
     """Group normalisation of (..., C), in up to 8 groups of channels (Wu and He, ECCV 2018).
 
-    The statistics of a batch are poor where batches are small, as they are with clips.
+    For small batches, as of clips: their statistics are too poor for batch normalisation.
     """
     channels = x.shape[-1]
     groups = next(groups for groups in range(min(8, channels), 0, -1) if channels % groups == 0)
@@ -19,6 +20,6 @@ def group_normalised(x):
 def batch_normalised(x, *, learned: bool = True):
     """Batch normalisation of (..., C) (Ioffe and Szegedy, ICML 2015).
 
-    With `learned`, each channel has a learned scale and offset afterwards.
+    With `learned`, each channel then gets a learned scale and offset.
     """
     return layers.BatchNormalization(momentum=_MOMENTUM, center=learned, scale=learned)(x)

@@ -20,10 +20,10 @@ def masked_mean(x, mask):
 class Vote(TakesMask):
     """Probabilities of frames (B, T, classes) to those of the clip (B, classes).
 
-    `mean` averages them. `mode` gives the share of frames for which each class is the most
-    probable; since counting has no gradient, training averages even then. In `mode` the mean
-    counts as one more frame: that breaks ties, cannot overturn a majority, and leaves no class at
-    a probability of zero.
+    `mean` averages them. `mode` gives, for each class, the share of frames for which that class is
+    the most probable. Counting has no gradient, so training averages in both cases. In `mode` the
+    mean counts as one more frame: this breaks ties, cannot overturn a majority, and leaves no
+    class with a probability of zero.
     """
 
     def __init__(self, vote: Literal["mean", "mode"], **kwargs):
@@ -50,7 +50,7 @@ class Vote(TakesMask):
 
 @register
 class LastHeld(TakesMask):
-    """(B, T, ...) with each frame of padding replaced by the last frame that is not padding."""
+    """Replace each frame of padding in (B, T, ...) by the last frame that is not padding."""
 
     def call(self, x, mask=None):
         if mask is None:
@@ -96,7 +96,8 @@ class MomentsOverTime(TakesMask):
     def call(self, x, mask=None):
         mean = masked_mean(x, mask)
         variance = masked_mean(ops.square(x - mean[:, None]), mask)
-        # the square root has no gradient at zero, where a feature is the same in every frame
+        # where a feature is the same in every frame, the variance is 0 and the square root has no
+        # gradient
         return ops.concatenate([mean, ops.sqrt(variance + 1e-6)], axis=-1)
 
     def compute_output_shape(self, shape):
