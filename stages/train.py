@@ -19,7 +19,7 @@ def require_validated(path: Path) -> None:
     verdict = Verdict.read(path)
     if not verdict.passed:
         reasons = "; ".join(
-            f"{failure.table}.{failure.column}: not so that {failure.meaning}"
+            f"{failure.table}.{failure.column}: expected that {failure.meaning}"
             for failure in verdict.failures
         )
         raise UserError(f"the data failed validation ({reasons}): mend it, then train")

@@ -40,7 +40,8 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
     block, warn = partial(expect, "critical"), partial(expect, "warning")
     leak = warn if random else block
     origin, shape = clips.describe(spec), shape_text(spec.shape)
-    filled = "some are black" if spec.padding == "mask" else "some repeat"
+    filler = "black frames" if spec.padding == "mask" else "copies of its last frame"
+    enough = f"at least {spec.frames} frames"
     return {
         "catalog": [
             block(known, "video", "every row names a video"),
@@ -51,7 +52,7 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
             block(known, "md5", "the content of a readable video is known", **readable),
             block(known, "frames", "the frames of a readable video are counted", **readable),
             block(between, "frames", "a readable video has frames", min_value=1),
-            warn(between, "frames", f"{spec.frames} frames, or {filled}", min_value=spec.frames),
+            warn(between, "frames", f"{enough}, or {filler} fill the clip", min_value=spec.frames),
             warn(empty, "problem", "every video is readable"),
             warn(unique, "md5", "no two videos are the same file"),
             warn(between, "labels_of_file", "copies of a file have one label", max_value=1),

@@ -77,7 +77,7 @@ BAD_NAMES = {
     "a/\u202egpj.x": "no file name should have",
     "a/" + 256 * "x": "too long",
     2000 * "a/" + "x": "too long",
-    "a/.partial-x": "is taken",
+    "a/.partial-x": "reserved for temporary files",
 }
 
 

@@ -160,7 +160,7 @@ def test_training_needs_validated_data(tmp_path: Path) -> None:
         count=0,
     )
     Verdict(passed=False, split="official", failures=(failure,)).write(path)
-    with pytest.raises(UserError, match="split.group: not so that no group stands on two sides"):
+    with pytest.raises(UserError, match="split.group: expected that no group stands on two sides"):
         require_validated(path)
     Verdict(passed=True, split="official").write(path)
     require_validated(path)

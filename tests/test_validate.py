@@ -148,7 +148,7 @@ def test_masked_clips_pass_unless_what_they_show_is_blank(tmp_path: Path) -> Non
     np.save(work.clip(name(1, 1)), short)
     (finding,) = work.findings(masked)
     assert (finding.column, finding.severity) == ("frames", "warning")
-    assert finding.meaning == "4 frames, or some are black"
+    assert finding.meaning == "at least 4 frames, or black frames fill the clip"
     short[0] = (9, 90, 200)
     np.save(work.clip(name(1, 1)), short)
     assert {finding.column for finding in work.findings(masked)} == {"frames", "contrast"}

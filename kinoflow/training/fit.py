@@ -1,4 +1,4 @@
-"""Train one candidate: fit its model to clips and write the best epoch as a bundle."""
+"""Train one candidate: fit its model to clips and write the weights that are kept as a bundle."""
 
 import sys
 import time

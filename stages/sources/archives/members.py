@@ -43,7 +43,7 @@ def member_path(name: str) -> PurePosixPath:
     ):
         problem = "a name that is too long"
     elif any(part.startswith(files.TEMPORARY) for part in parts):
-        problem = "a name that is taken"
+        problem = "a name reserved for temporary files"
     else:
         return PurePosixPath(*parts)
     raise Refused(f"it holds {problem}: {ascii(name)[:200]}")
