@@ -38,7 +38,14 @@ class Synthetic(_Section):
 
 
 class Dataset(_Section):
-    source: Literal["synthetic", "folder", "archive", "ucf101", "ucf50", "hmdb51"] = "synthetic"
+    source: Literal[
+        "synthetic",
+        "folder",
+        "archive",
+        "ucf101",
+        "ucf50",
+        "hmdb51",
+    ] = "synthetic"
     path: str | None = None
     mirror: str | None = None
     lists: Path | None = None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, params_text
 
 BIN = Path(sys.executable).parent
 
@@ -31,6 +31,7 @@ class Checkout:
             if (ROOT / name).is_file() and name not in {"dvc.lock", "data.dvc"}:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(ROOT / name, folder / name)
+        (folder / "params.yaml").write_text(params_text(), encoding="utf-8")
         self.run("git", "init", "-q")
         self.run("git", "add", "-A")
         self.run("git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "copy")

@@ -1,4 +1,5 @@
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(name, "1")
 
 ROOT = Path(__file__).parent.parent
+
+
+def params_text() -> str:
+    """params.yaml with the embedded data, whatever data a developer has chosen in it."""
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    chosen = re.compile(r"^(  source:) \S+(.*\n  path:) .*?( +#|$)", re.MULTILINE)
+    return chosen.sub(r"\1 synthetic\2 null\3", text, count=1)
+
 
 _LEFT_OUT = pytest.StashKey[int]()
 

@@ -8,9 +8,9 @@ import pytest
 from kinoflow import config
 from kinoflow.config import Params
 from kinoflow.system.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, params_text
 
-TEXT = (ROOT / "params.yaml").read_text()
+TEXT = params_text()
 
 
 def load(tmp_path: Path, old: str, new: str) -> Params:

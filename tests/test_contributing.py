@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kinoflow.data import tables
 from tests.checkout import Checkout
 from tests.conftest import ROOT
 from tests.media import moving_square, write_video
@@ -85,8 +86,10 @@ def test_the_new_stage_and_source_run_and_the_new_model_is_trained_and_scored(
     ran = checkout.repro("lengths", "evaluate@shallow3d")
     assert {"lengths", "train@shallow3d", "evaluate@shallow3d"} <= {*ran}
     # five days, two videos of each class on each
-    names = {path.name for path in (checkout.folder / "data/Run").glob("*.avi")}
-    assert names == {f"v_Run_g{day:02}_c{n:02}.avi" for day in range(1, 6) for n in (1, 2)}
+    videos = tables.read(checkout.folder / "work/catalog.csv", tables.CATALOG)
+    assert len(videos) == 20
+    assert {*videos["label"]} == {"Rest", "Run"}
+    assert (videos["group"] == videos["video"].str.partition("/")[0]).all(), "a day is a group"
     lengths = checkout.read("reports/lengths.json")
     assert lengths.keys() == {"Rest", "Run"}
     assert lengths["Run"] == pytest.approx(lengths["Rest"])

@@ -276,7 +276,7 @@ def test_the_readme_is_short_and_leads_to_every_page() -> None:
 def test_the_page_on_architecture_tells_what_every_stage_reads_and_makes() -> None:
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
     rows = re.findall(r"^\| `(\w+)`", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE)
-    assert sorted(rows) == sorted([*stages, "download"])
+    assert sorted(rows) == sorted([*stages, "download"]), "a row of docs/architecture.md for each"
 
 
 def test_the_drawings_of_the_architecture_are_current() -> None:

@@ -10,7 +10,7 @@ from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from stages import download
 from stages.sources import folder
-from tests.conftest import ROOT
+from tests.conftest import params_text
 from tests.media import footage, moving_square, write_video
 
 
@@ -167,7 +167,7 @@ def run() -> "subprocess.CompletedProcess[str]":
 def test_without_git_the_reason_is_told_and_the_pin_is_made_up_for(
     source: Path, repository: Path
 ) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("source: synthetic ", "source: folder ")
+    text = params_text().replace("source: synthetic", "source: folder")
     Path("params.yaml").write_text(text.replace("path: null", f"path: {source}", 1))
     assert run().returncode == 0
     pinned = Path("data.dvc").read_text()

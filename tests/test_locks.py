@@ -15,7 +15,7 @@ import pytest
 from kinoflow.system import files, locks
 from stages.sources.archives.unpack import unpack
 from tests.archives import write_zip
-from tests.conftest import ROOT
+from tests.conftest import ROOT, params_text
 from tests.server import Site, serving
 
 FILES = {f"{number % 3}/{number:04d}.avi": b"%d" % number for number in range(1500)}
@@ -258,7 +258,7 @@ def test_download_at_once_and_killed_brings_all_videos_in_the_end(
 ) -> None:
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
         subprocess.run(command, check=True)
-    text = (ROOT / "params.yaml").read_text().replace("source: synthetic ", "source: archive ")
+    text = params_text().replace("source: synthetic", "source: archive")
     Path("params.yaml").write_text(text.replace("path: null", f"path: {site.url}/a.zip"))
     archive = write_zip(tmp_path / "a.zip", FILES)
     site.files["/a.zip"], site.pause = archive.read_bytes(), 0.02

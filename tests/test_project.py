@@ -132,8 +132,8 @@ def test_every_model_is_described_and_offered() -> None:
     page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     params = (ROOT / "params.yaml").read_text(encoding="utf-8")
     for name in registry.MODULES:
-        assert f"| `{name}` |" in page
-        assert f"model: {name}" in params + page
+        assert f"| `{name}` |" in page, f"docs/models.md has no row for {name}"
+        assert f"model: {name}" in params + page, f"docs/models.md has no candidate for {name}"
 
 
 def test_no_version_with_known_holes_is_allowed_or_pinned() -> None:

@@ -83,4 +83,4 @@ def test_the_docs_show_every_source_as_params_take_it() -> None:
         for section, values in example.items():
             raw[section] |= values
         shown.add(config.checked(raw, Path("docs/data.md")).dataset.source)
-    assert shown == set(ALLOWED)
+    assert shown == set(ALLOWED), "docs/data.md has no example of a source"

@@ -161,5 +161,5 @@ def test_all_reading_and_writing_of_csv_goes_through_tables() -> None:
     found = {path.relative_to(ROOT).as_posix(): {*uses(path)} for path in modules}
     assert {name: used for name, used in found.items() if used} == {
         "kinoflow/data/tables.py": {"csv", "read_csv", "to_csv"}
-    }
+    }, "take tables.read and tables.write, with a Schema"
     assert len(modules) > 50
