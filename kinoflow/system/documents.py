@@ -2,11 +2,11 @@
 
 import dataclasses
 import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from kinoflow.system.errors import UserError
 
@@ -82,7 +82,7 @@ def describe(error: ValidationError, model: type[BaseModel], section: str = "") 
     return text + (f" (and {len(others)} more)" if others else "")
 
 
-def _message(error: ErrorDetails) -> str:
+def _message(error: Mapping[str, Any]) -> str:
     if error["type"] == "value_error":  # raised by our own validators
         return str(error["ctx"]["error"])
     if error["type"] in _WITHOUT_VALUE:
