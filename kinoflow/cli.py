@@ -68,18 +68,21 @@ def doctor(arguments: argparse.Namespace) -> None:
 
     with silenced_stderr():
         import keras
-    print(f"python      {platform.python_version()} on {platform.system()} {platform.machine()}")
-    for name, version in bundle.library_versions().items():
-        print(f"{name:<12}{version}")
-    print(f"backend     {keras.backend.backend()}, devices {', '.join(_devices())}")
     codecs = ".".join(map(str, av.library_versions["libavcodec"]))
-    print(f"ffmpeg      {av.ffmpeg_version_info} in PyAV, libavcodec {codecs}")
-    print(f"models      {', '.join(registry.MODULES)}")
-    print(f"disk        {shutil.disk_usage('.').free / 1e9:.1f} GB free")
-    print(f"git         {shutil.which('git') or 'missing: DVC needs it'}")
     winner = Workspace().winner
-    name = Winner.read(winner).winner if winner.exists() else "none yet"
-    print(f"winner      {name}")
+    facts = {
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        **bundle.library_versions(),
+        "backend": f"{keras.backend.backend()}, devices {', '.join(_devices())}",
+        "ffmpeg": f"{av.ffmpeg_version_info} in PyAV, libavcodec {codecs}",
+        "models": ", ".join(registry.MODULES),
+        "disk": f"{shutil.disk_usage('.').free / 1e9:.1f} GB free",
+        "git": shutil.which("git") or "missing: DVC needs it",
+        "winner": Winner.read(winner).winner if winner.exists() else "none yet",
+    }
+    width = max(map(len, facts)) + 2
+    for name, fact in facts.items():
+        print(f"{name:<{width}}{fact}")
 
 
 def _devices() -> list[str]:

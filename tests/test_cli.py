@@ -1,5 +1,6 @@
 """The command `kinoflow` as a user types it."""
 
+import importlib.metadata
 import re
 import sys
 from pathlib import Path
@@ -100,5 +101,6 @@ def test_doctor_tells_the_decoder_that_reads_videos_and_the_models_that_there_ar
     assert found["ffmpeg"].startswith(f"{av.ffmpeg_version_info} in PyAV, libavcodec ")
     assert found["models"].split(", ") == list(registry.MODULES)
     assert found["av"] == av.__version__
+    assert found["opencv-python-headless"] == importlib.metadata.version("opencv-python-headless")
     assert "cpu" in found["backend"].lower()
     assert found["disk"].endswith(" GB free")
