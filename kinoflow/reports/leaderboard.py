@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from kinoflow import config
 from kinoflow.reports.records import Metrics, Timing, Verdict, Winner
+from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -69,27 +70,38 @@ def caution(workspace: Workspace) -> str:
 
 def table(workspace: Workspace) -> str:
     """The rows as plain text, with a star at the winner; then why it won, and the caution."""
-    from rich.console import Console
-
-    text = io.StringIO()
-    Console(file=text, color_system=None, width=_WIDTH).print(_grid(rows(workspace)))
-    return "\n".join([text.getvalue(), *_notes(workspace)])
+    return _text(rows(workspace), _notes(workspace))
 
 
 def show(workspace: Workspace) -> None:
-    """Print the table; on a terminal with the winner in bold, and set closer if it is narrow."""
+    """Print the table; on a terminal with the winner in bold, and set closer if it is narrow.
+
+    Raises UserError if no candidate is evaluated yet.
+    """
     from rich.console import Console
 
+    found = rows(workspace)
+    if not found:
+        raise UserError("nothing is evaluated yet: run `make repro`")
+    notes = _notes(workspace)
     console, wide = Console(highlight=False, markup=False), Console(width=_WIDTH)
     if not console.is_terminal:
-        print(table(workspace))
+        print(_text(found, notes))
         return
-    grid = _grid(rows(workspace))
+    grid = _grid(found)
     if wide.measure(grid).maximum > console.width:
-        grid = _grid(rows(workspace), narrow=True)
+        grid = _grid(found, narrow=True)
     wide.print(grid, highlight=False)
-    for note in _notes(workspace):
+    for note in notes:
         console.print(f"\n{note}")
+
+
+def _text(rows: list[Row], notes: list[str]) -> str:
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, color_system=None, width=_WIDTH).print(_grid(rows))
+    return "\n".join([text.getvalue(), *notes])
 
 
 def _winner(workspace: Workspace) -> Winner | None:
