@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import grimp
 from ruamel.yaml import YAML
+
+from kinoflow.system.imports import import_graph
 
 ROOT = Path(__file__).parent.parent
 PAGE = Path(__file__).with_name("architecture.md")
@@ -24,7 +25,7 @@ Edges = set[tuple[str, str]]
 
 def imports() -> str:
     """Which sub-package imports which, as a Mermaid diagram."""
-    graph = grimp.build_graph(*PACKAGES, exclude_type_checking_imports=True, cache_dir=None)
+    graph = import_graph(PACKAGES)
     edges = {
         (_room(importer), _room(imported))
         for importer in graph.modules

@@ -29,7 +29,7 @@ def imported(
 
     Raises ValueError for a module that does not exist.
     """
-    graph = _graph(tuple(sorted(packages)))
+    graph = import_graph(tuple(sorted(packages)))
     found: set[str] = set()
     waiting = [*modules]
     while waiting:
@@ -61,7 +61,8 @@ def source(module: str) -> Path:
 
 
 @cache
-def _graph(packages: tuple[str, ...]) -> "ImportGraph":
+def import_graph(packages: tuple[str, ...]) -> "ImportGraph":
+    """The imports of all modules of `packages`, except those only for type checkers."""
     import grimp
 
     return grimp.build_graph(*packages, exclude_type_checking_imports=True, cache_dir=None)
