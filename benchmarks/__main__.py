@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import depthwise, extract, machine, scale
+from benchmarks import answering, depthwise, extract, machine, scale
 from kinoflow.system import errors, files
 
 README = Path(__file__).parent / "README.md"
@@ -13,6 +13,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     # `extract` keeps its process to one core for a while, so what needs every core goes first
     scaling = scale.report()
+    answers = answering.report()
     decoding = extract.report()
     convolving = depthwise.report()
     files.write_text(
@@ -35,6 +36,9 @@ the number of frames, which is wrong in many files; kinoflow checks it.
 ## Scale
 
 {scaling}
+## Answering
+
+{answers}
 ## Depthwise convolution
 
 {convolving}

@@ -42,6 +42,9 @@ FILES = {
 
 # single tests of other files
 TESTS = {
+    "test_bundle.py": [
+        "test_views_in_one_call_answer_as_views_alone_and_clips_as_clips_alone",
+    ],
     "test_catalog.py": [
         "test_catalog_tells_what_files_hold_and_sets_bad_ones_aside",
         "test_what_was_set_aside_for_its_bounds_is_tried_again",

@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 from kinoflow import bundle
+from kinoflow.models import MODELS
+from kinoflow.models.layers.clip import FrameMask
 from kinoflow.system.errors import UserError
-from kinoflow.video import ClipSpec
+from kinoflow.video import ClipSpec, Frames
 from kinoflow.video.sampling import temporal_views
 from tests.networks import CLIP, answers, noise, save_bundle, small_model
 
@@ -33,8 +37,37 @@ def test_views_and_mirrored_views_are_averaged(tmp_path: Path) -> None:
     )
 
 
-def test_a_batch_answers_as_its_clips_alone(tmp_path: Path) -> None:
-    save_bundle(tmp_path / "bundle", small_model("r2plus1d"), CLIP)
+def torn(model: keras.Model, clips: Frames) -> keras.Model:
+    """The model with a head for which little decides: it is undecided about the first of `clips`.
+
+    Untrained models answer nearly the same to all noise, so that their answers are easily equal.
+    """
+    head = [layer for layer in model.layers if hasattr(layer, "kernel")][-1]
+    head.kernel.assign(20 * head.kernel)
+    head.bias.assign(head.bias - np.log(answers(model, clips)[0]))
+    return model
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_views_in_one_call_answer_as_views_alone_and_clips_as_clips_alone(
+    name: str, tmp_path: Path
+) -> None:
+    taken = replace(CLIP, frames=4)
+    many = noise(3)
+    model = torn(small_model(name, CLIP, taken), many[:, :4])
+    save_bundle(tmp_path / "bundle", model, taken, views=2, flip=True)
+    loaded = bundle.load(tmp_path / "bundle")
+    found = loaded.predict(many)
+    for clip, answer in zip(many, found, strict=True):
+        np.testing.assert_array_equal(loaded.predict(clip[None])[0], answer)
+    sides = (many[:1], many[:1, :, :, ::-1])
+    singly = [answers(model, side[:, view]) for side in sides for view in temporal_views(8, 4, 2)]
+    assert np.ptp(singly, axis=0).max() > 1e-3
+    np.testing.assert_allclose(found[:1], np.mean(singly, axis=0), atol=1e-5)
+
+
+def test_a_clip_with_one_view_answers_alone_as_among_others(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "bundle", small_model("r2plus1d"), CLIP, views=3)
     loaded = bundle.load(tmp_path / "bundle")
     many = noise(5)
     alone = np.concatenate([loaded.predict(many[k : k + 1]) for k in range(5)])
@@ -56,6 +89,37 @@ def test_views_of_a_short_clip_are_of_its_frames_and_not_of_its_padding(tmp_path
         clip[:, shown:] = 0
         expected = np.mean([answers(model, clip[:, view])[0] for view in views], axis=0)
         np.testing.assert_allclose(loaded.predict(clip)[0], expected, atol=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "torch", reason="torch compiles nothing")
+def test_short_clips_neither_compile_the_model_anew_nor_change_their_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masked = replace(CLIP, padding="mask")
+    taken = replace(masked, frames=4)
+    clips = noise(5)
+    model = torn(small_model("lrcn", masked, taken), clips[:, :4])
+    save_bundle(tmp_path / "bundle", model, taken, views=3, clip=masked)
+    for clip, shown in zip(clips, (2, 8, 4, 5, 3), strict=True):
+        clip[shown:] = 0
+    compilations = []
+    call = FrameMask.call
+
+    def counted(*arguments: Any) -> Any:
+        compilations.append(1)
+        return call(*arguments)
+
+    # a compiled model calls its layers while it is being compiled, and never again
+    monkeypatch.setattr(FrameMask, "call", counted)
+    loaded = bundle.load(tmp_path / "bundle")
+    # JAX compiles for one view and for three
+    loaded.predict(clips[: 2 if keras.backend.backend() == "jax" else 1])
+    assert compilations
+    compilations.clear()
+    found = loaded.predict(clips)
+    assert not compilations
+    backwards = bundle.load(tmp_path / "bundle").predict(clips[::-1])
+    np.testing.assert_array_equal(backwards[::-1], found)
 
 
 def test_a_folder_that_is_no_bundle_and_wrong_clips_are_refused(tmp_path: Path) -> None:
