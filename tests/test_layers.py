@@ -1,6 +1,7 @@
 """The layers that models share, compared with what they stand in for."""
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import keras
@@ -13,6 +14,8 @@ from kinoflow.models.i3d import inflated
 from kinoflow.models.layers.backbones import freeze, image_network, squeezenet
 from kinoflow.models.layers.clip import FrameMask
 from kinoflow.models.layers.depthwise import DepthwiseConv3D
+from kinoflow.models.layers.factorised import FactorisedConv3D
+from kinoflow.models.layers.normalisation import GroupNormalization
 from kinoflow.models.layers.pooling import AttentionPooling, LastHeld, MomentsOverTime, Vote
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
@@ -23,6 +26,96 @@ RNG = np.random.default_rng(0)
 
 def called(layer: layers.Layer, *inputs: np.ndarray, **options: object) -> np.ndarray:
     return np.asarray(keras.ops.convert_to_numpy(layer(*inputs, **options)))
+
+
+class Plus(layers.Layer):
+    """Adds weights to a single input, so that their gradient is that of the input."""
+
+    def build(self, shape):  # type: ignore[no-untyped-def]
+        self.added = self.add_weight(shape=shape[1:], initializer="zeros")
+
+    def call(self, x):  # type: ignore[no-untyped-def]
+        return x + self.added
+
+
+def _product(true: Any, answer: Any) -> Any:
+    return keras.ops.sum(true * answer)
+
+
+def learned(layer: layers.Layer, x: np.ndarray, weights: list[np.ndarray]) -> list[np.ndarray]:
+    """The layer's output for a single input, and the gradients of that input and of its weights."""
+    inputs = keras.Input(x.shape[1:])
+    model = keras.Model(inputs, layer(Plus()(inputs)))
+    layer.set_weights(weights)
+    output = np.asarray(keras.ops.convert_to_numpy(model(x)))
+    before = model.get_weights()
+    # the gradient of a sum of products is what changes the weights at a rate of one
+    target = np.random.default_rng(1).normal(size=output.shape).astype("float32")
+    model.compile(
+        keras.optimizers.SGD(1.0),
+        _product,
+        run_eagerly=True,
+    )
+    model.train_on_batch(x, target)
+    return [output, *(old - new for old, new in zip(before, model.get_weights(), strict=True))]
+
+
+def assert_equal_in_all(ours: layers.Layer, kerass: layers.Layer, shape: tuple[int, ...]) -> None:
+    x = (1 + RNG.normal(size=shape)).astype("float32")
+    kerass.build(shape)
+    weights = [RNG.normal(size=weight.shape).astype("float32") for weight in kerass.weights]
+    for one, other in zip(learned(ours, x, weights), learned(kerass, x, weights), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(
+    "strides", [(1, 1, 1), (2, 2, 2), (1, 2, 2), (3, 1, 1), (1, 1, 2)], ids=str
+)
+@pytest.mark.parametrize(
+    "kernel", [(1, 3, 3), (3, 1, 1), (1, 1, 1), (1, 2, 5), (4, 1, 1), (3, 3, 3)], ids=str
+)
+def test_a_factorised_convolution_is_that_of_keras(
+    kernel: tuple[int, int, int], strides: tuple[int, int, int], padding: str
+) -> None:
+    for frames, height, width in [(7, 9, 10), (8, 6, 5)]:
+        options = {"strides": strides, "padding": padding}
+        ours = FactorisedConv3D(4, kernel, **options)
+        kerass = layers.Conv3D(4, kernel, **options)
+        assert_equal_in_all(ours, kerass, (1, frames, height, width, 3))
+
+
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 1, 1)], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"dilation_rate": 2}, {"use_bias": False, "activation": "relu"}], ids=str
+)
+def test_a_factorised_convolution_takes_the_arguments_of_keras(
+    kernel: tuple[int, int, int], options: dict[str, Any]
+) -> None:
+    shape = (1, 7, 8, 9, 3)
+    assert_equal_in_all(
+        FactorisedConv3D(4, kernel, **options), layers.Conv3D(4, kernel, **options), shape
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False}], ids=str)
+@pytest.mark.parametrize("shape", [(1, 5, 7, 6, 12), (1, 9, 5, 12), (1, 12)], ids=str)
+def test_group_normalisation_is_that_of_keras(
+    shape: tuple[int, ...], options: dict[str, bool]
+) -> None:
+    for groups in (1, 4, 12):
+        if shape != (1, 12) or groups != 12:  # a group of one value is zero but for rounding
+            ours = GroupNormalization(groups, **options)
+            assert_equal_in_all(ours, layers.GroupNormalization(groups, **options), shape)
+
+
+def test_group_normalisation_is_that_of_keras_far_from_zero_and_where_nothing_moves() -> None:
+    x = RNG.normal(size=(4, 16, 32, 32, 8)).astype("float32")
+    x[1] += 2
+    x[2] = 3
+    x[3] = 0
+    ours, kerass = GroupNormalization(4), layers.GroupNormalization(4)
+    np.testing.assert_allclose(called(ours, x), called(kerass, x), atol=1e-5)
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (2, 2, 2), (1, 2, 2)], ids=str)

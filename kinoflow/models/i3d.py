@@ -6,10 +6,11 @@ from keras import layers, ops
 
 from kinoflow.models.layers.backbones import Recoloured, freeze, image_network
 from kinoflow.models.layers.clip import ClipInput
+from kinoflow.models.layers.factorised import FactorisedConv3D
 from kinoflow.models.layers.heads import pooled_probabilities
 
 _INFLATED: dict[type, type] = {
-    layers.Conv2D: layers.Conv3D,
+    layers.Conv2D: FactorisedConv3D,
     layers.MaxPooling2D: layers.MaxPooling3D,
     layers.AveragePooling2D: layers.AveragePooling3D,
     layers.ZeroPadding2D: layers.ZeroPadding3D,

@@ -6,6 +6,7 @@ from keras import layers
 from kinoflow.models.layers.causal import CausalConvolution, CausalMean
 from kinoflow.models.layers.clip import ClipInput, Inputs
 from kinoflow.models.layers.depthwise import DepthwiseConv3D
+from kinoflow.models.layers.factorised import FactorisedConv3D
 from kinoflow.models.layers.heads import probabilities
 from kinoflow.models.layers.normalisation import batch_normalised
 from kinoflow.models.layers.pooling import LastFrame
@@ -41,12 +42,12 @@ def movinet(
         dropout: fraction of the pooled features set to zero in training; for small data.
     """
     x = clip.pixels(inputs)
-    x = layers.Conv3D(filters[0], (1, 3, 3), (1, 2, 2), padding="same", use_bias=False)(x)
+    x = FactorisedConv3D(filters[0], (1, 3, 3), (1, 2, 2), padding="same", use_bias=False)(x)
     x = layers.Activation("silu")(batch_normalised(x))
     for width in filters:
         x = _bottleneck(x, width, 2, expansion, span)
         x = _bottleneck(x, width, 1, expansion, span)
-    x = layers.Conv3D(4 * filters[-1], 1, use_bias=False)(x)
+    x = FactorisedConv3D(4 * filters[-1], 1, use_bias=False)(x)
     x = layers.Activation("silu")(batch_normalised(x))
 
     # === The mean over all frames so far, taken at the last frame ===
@@ -60,13 +61,13 @@ def _bottleneck(x, filters: int, stride: int, expansion: int, span: int):
     # Batch normalisation, because group normalisation over a clip would look ahead. Over a single
     # frame it would have no variance to divide by if nothing moves.
     shortcut, inner = x, expansion * x.shape[-1]
-    x = layers.Conv3D(inner, 1, use_bias=False)(x)
+    x = FactorisedConv3D(inner, 1, use_bias=False)(x)
     x = layers.Activation("silu")(batch_normalised(x))
     x = DepthwiseConv3D((1, 3, 3), (1, stride, stride))(x)
     x = CausalConvolution(span)(x)
     x = layers.Activation("silu")(batch_normalised(x))
     x = _squeeze_and_excite(x)
-    x = batch_normalised(layers.Conv3D(filters, 1, use_bias=False)(x))
+    x = batch_normalised(FactorisedConv3D(filters, 1, use_bias=False)(x))
     return layers.Add()([x, shortcut]) if shortcut.shape == x.shape else x
 
 

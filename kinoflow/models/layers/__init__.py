@@ -10,8 +10,10 @@ from kinoflow.models.layers import (
     causal,
     clip,
     depthwise,
+    factorised,
     folding,
     motion,
+    normalisation,
     pooling,
 )
 
@@ -21,7 +23,9 @@ __all__ = [
     "causal",
     "clip",
     "depthwise",
+    "factorised",
     "folding",
     "motion",
+    "normalisation",
     "pooling",
 ]

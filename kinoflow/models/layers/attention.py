@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from kinoflow.models.layers.base import TakesMask, register
+from kinoflow.models.layers.factorised import FactorisedConv3D
 
 
 @register
@@ -113,7 +114,7 @@ def tubelets(x, width: int, frames: int, patch: int):
     are patches of images.
     """
     size = (frames, patch, patch)
-    x = layers.Conv3D(width, size, strides=size, padding="same")(x)
+    x = FactorisedConv3D(width, size, strides=size, padding="same")(x)
     _, steps, rows, columns, _ = x.shape
     x = layers.Reshape((steps, rows * columns, width))(x)
     return Position(axis=2)(Position(axis=1)(x))

@@ -5,6 +5,7 @@ from typing import Any
 
 from keras import layers
 
+from kinoflow.models.layers.factorised import FactorisedConv3D
 from kinoflow.models.layers.normalisation import group_normalised
 
 # (x, filters, stride) to the residual of a block: stride 2 halves height, width and, of clips, time
@@ -21,7 +22,7 @@ def convolved(x, filters: int, kernel, strides=1, *, activate: bool = True):
         strides: one number, or one for each axis.
         activate: whether ReLU follows.
     """
-    kind = layers.Conv2D if len(x.shape) == 4 else layers.Conv3D
+    kind = layers.Conv2D if len(x.shape) == 4 else FactorisedConv3D
     x = kind(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
     x = group_normalised(x)
     return layers.ReLU()(x) if activate else x
