@@ -23,7 +23,7 @@ help:  ## list the commands
 
 repro: $(READY)  ## bring the data, run what is out of date, show the results
 	@python -m stages.download
-	@python -m kinoflow.system.locks .locks/data "running the pipeline" dvc repro
+	@python -m flows.reproduce
 	@kinoflow results
 
 check: $(READY) lint  ## style, types, structure and the quick tests, in under two minutes

@@ -36,4 +36,4 @@ def compare(repository: Workspace, name: str, recipe: Recipe, base: Values) -> s
 def _scores(tree: Workspace, metric: str) -> list[str]:
     """The candidates' test scores, with three decimals; empty before the recipe was run."""
     column = {"accuracy": "test_accuracy", "f1": "f1"}[metric]
-    return [f"{row[column]:.3f}" for row in leaderboard.rows(tree)]
+    return [f"{row[column]:.3f}" for row in leaderboard.results(tree).rows]

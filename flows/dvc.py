@@ -1,5 +1,6 @@
 """Run the pipeline's commands: pass on each line that they print, and report a failure in one."""
 
+import contextlib
 import os
 import re
 import subprocess
@@ -7,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from kinoflow.system import dvc_rwlock, locks
+from kinoflow.system import dvc_lock, dvc_rwlock
 from kinoflow.system.errors import UserError
 from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
@@ -17,27 +18,40 @@ _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
 _LAST_LINES = 6
 
 
+Say = Callable[[str], None]
+
+
 class StageFailed(Exception):
     """A stage that failed. Its text is one line: the stage's name and its own message."""
 
 
-def repro(say: Callable[[str], None], workspace: Workspace, targets: Sequence[str] = ()) -> None:
-    """Run `dvc repro`; other runs that would change the same data wait until it has ended.
+def repro(say: Say | None, workspace: Workspace, targets: Sequence[str] = ()) -> None:
+    """Run `dvc repro`. `flows.reproduce` also keeps other runs off the same data meanwhile.
 
     Args:
-        say: called with each line of output as soon as it is printed.
+        say: called with each line of output as soon as it is printed. None: the output goes where
+            that of this process goes.
         workspace: the work tree to run in.
         targets: stages to run with all that come before them; without any, all stages.
 
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
-    with locks.held(workspace.lock("data"), "running the pipeline"):
-        dvc_rwlock.mend(workspace.root)
-        _run("dvc repro", [sys.executable, "-m", "dvc", "repro", *targets], say, workspace)
+    dvc_rwlock.mend(workspace.root)
+    dvc_lock.mend(workspace.root)
+    _run("dvc repro", command(*targets), say, workspace)
 
 
-def stage(name: str, say: Callable[[str], None], workspace: Workspace) -> None:
+def command(*arguments: str) -> list[str]:
+    """The command `dvc repro` with these arguments.
+
+    It waits for other DVC commands. By default one that is busy for three seconds, such as
+    `dvc status` in another terminal, would end the run.
+    """
+    return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
+
+
+def stage(name: str, say: Say, workspace: Workspace) -> None:
     """Run `python -m stages.<name>`, for a stage that is not in dvc.yaml.
 
     Raises StageFailed as `repro` does.
@@ -62,23 +76,39 @@ def cache(workspace: Workspace) -> Path:
     return (workspace.root / asked.stdout.strip()).absolute()
 
 
-def _run(name: str, command: list[str], say: Callable[[str], None], workspace: Workspace) -> None:
+def _run(name: str, command: list[str], say: Say | None, workspace: Workspace) -> None:
     lines = []
-    with run_supervised(
+    with started(command, workspace, piped=say is not None) as process:
+        if say is not None:
+            assert process.stdout is not None
+            for line in map(str.rstrip, process.stdout):
+                if line:
+                    lines.append(line)
+                    say(line)
+        code = process.wait()
+    if code:
+        why = reason(name, lines, code) if say is not None else f"{name} failed: see above"
+        raise StageFailed(why)
+
+
+def started(
+    command: list[str], workspace: Workspace, *, piped: bool
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
+    """Run a command of the pipeline in a work tree; see `run_supervised`.
+
+    Args:
+        command: the program and its arguments.
+        workspace: the work tree.
+        piped: whether stdout gives what the command prints. Otherwise it goes where the output of
+            this process goes.
+    """
+    return run_supervised(
         command,
         cwd=workspace.root,
         env=_environment(workspace.root),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
-        assert process.stdout is not None
-        for line in map(str.rstrip, process.stdout):
-            if line:
-                lines.append(line)
-                say(line)
-        code = process.wait()
-    if code:
-        raise StageFailed(_reason(name, lines, code))
+        stdout=subprocess.PIPE if piped else None,
+        stderr=subprocess.STDOUT if piped else None,
+    )
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -94,7 +124,7 @@ def _environment(root: Path) -> dict[str, str]:
     }
 
 
-def _reason(name: str, lines: list[str], code: int) -> str:
+def reason(name: str, lines: list[str], code: int) -> str:
     """Why a command failed, in one line, from all lines that it printed."""
     # DVC's own message comes last, and may have several lines
     errors = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]

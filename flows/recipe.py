@@ -10,6 +10,7 @@ import functools
 
 from flows import dvc, studies, worktree
 from flows.comparison import compare
+from flows.reproduce import reproduce
 from kinoflow import config, settings
 from kinoflow.reports import leaderboard
 from kinoflow.system import documents
@@ -59,7 +60,7 @@ def main(workspace: Workspace) -> None:
     say = functools.partial(print, flush=True)
     try:
         dvc.stage("download", say, tree)
-        dvc.repro(say, tree, ["evaluate"])
+        reproduce(say, tree, ["evaluate"])
     except dvc.StageFailed as failure:
         raise UserError(str(failure)) from None
     print(f"\n{leaderboard.table(tree).rstrip()}\n\n{compare(workspace, name, recipe, base)}")

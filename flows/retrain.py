@@ -1,4 +1,4 @@
-"""Retraining as a Prefect flow: bring the data, run `dvc repro`, report the results.
+"""Retraining as a Prefect flow: bring the data, run the pipeline, report the results.
 
 `python -m flows.retrain` runs it once. Each line that the pipeline prints becomes a line of the
 run's log. A stage that fails ends the run with the stage's own message. Two runs never overlap.
@@ -18,6 +18,7 @@ from prefect.exceptions import FailedRun, ObjectAlreadyExists
 from prefect.states import Failed
 
 from flows import dvc, server
+from flows import reproduce as reproducing
 from kinoflow.reports import leaderboard
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
@@ -27,6 +28,7 @@ LIMIT = "retrain"
 # Seconds until a run that was killed with SIGKILL no longer blocks others: the least that Prefect
 # allows.
 _LEASE = 60.0
+_NO_WINNER = "No winner: code or settings were changed while they were in use. Run it again."
 
 
 @task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
@@ -38,20 +40,21 @@ def refresh(workspace: Workspace) -> None:
 @task(cache_policy=NO_CACHE)
 def reproduce(workspace: Workspace) -> None:
     """Run the stages whose data, code or parameters have changed."""
-    dvc.repro(get_run_logger().info, workspace)
+    reproducing.reproduce(get_run_logger().info, workspace)
 
 
 @task(cache_policy=NO_CACHE)
 def report(workspace: Workspace) -> None:
     """Publish all candidates, and why the winner won, as artifacts of the run."""
-    rows, reason = leaderboard.rows(workspace), leaderboard.reason(workspace)
+    found = leaderboard.results(workspace)
+    reason = found.winner.reason if found.winner else _NO_WINNER
     create_table_artifact(
         key="retrain-candidates",
-        table=[{name: _rounded(value) for name, value in row.items()} for row in rows],
+        table=[{name: _rounded(value) for name, value in row.items()} for row in found.rows],
         description="All candidates, the best on validation first.",
     )
     create_markdown_artifact(
-        key="retrain-winner", markdown=_about_winner(rows, reason), description=reason
+        key="retrain-winner", markdown=_about_winner(found.rows, reason), description=reason
     )
     get_run_logger().info(reason)
 
@@ -109,7 +112,9 @@ def _rounded(value: Any) -> Any:
 
 
 def _about_winner(rows: list[leaderboard.Row], reason: str) -> str:
-    [winner] = [row for row in rows if row["winner"]]
+    winner = next((row for row in rows if row["winner"]), None)
+    if winner is None:
+        return reason
     facts = {
         "validation accuracy": f"{winner['val_accuracy']:.3f}",
         "test accuracy": f"{winner['test_accuracy']:.3f}",

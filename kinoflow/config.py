@@ -207,6 +207,7 @@ class Retrain(_Section):
 
 
 class Compute(_Section):
+    parallel: Count = 1
     workers: Annotated[int, Field(ge=0)]
     videos_per_task: Count
     timeout_s: Annotated[float, Field(gt=0)]

@@ -79,9 +79,9 @@ def test_failure_is_the_stages_own_message(repo: Path, train: str, message: str)
         ),
     ],
 )
-def test_reason(output: str, reason: str) -> None:
+def testreason(output: str, reason: str) -> None:
     lines = dedent(output).strip().splitlines()
-    assert dvc._reason("name", lines, 255) == reason
+    assert dvc.reason("name", lines, 255) == reason
 
 
 def test_locks_that_dvc_left_cut_off_do_not_stop_it_for_ever(repo: Path) -> None:

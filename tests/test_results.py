@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Timing, Verdict
@@ -22,11 +23,17 @@ candidate  val acc  test acc  95% interval  macro F1  parameters    MB  ms/clip 
 It is alone."""
 
 
+def set_candidates(workspace: Workspace, *names: str) -> None:
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params["candidates"] = {name: {"model": name} for name in names}
+    YAML().dump(params, workspace.params)
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A work tree with one evaluated candidate."""
     workspace = Workspace(tmp_path)
-    workspace.params.write_bytes(Workspace(ROOT).params.read_bytes())
+    set_candidates(workspace, "lrcn")
     documents.metrics().write(workspace.report("lrcn") / "metrics.json")
     Timing(latency_ms=3.25, train_seconds=60).write(workspace.report("lrcn") / "timing.json")
     documents.winner("lrcn").write(workspace.winner)
@@ -49,7 +56,9 @@ def test_scores_of_a_random_split_are_never_shown_without_a_word(root: Path) -> 
 
 
 def test_only_whole_reports_of_candidates_are_listed(root: Path) -> None:
+    set_candidates(Workspace(root), "lrcn", "convlstm")
     expected = leaderboard.table(Workspace(root))
+    assert expected == f"{TABLE}\nNot up to date: convlstm; run `make repro`."
     whole = Workspace(root).report("lrcn")
     # a kill between metrics.json and the rename, a kill after both, an evaluation without an end,
     # and a candidate that params.yaml no longer has
@@ -62,8 +71,8 @@ def test_only_whole_reports_of_candidates_are_listed(root: Path) -> None:
         for file in written:
             files.write_json(Workspace(root).reports / name / file, files.read_json(whole / file))
     assert leaderboard.table(Workspace(root)) == expected
-    assert [row["candidate"] for row in leaderboard.rows(Workspace(root))] == ["lrcn"]
-    assert leaderboard.rows(Workspace(root / "nowhere")) == []
+    assert [row["candidate"] for row in leaderboard.results(Workspace(root)).rows] == ["lrcn"]
+    assert leaderboard.results(Workspace(root / "nowhere")) == leaderboard.Results([], None, [])
 
 
 def results(root: Path, **environment: str) -> str:

@@ -1,10 +1,15 @@
 """The table of what all candidates scored and which one won, from the documents in reports/."""
 
+import contextlib
 import io
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinoflow import config
 from kinoflow.reports.records import Metrics, Timing, Verdict, Winner
+from kinoflow.system import locks
+from kinoflow.system.dvc_lock import DvcLock
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 
@@ -19,42 +24,48 @@ _WIDTH = 10_000
 _RULE_BELOW_HEADING = "\n".join(["    ", "    ", "----", *["    "] * 5]) + "\n"
 
 
-def rows(workspace: Workspace) -> list[Row]:
-    """One row per evaluated candidate of params.yaml, the best on validation first.
+@dataclass(frozen=True)
+class Results:
+    """What is known of the candidates of params.yaml so far.
 
     Incomplete reports of a killed evaluation are left out. So are reports of candidates that
     params.yaml no longer has, since they may come from other data.
+    """
 
-    Keys: candidate, val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro,
-    test), parameters, size_mb, latency_ms (of one clip), train_seconds, winner (bool).
+    # One per evaluated candidate, the best on validation first; those that dvc.lock says were made
+    # with other data, settings or code than there are now come last. Keys: candidate,
+    # val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro, test),
+    # parameters, size_mb, latency_ms (of one clip), train_seconds, winner (bool), changed (what
+    # differs now: a file or the key of a setting; "" if nothing does).
+    rows: list[Row]
+    winner: Winner | None  # None as well if something has changed since it was chosen
+    missing: list[str]  # candidates without scores, in the order of params.yaml
+
+
+def results(workspace: Workspace) -> Results:
+    """Read the reports of a work tree, also while the pipeline runs in it.
 
     Raises UserError for a report that cannot be read, and, if there are reports, for a params.yaml
     that is missing or not valid.
     """
-    reports = {
-        path.parent.name: path.parent
-        for path in workspace.reports.glob("*/metrics.json")
-        if path.with_name("timing.json").exists()
-    }
     # a folder without reports need not have params.yaml either
-    candidates = config.load(workspace.params).candidates if reports else {}
-    winner = _winner(workspace)
-    found = [
-        _row(
-            name,
-            Metrics.read(reports[name] / "metrics.json"),
-            Timing.read(reports[name] / "timing.json"),
-            wins=winner is not None and winner.winner == name,
-        )
-        for name in reports.keys() & candidates.keys()
-    ]
-    return sorted(found, key=lambda row: (-row["val_accuracy"], row["candidate"]))
-
-
-def reason(workspace: Workspace) -> str:
-    """Why the winner won, in a sentence; empty if there is no winner yet."""
-    winner = _winner(workspace)
-    return winner.reason if winner else ""
+    if not workspace.params.exists() and not any(workspace.reports.glob("*/metrics.json")):
+        return Results([], None, [])
+    lock = DvcLock(workspace.root)
+    rows, missing = [], []
+    for name in config.load(workspace.params).candidates:
+        try:
+            rows.append(_row(workspace, lock, name))
+        except FileNotFoundError:
+            missing.append(name)
+    winner = None
+    if not any(row["changed"] for row in rows) and not _change(lock, "select", workspace.winner):
+        with contextlib.suppress(FileNotFoundError):
+            winner = Winner.read(workspace.winner)
+    for row in rows:
+        row["winner"] = winner is not None and winner.winner == row["candidate"]
+    rows.sort(key=lambda row: (row["changed"] != "", -row["val_accuracy"], row["candidate"]))
+    return Results(rows, winner, missing)
 
 
 def caution(workspace: Workspace) -> str:
@@ -69,8 +80,9 @@ def caution(workspace: Workspace) -> str:
 
 
 def table(workspace: Workspace) -> str:
-    """The rows as plain text, with a star at the winner; then why it won, and the caution."""
-    return _text(rows(workspace), _notes(workspace))
+    """The results as plain text, with a star at the winner; then why it won, and what to heed."""
+    found = results(workspace)
+    return _text(found.rows, _notes(workspace, found))
 
 
 def show(workspace: Workspace) -> None:
@@ -80,17 +92,19 @@ def show(workspace: Workspace) -> None:
     """
     from rich.console import Console
 
-    found = rows(workspace)
-    if not found:
+    found = results(workspace)
+    if not found.rows:
+        if locks.is_held(workspace.lock("data")):
+            raise UserError(f"nothing is evaluated yet. {_unfinished(workspace, found)}")
         raise UserError("nothing is evaluated yet: run `make repro`")
-    notes = _notes(workspace)
+    notes = _notes(workspace, found)
     console, wide = Console(highlight=False, markup=False), Console(width=_WIDTH)
     if not console.is_terminal:
-        print(_text(found, notes))
+        print(_text(found.rows, notes))
         return
-    grid = _grid(found)
+    grid = _grid(found.rows)
     if wide.measure(grid).maximum > console.width:
-        grid = _grid(found, narrow=True)
+        grid = _grid(found.rows, narrow=True)
     wide.print(grid, highlight=False)
     for note in notes:
         console.print(f"\n{note}")
@@ -104,11 +118,12 @@ def _text(rows: list[Row], notes: list[str]) -> str:
     return "\n".join([text.getvalue(), *notes])
 
 
-def _winner(workspace: Workspace) -> Winner | None:
-    return Winner.read(workspace.winner) if workspace.winner.exists() else None
-
-
-def _row(name: str, metrics: Metrics, timing: Timing, *, wins: bool) -> Row:
+def _row(workspace: Workspace, lock: DvcLock, name: str) -> Row:
+    """The row of a candidate; raises FileNotFoundError if its report is not there, or not whole."""
+    path = workspace.report(name) / "metrics.json"
+    changed = _change(lock, f"evaluate@{name}", path)
+    # in a run DVC may delete a report at any time
+    metrics, timing = Metrics.read(path), Timing.read(path.with_name("timing.json"))
     return {
         "candidate": name,
         "val_accuracy": metrics.val.accuracy,
@@ -120,12 +135,42 @@ def _row(name: str, metrics: Metrics, timing: Timing, *, wins: bool) -> Row:
         "size_mb": metrics.size_mb,
         "latency_ms": timing.latency_ms,
         "train_seconds": timing.train_seconds,
-        "winner": wins,
+        "winner": False,
+        "changed": changed,
     }
 
 
-def _notes(workspace: Workspace) -> list[str]:
-    return [note for note in (reason(workspace), caution(workspace)) if note]
+def _change(lock: DvcLock, stage: str, output: Path) -> str:
+    """What has changed since a stage made this file of reports/; "" if nothing has."""
+    return lock.change(stage, [output]) or ""
+
+
+def _mark(row: Row) -> str:
+    if row["changed"]:
+        return "~"
+    return "*" if row["winner"] else " "
+
+
+def _notes(workspace: Workspace, found: Results) -> list[str]:
+    notes = [found.winner.reason] if found.winner else []
+    notes.append(caution(workspace))
+    if changes := {row["candidate"]: row["changed"] for row in found.rows if row["changed"]}:
+        why = ", ".join(f"{name} ({change})" for name, change in changes.items())
+        notes.append(f"~ scored before something changed: {why}.")
+    notes.append(_unfinished(workspace, found))
+    return [note for note in notes if note]
+
+
+def _unfinished(workspace: Workspace, found: Results) -> str:
+    """Which candidates have no scores yet, and whether a run is at work; "" if nothing is left."""
+    left = [*(row["candidate"] for row in found.rows if row["changed"]), *found.missing]
+    if not left:
+        return ""
+    training = [name for name in left if locks.is_held(workspace.lock(f"train-{name}"))]
+    listed = ", ".join(f"{name} (in training)" if name in training else name for name in left)
+    if training or locks.is_held(workspace.lock("data")):
+        return f"Still to come: {listed}."
+    return f"Not up to date: {listed}; run `make repro`."
 
 
 def _grid(rows: list[Row], *, narrow: bool = False) -> "Table":
@@ -133,7 +178,7 @@ def _grid(rows: list[Row], *, narrow: bool = False) -> "Table":
     from rich.table import Table
 
     columns = {
-        "candidate": [("* " if row["winner"] else "  ") + row["candidate"] for row in rows],
+        "candidate": [f"{_mark(row)} {row['candidate']}" for row in rows],
         "val acc": [f"{row['val_accuracy']:.3f}" for row in rows],
         "test acc": [f"{row['test_accuracy']:.3f}" for row in rows],
         "95% interval": [f"{row['test_low']:.3f}-{row['test_high']:.3f}" for row in rows],

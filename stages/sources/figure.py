@@ -53,9 +53,13 @@ class Brush:
     facing: int  # 1 right, -1 left
 
     def _pixels(self, points: list[Point]) -> NDArray[np.int32]:
-        x, y = np.array(points).T
-        at = np.stack([self.origin + self.facing * x * self.unit, self.ground - y * self.unit], 1)
-        return np.round(at * (1 << _SHIFT)).astype(np.int32)
+        # for the few points of a stroke, arrays would take five times as long
+        at = [
+            (self.origin + self.facing * x * self.unit, self.ground - y * self.unit)
+            for x, y in points
+        ]
+        scale = 1 << _SHIFT
+        return np.array([(round(x * scale), round(y * scale)) for x, y in at], np.int32)
 
     def limb(self, colour: Colour, thickness: float, *points: Point) -> None:
         """A chain of thick strokes with round ends."""

@@ -1,0 +1,361 @@
+"""The runner of the pipeline, on a pipeline in miniature that has the stages of the real one."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+from ruamel.yaml import YAML
+
+from flows import dvc
+from flows.reproduce import BEFORE, OF_CANDIDATES, reproduce, side_by_side
+from kinoflow.config import Params
+from kinoflow.workspace import Workspace
+from tests.conftest import ROOT
+from tests.running import PATIENCE, family, survivors
+from tests.training import settings
+
+pytest_plugins = ["tests.flows_fixtures"]
+
+CANDIDATES = ("lrcn", "convlstm", "c3d")
+
+DVC_YAML = """
+stages:
+  validate:
+    cmd: touch validated
+    outs: [validated]
+  architectures:
+    cmd: mkdir architectures && touch architectures/lrcn architectures/convlstm architectures/c3d
+    outs: [architectures]
+  evaluate:
+    foreach: ${candidates}
+    do:
+      cmd: python evaluate.py ${key}
+      deps: ["models/${key}", evaluate.py]
+      metrics: ["reports/${key}/metrics.json", "reports/${key}/timing.json"]
+  train:
+    foreach: ${candidates}
+    do:
+      cmd: python train.py ${key}
+      deps: [validated, "architectures/${key}", train.py]
+      params: ["candidates.${key}"]
+      outs: ["models/${key}"]
+  select:
+    cmd: cat reports/*/metrics.json > chosen
+    deps: [reports]
+    outs: [chosen]
+"""
+
+# it waits for a file `go-<candidate>` if there is one called `wait`
+TRAIN = """
+import sys, time
+from pathlib import Path
+from kinoflow.system import locks
+name = sys.argv[1]
+with locks.held(Path(f".locks/train-{name}"), "training"):
+    with open("trained", "a") as log: print(name, file=log)
+    print(f"training {name}", flush=True)
+    while Path("wait").exists() and not Path(f"go-{name}").exists():
+        time.sleep(0.05)
+    if Path(f"fail-{name}").exists():
+        sys.exit(f"error: no rate for {name}: set one")
+    Path("models", name).mkdir(parents=True)
+    Path("models", name, "model.keras").write_text(name)
+"""
+
+EVALUATE = """
+import sys
+from pathlib import Path
+from kinoflow.reports.records import Timing
+from tests import documents
+report = Path("reports", sys.argv[1])
+documents.metrics(len(sys.argv[1]) / 10).write(report / "metrics.json")
+Timing(latency_ms=3.25, train_seconds=60).write(report / "timing.json")
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("template")
+    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
+    for name, text in {"dvc.yaml": DVC_YAML, "train.py": TRAIN, "evaluate.py": EVALUATE}.items():
+        (root / name).write_text(text)
+    params = YAML(typ="safe").load(ROOT / "params.yaml")
+    params["candidates"] = {name: {"model": name} for name in CANDIDATES}
+    params["compute"]["parallel"] = 2
+    YAML().dump(params, root / "params.yaml")
+    return root
+
+
+@pytest.fixture
+def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, as the working folder, in which kinoflow is the one that is tested."""
+    root = tmp_path / "repo"
+    subprocess.run(["cp", "-r", template, root], check=True)
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return root
+
+
+def set_candidate(repo: Path, name: str, **values: object) -> None:
+    params = YAML(typ="safe").load(repo / "params.yaml")
+    params["candidates"][name] |= values
+    YAML().dump(params, repo / "params.yaml")
+
+
+def trained(repo: Path) -> list[str]:
+    return (repo / "trained").read_text().split() if (repo / "trained").exists() else []
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def results(repo: Path, *, fails: bool = False) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "kinoflow.cli", "results"],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode != 0) == fails, done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def start(repo: Path, interruptible: None) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
+    started = []
+
+    def start() -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.reproduce"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_its_stages_are_those_of_the_pipeline() -> None:
+    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
+    assert {name for name, entry in stages.items() if "foreach" in entry} == {*OF_CANDIDATES}
+    # all that candidates wait for comes before these two
+    outputs = {
+        (out if isinstance(out, str) else next(iter(out))): name
+        for name, entry in stages.items()
+        for kind in ("outs", "metrics")
+        for out in entry.get(kind, ())
+    }
+
+    def upstream(name: str) -> set[str]:
+        entry = stages[name].get("do", stages[name])
+        makers = {
+            maker for out, maker in outputs.items() for d in entry["deps"] if d.startswith(out)
+        }
+        return makers.union(*map(upstream, makers))
+
+    before = {*BEFORE}.union(*map(upstream, BEFORE))
+    for name in OF_CANDIDATES:
+        assert upstream(name) <= before
+
+
+def test_candidates_run_side_by_side_and_the_rest_after_them(repo: Path) -> None:
+    (repo / "wait").touch()
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        begun = {name for name in CANDIDATES if any(f"training {name}" in each for each in lines)}
+        # each of the first two waits until the other one has begun
+        if {"lrcn", "convlstm"} <= begun:
+            (repo / "wait").unlink(missing_ok=True)
+
+    reproduce(say, Workspace())
+    assert sorted(trained(repo)) == sorted(CANDIDATES)
+    assert "lrcn     | training lrcn" in lines
+    assert "convlstm | training convlstm" in lines
+    assert (repo / "chosen").exists()
+    # scored as soon as it was trained
+    assert lines.index("lrcn     | Running stage 'evaluate@lrcn':") < len(lines)
+
+    before = (repo / "dvc.lock").read_text()
+    again: list[str] = []
+    reproduce(again.append, Workspace())
+    assert not any("Running" in line or "|" in line for line in again)
+    assert (repo / "dvc.lock").read_text() == before
+
+    set_candidate(repo, "c3d", frames=4)
+    lines.clear()
+    reproduce(lines.append, Workspace())
+    assert trained(repo)[3:] == ["c3d"]
+    assert "training c3d" in lines  # alone, so without its name before it
+
+
+def test_one_after_the_other_each_is_scored_before_the_next_is_trained(repo: Path) -> None:
+    params = YAML(typ="safe").load(repo / "params.yaml")
+    params["compute"]["parallel"] = 1
+    YAML().dump(params, repo / "params.yaml")
+    lines: list[str] = []
+    reproduce(lines.append, Workspace())
+    ran = [line.split("'")[1] for line in lines if line.startswith("Running stage")]
+    assert [stage for stage in ran if "@" in stage] == [
+        f"{stage}@{name}" for name in CANDIDATES for stage in OF_CANDIDATES
+    ]
+
+
+def test_a_failure_stops_the_others_and_says_why(repo: Path) -> None:
+    for name in ("wait", "fail-convlstm"):
+        (repo / name).touch()
+    begun: list[list[psutil.Process]] = []
+
+    def say(line: str) -> None:
+        if not begun and len(trained(repo)) == 2:
+            begun.append(psutil.Process().children(recursive=True))
+            (repo / "go-convlstm").touch()
+
+    with pytest.raises(dvc.StageFailed, match="^train@convlstm: no rate for convlstm: set one$"):
+        reproduce(say, Workspace())
+    [processes] = begun
+    assert len(processes) >= 6  # a supervisor, DVC and a training for each of the two
+    assert survivors(processes, 1) == []
+    (repo / "fail-convlstm").unlink()
+    (repo / "wait").unlink()
+    reproduce(lambda line: None, Workspace())
+    assert sorted(trained(repo)[2:]) == sorted(CANDIDATES)
+    assert (repo / "chosen").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_run_leaves_no_process_and_the_next_one_ends_as_if_nothing_had_happened(
+    repo: Path, start: Callable[[], "subprocess.Popen[str]"], number: signal.Signals
+) -> None:
+    (repo / "wait").touch()
+    process = start()
+    wait_until(lambda: len(trained(repo)) == 2)
+    processes = family(process)
+    assert sum("train.py" in p.cmdline() for p in processes) >= 2
+    process.send_signal(number)
+    assert survivors(processes, 30) == []
+    (repo / "wait").unlink()
+
+    second = start()
+    output, _ = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0, output
+    assert sorted(trained(repo)[2:]) == sorted(CANDIDATES)
+    lock = YAML(typ="safe").load(repo / "dvc.lock")["stages"]
+    assert {f"{stage}@{name}" for stage in OF_CANDIDATES for name in CANDIDATES} < {*lock}
+    for name in CANDIDATES:
+        assert (repo / "models" / name / "model.keras").read_text() == name
+
+
+def test_results_can_be_looked_at_while_it_runs(
+    repo: Path, start: Callable[[], "subprocess.Popen[str]"]
+) -> None:
+    (repo / "wait").touch()
+    process = start()
+    wait_until(lambda: len(trained(repo)) == 2)
+    assert results(repo, fails=True) == (
+        "error: nothing is evaluated yet. Still to come: lrcn (in training), "
+        "convlstm (in training), c3d.\n"
+    )
+    (repo / "go-convlstm").touch()
+    wait_until(lambda: len(trained(repo)) == 3)
+    table = results(repo)
+    assert "  convlstm    0.800" in table
+    assert table.endswith("Still to come: lrcn (in training), c3d (in training).\n")
+    assert "  lrcn" not in table
+    (repo / "wait").unlink()
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    table = results(repo)
+    assert all(f"  {name} " in table for name in CANDIDATES)
+    assert "come" not in table
+
+    # what an earlier run has found is never shown as found by this one
+    set_candidate(repo, "lrcn", frames=4)
+    set_candidate(repo, "c3d", frames=4)
+    table = results(repo)
+    assert "  convlstm" in table
+    assert "~ lrcn" in table
+    assert "~ c3d" in table
+    changes = "lrcn (candidates.lrcn), c3d (candidates.c3d)"
+    assert f"~ scored before something changed: {changes}." in table
+    assert table.endswith("Not up to date: lrcn, c3d; run `make repro`.\n")
+    (repo / "wait").touch()
+    process = start()
+    wait_until(lambda: len(trained(repo)) == 5)
+    (repo / "go-lrcn").touch()
+    wait_until(lambda: (repo / "reports/lrcn/timing.json").exists() and "  lrcn" in results(repo))
+    table = results(repo)
+    assert "~ c3d" in table
+    assert table.endswith("Still to come: c3d (in training).\n")
+    (repo / "wait").unlink()
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+    assert "~" not in results(repo)
+
+
+# a real training in place of the stage train
+FITS = """
+import sys
+from pathlib import Path
+from kinoflow import config
+from kinoflow.training.fit import Outputs, TrainingData, fit
+from tests.training import LABELS, SPEC, moving
+name, folder = sys.argv[1], Path("data", sys.argv[1])
+data = TrainingData(LABELS, moving(folder, 32, 0), moving(folder, 16, 1), "data")
+run = config.load(Path("params.yaml")).resolve(name)
+fit(run, data, Outputs(Path("models", name), Path("curves", name), Path("checkpoints", name)))
+"""
+SMALL = {
+    "lrcn": {"model": "lrcn", "options": {"filters": [4], "pools": [4], "units": 4}},
+    "c3d": {"model": "c3d", "options": {"filters": [4], "units": 4}},
+}
+
+
+def test_bundles_are_the_same_bytes_whether_candidates_run_side_by_side_or_not(
+    repo: Path, defaults: Params
+) -> None:
+    (repo / "train.py").write_text(FITS)
+    values = settings(defaults, epochs=2).model_dump(mode="json")
+    values |= {"candidates": SMALL, "compute": values["compute"] | {"parallel": 2}}
+    YAML().dump(values, repo / "params.yaml")
+    found = {}
+    for order in ("side by side", "one after the other"):
+        lines: list[str] = []
+        if order == "side by side":
+            reproduce(lines.append, Workspace(), ["evaluate"])
+            assert "lrcn | > python train.py lrcn" in lines
+        else:
+            for name in SMALL:
+                subprocess.run([sys.executable, "train.py", name], check=True)
+        found[order] = {
+            name: {path.name: path.read_bytes() for path in (repo / "models" / name).iterdir()}
+            for name in SMALL
+        }
+        shutil.rmtree(repo / "models")
+    assert {*found["side by side"]["lrcn"]} == {"model.keras", "bundle.json", "history.csv"}
+    assert found["side by side"] == found["one after the other"]
+
+
+def test_where_latency_decides_candidates_run_one_by_one(defaults: Params) -> None:
+    compute = defaults.compute.model_copy(update={"parallel": 3})
+    parallel = defaults.model_copy(update={"compute": compute})
+    assert side_by_side(parallel) == 3
+    selection = defaults.selection.model_copy(update={"max_latency_ms": 20.0})
+    assert side_by_side(parallel.model_copy(update={"selection": selection})) == 1
