@@ -284,6 +284,9 @@ def main() -> None:
     if python is None:
         print("training: no PyTorch here, so nothing is compared with it: see --torch")
     results: Results = files.read_json(arguments.into) if arguments.into.exists() else {}
+    compared = results.setdefault("compared with", {"commit": arguments.before})["commit"]
+    if compared != arguments.before:
+        raise errors.UserError(f"{arguments.into} compares with {compared}: delete it, or name it")
     with tempfile.TemporaryDirectory() as name:
         measuring = Measuring(
             folder=Path(name),
