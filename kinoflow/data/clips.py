@@ -5,6 +5,7 @@ clips does not depend on the decoder.
 """
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +69,7 @@ class ClipStore:
         content = path.read_bytes()
         header = _HEADER.match(content)
         shape = [int(size) for size in header.groups()] if header else []
-        if header is None or len(content) - header.end() != np.prod(shape):
+        if header is None or len(content) - header.end() != math.prod(shape):
             raise _damaged(path)
         return np.frombuffer(content, np.uint8, offset=header.end()).reshape(shape)
 
@@ -111,8 +112,11 @@ class ClipSet:
 
     def read(self, rows: NDArray[np.int64]) -> Frames:
         """The clips of these rows: uint8 RGB (B, T, H, W, 3)."""
-        store = ClipStore(self.folder)
-        return np.stack([store.read(self.videos[row]) for row in rows])
+        return np.stack([self.clip(row) for row in rows])
+
+    def clip(self, row: int) -> Frames:
+        """The clip of one row, as `ClipStore.read` gives it."""
+        return ClipStore(self.folder).read(self.videos[row])
 
 
 def describe(spec: ClipSpec) -> str:

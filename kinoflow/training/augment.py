@@ -63,15 +63,17 @@ def augment_clip(clip: Frames, settings: Augment, rng: Generator, *, flip: bool)
         uint8 (T, H, W, 3)
     """
     if flip and rng.uniform() < 0.5:
-        clip = clip[:, :, ::-1]
+        clip = _mirrored(clip)
     if settings.rotation or settings.scale or settings.shift:
         clip = _moved(clip, settings, rng)
     if settings.brightness or settings.contrast or settings.noise:
-        shown = clip.any(axis=(1, 2, 3))
-        if shown.any():
+        shown = _brightest(clip) > 0
+        if shown.all():
+            clip = _recoloured(clip, settings, rng)
+        elif shown.any():
             clip = clip.copy()
             clip[shown] = _recoloured(clip[shown], settings, rng)
-    return np.ascontiguousarray(clip, dtype=np.uint8)
+    return np.ascontiguousarray(clip)
 
 
 def mix_up(
@@ -100,7 +102,19 @@ def mix_up(
     return np.rint(blended).astype(np.uint8), labels * label + labels[other] * (1 - label)
 
 
-def _moved(clip: Frames, settings: Augment, rng: Generator) -> NDArray:
+def _mirrored(clip: Frames) -> Frames:
+    """The clip with left and right swapped."""
+    # all frames as one tall picture: OpenCV mirrors it far faster than NumPy copies a mirrored view
+    tall = np.ascontiguousarray(clip).reshape(-1, *clip.shape[2:])
+    return np.asarray(cv2.flip(tall, 1), dtype=np.uint8).reshape(clip.shape)
+
+
+def _brightest(clip: Frames) -> Frames:
+    """The highest value in each frame: (T, H, W, 3) to (T,)."""
+    return np.asarray(clip.reshape(len(clip), -1).max(axis=1))
+
+
+def _moved(clip: Frames, settings: Augment, rng: Generator) -> Frames:
     """The clip rotated and scaled about its centre and shifted; its edges are repeated outwards."""
     _, height, width, _ = clip.shape
     angle = rng.uniform(-settings.rotation, settings.rotation)
@@ -110,22 +124,55 @@ def _moved(clip: Frames, settings: Augment, rng: Generator) -> NDArray:
     matrix[:, 2] += rng.uniform(-settings.shift, settings.shift, 2) * (width, height)
 
     def move(frame: Frames) -> NDArray:
-        frame = np.ascontiguousarray(frame)  # OpenCV does not take a mirrored view
         edge = cv2.BORDER_REPLICATE
         return np.asarray(cv2.warpAffine(frame, matrix, (width, height), borderMode=edge))
 
     return np.stack([move(frame) for frame in clip])
 
 
-def _recoloured(clip: NDArray, settings: Augment, rng: Generator) -> NDArray:
+def _recoloured(clip: Frames, settings: Augment, rng: Generator) -> Frames:
     """The clip with other contrast and brightness, and with noise; no frame of it is all black."""
-    x = clip.astype(np.float32)
+    mean = _mean(clip)
     contrast = 1 + rng.uniform(-settings.contrast, settings.contrast)
     brightness = 255 * rng.uniform(-settings.brightness, settings.brightness)
-    x = x * np.float32(contrast) + np.float32((1 - contrast) * x.mean() + brightness)
+    slope, offset = np.float32(contrast), np.float32((1 - contrast) * mean + brightness)
     if settings.noise:
         deviation = np.float32(255 * rng.uniform(0, settings.noise))
+        x = clip * slope + offset
         x = x + deviation * rng.standard_normal(x.shape, dtype=np.float32)
-    x = np.clip(np.rint(x), 0, 255)
+        clip = _rounded(x)
+    else:
+        # without noise, a value becomes the same wherever it stands
+        clip = _looked_up(clip, _rounded(np.arange(256, dtype=np.float32) * slope + offset))
     # a black frame would be taken for padding
-    return np.where(x.any(axis=(1, 2, 3), keepdims=True), x, 1)
+    clip[_brightest(clip) == 0] = 1
+    return clip
+
+
+def _mean(clip: Frames) -> np.float32:
+    """The same as `clip.astype(np.float32).mean()`, to the last bit, in an eighth of the time."""
+    return np.float32(_sum(np.ascontiguousarray(clip).reshape(1, -1)) / clip.size)
+
+
+def _sum(values: Frames) -> np.float32:
+    """The sum of (1, N) values in float32, rounded as NumPy's pairwise summation rounds it."""
+    count = values.shape[1]
+    # the sum of so few bytes is below 2^24, so that float32 holds it exactly
+    if count <= 1 << 16:
+        return np.float32(cv2.sumElems(values)[0])
+    half = count // 2 // 8 * 8
+    return np.float32(_sum(values[:, :half]) + _sum(values[:, half:]))
+
+
+def _rounded(x: NDArray[np.float32]) -> Frames:
+    return np.clip(np.rint(x), 0, 255).astype(np.uint8)
+
+
+def _looked_up(clip: Frames, table: Frames) -> Frames:
+    """Each value of a clip (T, H, W, 3) replaced by its entry in a table (256,)."""
+    result = np.empty(clip.shape, dtype=np.uint8)
+    # one frame at a time: OpenCV's threads, which it uses for large arrays, would compete with the
+    # model's
+    for frame, out in zip(clip, result, strict=True):
+        cv2.LUT(frame, table, dst=out)
+    return result

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from kinoflow.config import Augment
 from kinoflow.data.clips import ClipSet
 from kinoflow.training.augment import augment_clip, choose_frames, mix_up
+from kinoflow.training.read_ahead import ReadAhead
 from kinoflow.video.padding import valid_frames
 from kinoflow.video.sampling import temporal_views
 from kinoflow.video.spec import Frames
@@ -19,7 +20,7 @@ class ClipBatches(keras.utils.PyDataset):
     """Batches of clips uint8 (B, T, H, W, 3) and one-hot labels float32 (B, classes), in order.
 
     If the model takes fewer frames than a clip has, the clip is divided into equal parts, and the
-    model sees the middle frame of each.
+    model sees the middle frame of each. Threads read batches before they are asked for.
 
     Args:
         clipset: the clips, and their labels as class indices.
@@ -32,26 +33,34 @@ class ClipBatches(keras.utils.PyDataset):
     def __init__(
         self, clipset: ClipSet, *, classes: int, frames: int, size: int, masked: bool = False
     ) -> None:
-        super().__init__(workers=2, max_queue_size=8)  # threads that read ahead
+        # With more workers, Keras reads ahead itself, but waits a tenth of a second at the end of
+        # each epoch for batches that do not come.
+        super().__init__(workers=1)
         self.clipset = clipset
         self.frames = frames
         self.size = size
         self.masked = masked
         self.one_hot = np.eye(classes, dtype=np.float32)
         self.order = np.arange(len(clipset))
+        self._ahead = ReadAhead(self._read, len(self))
 
     def __len__(self) -> int:
         return math.ceil(len(self.clipset) / self.size)
 
     def __getitem__(self, index: int):
-        rows = self.order[index * self.size : (index + 1) * self.size]
-        return self._batch(rows, self.clipset.read(rows), self.one_hot[self.clipset.labels[rows]])
+        return self._ahead[index]
 
-    def _batch(self, rows: NDArray[np.int64], clips: Frames, targets: NDArray[np.float32]):
-        return np.stack([self._middle_frames(clip) for clip in clips]), targets
+    def _read(self, index: int) -> tuple[NDArray, ...]:
+        return self._batch(self.order[index * self.size : (index + 1) * self.size])
 
-    def _middle_frames(self, clip: Frames) -> Frames:
-        return clip[temporal_views(valid_frames(clip, masked=self.masked), self.frames, 1)[0]]
+    def _batch(self, rows: NDArray[np.int64]) -> tuple[NDArray, ...]:
+        clips = np.stack([self._clip(row) for row in rows])
+        return clips, self.one_hot[self.clipset.labels[rows]]
+
+    def _clip(self, row: int) -> Frames:
+        clip = self.clipset.clip(row)
+        valid = valid_frames(clip, masked=self.masked)
+        return clip.take(temporal_views(valid, self.frames, 1)[0], axis=0)
 
 
 @dataclass(frozen=True)
@@ -98,23 +107,23 @@ class AugmentedBatches(ClipBatches):
         self.epoch = epoch
         self.order = np.arange(len(self.clipset))
         np.random.default_rng((self.augmentation.seed, epoch)).shuffle(self.order)
+        self._ahead.forget()
 
     def on_epoch_end(self) -> None:
         self.set_epoch(self.epoch + 1)
 
-    def _batch(self, rows: NDArray[np.int64], clips: Frames, targets: NDArray[np.float32]):
-        batch = np.stack(
-            [self._augmented(row, clip) for row, clip in zip(rows, clips, strict=True)]
-        )
+    def _batch(self, rows: NDArray[np.int64]) -> tuple[NDArray, ...]:
+        batch, targets = super()._batch(rows)
         if alpha := self.augmentation.settings.mixup:
             rng = np.random.default_rng((self.augmentation.seed, self.epoch, *rows))
             batch, targets = mix_up(batch, targets, alpha, rng)
         return batch, targets, targets @ self.class_weights
 
-    def _augmented(self, row: int, clip: Frames) -> Frames:
+    def _clip(self, row: int) -> Frames:
         settings = self.augmentation.settings
         rng = np.random.default_rng((self.augmentation.seed, self.epoch, row))
+        clip = self.clipset.clip(row)
         available = valid_frames(clip, masked=self.masked)
         chosen = choose_frames(available, self.frames, settings, rng)
         flip = settings.flip and self.clipset.labels[row] not in self.augmentation.unflipped
-        return augment_clip(clip[chosen], settings, rng, flip=flip)
+        return augment_clip(clip.take(chosen, axis=0), settings, rng, flip=flip)

@@ -2,7 +2,7 @@
 
 A checkpoint is written after each epoch, whole or not at all:
 
-    best.weights.h5            the model's weights after the best epoch
+    best.weights.h5            the model's and the optimizer's weights after the best epoch
     last/model.weights.h5      the model's and the optimizer's weights after the last epoch
     last/record.json           the scores so far, and the states of the random layers
 """
@@ -81,7 +81,11 @@ class Checkpoints:
             with files.replacing(self._best) as partial:
                 model.save_weights(partial)
         with files.replacing_folder(self._last) as partial:
-            model.save_weights(partial / "model.weights.h5")
+            weights = partial / "model.weights.h5"
+            if history.improved:
+                shutil.copyfile(self._best, weights)  # far quicker than saving once more
+            else:
+                model.save_weights(weights)
             record = {
                 "identity": self.identity,
                 "history": history.scores,

@@ -71,7 +71,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     Raises UserError for options that the model does not have, classes in `flip_except` that do
     not exist, and a loss that is not finite.
     """
-    batches, validation = _augmented_batches(run, data), _batches(run, data)
+    batches, validation = augmented_batches(run, data), _batches(run, data)
     model = compile_model(run, len(data.labels), steps=len(batches) * run.training.epochs)
     versions = bundle.library_versions()
     weights = export.weights_md5(run.candidate.options)
@@ -169,7 +169,15 @@ def _batches(run: Run, data: TrainingData) -> ClipBatches:
     )
 
 
-def _augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
+def augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
+    """The batches that the candidate of a run is trained on.
+
+    Args:
+        run: the settings.
+        data: what to train on.
+
+    Raises UserError for classes in `flip_except` that do not exist.
+    """
     unflipped = run.augment.flip_except
     if unknown := set(unflipped) - set(data.labels):
         raise UserError(
