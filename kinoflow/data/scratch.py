@@ -6,7 +6,7 @@ stage. Both take from there what they find and decode what they do not find, so 
 depends on this folder: it may be deleted at any time.
 
 An entry belongs to the content of a video, to what was kept of it, and to the code and the
-libraries that decoded it. It is written whole or not at all, and its name has its MD5, so that
+libraries that decoded it. It is written whole or not at all, and its name has its CRC-32, so that
 a damaged entry is not used.
 """
 
@@ -15,6 +15,7 @@ import hashlib
 import io
 import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -32,7 +33,7 @@ from kinoflow.video.version import decoder_version
 # of all entries together; what goes beyond is decoded again
 _MOST_BYTES = 16 * 2**30
 _USABLE = 1 / 2  # the share of the free disk that entries may take
-_NAME = re.compile(r"([0-9a-f]{32})-([0-9a-f]{32})\.npy")
+_NAME = re.compile(r"([0-9a-f]{32})-([0-9a-f]{8})\.npy")
 
 
 def clip_key(md5: str, spec: ClipSpec) -> str:
@@ -74,7 +75,7 @@ class Scratch:
         """Write an entry under the key `name`, if the disk allows it."""
         content = io.BytesIO()
         np.save(content, kept, allow_pickle=False)
-        path = self.folder / f"{name}-{_hex(content.getbuffer())}.npy"
+        path = self.folder / f"{name}-{_checksum(content.getbuffer())}.npy"
         # on a full disk the stages decode for themselves
         with contextlib.suppress(OSError), files.replacing(path, durable=False) as partial:
             partial.write_bytes(content.getbuffer())
@@ -104,7 +105,7 @@ def whole(entry: Path) -> bytes | None:
     except OSError:
         return None
     match = _NAME.fullmatch(entry.name)
-    return content if match and match.group(2) == _hex(content) else None
+    return content if match and match.group(2) == _checksum(content) else None
 
 
 def holds(path: Path, md5: str) -> bool:
@@ -132,5 +133,9 @@ def _code() -> str:
     return _hex(b"\0".join(Path(str(module.__file__)).read_bytes() for module in modules))
 
 
-def _hex(content: bytes | memoryview) -> str:
+def _checksum(content: bytes | memoryview) -> str:
+    return f"{zlib.crc32(content):08x}"
+
+
+def _hex(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -76,10 +76,10 @@ def survey(path: Path | str, wanted: Sequence[Wanted]) -> tuple[VideoInfo, list[
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
     """
-    total = _count_packets(path) if wanted else 0
     keepers: list[_Keeper] = []
     frames, size, kind = 0, (0, 0), None
     with open_video(path) as video:
+        total = (_indexed_frames(video) or _count_packets(path)) if wanted else 0
         for frame in decode_frames(video):
             before, kind = kind, (frame.width, frame.height, frame.format.name, frame.colorspace)
             if kind != before:
@@ -263,6 +263,11 @@ class _Keeper:
         if not self.indices or not self.frames.keys() >= set(self.indices):
             return None
         return _stacked(self.frames, self.indices, self.total, self.spec)
+
+
+def _indexed_frames(video: av.VideoStream) -> int:
+    """How many frames a file's header and its index agree on; 0: they do not agree."""
+    return video.frames if video.frames == len(video.index_entries) else 0
 
 
 def _count_packets(path: Path | str) -> int:
