@@ -101,9 +101,9 @@ class Keeping:
             return []
         pairs = self.explore.pairs_per_video
         rule = partial(exploration.pair_indices, pairs=pairs)
-        wanted = Wanted(rule, exploration.pair_spec)
+        frames = Wanted(rule, exploration.pair_spec)
         scratch, key = Scratch(self.pairs.folder.absolute()), partial(pairs_key, pairs=pairs)
-        return [Kept(wanted, scratch, key, pairs * exploration.PAIR_BYTES)]
+        return [Kept(frames, scratch, key, pairs * exploration.PAIR_BYTES)]
 
 
 def stamp(path: Path) -> tuple[int, int]:
