@@ -242,13 +242,12 @@ def test_nothing_is_kept_that_the_store_has(tmp_path: Path) -> None:
 
 def test_what_is_kept_costs_no_video_its_place(tmp_path: Path, defaults: Params) -> None:
     data = footage(tmp_path / "videos", groups=1, clips=1)
-    # 500 MB, which does not fit
-    work = workspace(tmp_path / "tree", data, ClipSpec(4, 6000, 7000))
-    params = config.load(work.params)
-    labelled = catalog.labelled(data)
-    keeping = Keeping.of(work, params)
-    table = catalog.examine(labelled, data, None, params.compute, keeping)
-    pd.testing.assert_frame_equal(table, catalog.examine(labelled, data, None, params.compute))
+    work = workspace(tmp_path / "tree", data, ClipSpec(2, 4000, 5000))
+    # to decode takes less than this, to keep two frames of 60 MB takes more
+    compute = defaults.compute.model_copy(update={"workers": 1, "memory_mb": 100})
+    labelled, keeping = catalog.labelled(data), Keeping.of(work, config.load(work.params))
+    table = catalog.examine(labelled, data, None, compute, keeping)
+    pd.testing.assert_frame_equal(table, catalog.examine(labelled, data, None, compute))
     assert table["readable"].all()
     assert keeping.clips.entries() == {}
 
