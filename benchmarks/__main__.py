@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks import answering, depthwise, extract, machine, scale
+from benchmarks import answering, depthwise, extract, ingest, machine, scale
 from kinoflow.system import errors, files
 
 README = Path(__file__).parent / "README.md"
@@ -13,6 +13,7 @@ def main() -> None:
     argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__).parse_args()
     # `extract` keeps its process to one core for a while, so what needs every core goes first
     scaling = scale.report()
+    ingesting = ingest.report()
     answers = answering.report()
     decoding = extract.report()
     convolving = depthwise.report()
@@ -33,6 +34,9 @@ was measured in one run. Its ratios hold better for other machines than its seco
 kinoflow decodes with PyAV, and PyAV's fastest way is as fast. But that way trusts the header for
 the number of frames, which is wrong in many files; kinoflow checks it.
 
+## Ingest
+
+{ingesting}
 ## Scale
 
 {scaling}

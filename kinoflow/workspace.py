@@ -70,6 +70,16 @@ class Workspace:
         return self.work / "catalog.csv"
 
     @property
+    def scratch_clips(self) -> Path:
+        """Clips that the stage `catalog` keeps for `extract`."""
+        return self.work / "scratch" / "clips"
+
+    @property
+    def scratch_pairs(self) -> Path:
+        """Pairs of frames that the stage `catalog` keeps for `explore`."""
+        return self.work / "scratch" / "pairs"
+
+    @property
     def split(self) -> Path:
         return self.work / "split.csv"
 

@@ -1,6 +1,13 @@
-"""Write the catalog: a row per video in data/ with its label, its group and what its file holds."""
+"""Write the catalog: a row per video in data/ with its label, its group and what its file holds.
+
+The pass over the videos also keeps frames for `extract` and `explore` (see
+`kinoflow.data.scratch`). No row depends on that.
+"""
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +20,25 @@ from kinoflow.system import files
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import printable
-from kinoflow.video.decoder import probe
+from kinoflow.video.decoder import survey
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import LABELS, Workspace, run
+from stages.catalog_kept import Keeping, Kept, stamp
 
 # the columns found by decoding, which depend only on the file's content
 _PROBED = ["frames", "fps", "seconds", "width", "height", "codec", "readable", "problem"]
+
+_Row = dict[str, object]  # the columns above
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A video to decode."""
+
+    md5: str
+    path: Path
+    stamp: tuple[int, int]  # of the file when its MD5 was computed
+    keep: tuple[Kept, ...]
 
 
 def labelled(data: Path) -> pd.DataFrame:
@@ -65,7 +85,11 @@ def labelled(data: Path) -> pd.DataFrame:
 
 
 def examine(
-    table: pd.DataFrame, data: Path, before: pd.DataFrame | None, compute: Compute
+    table: pd.DataFrame,
+    data: Path,
+    before: pd.DataFrame | None,
+    compute: Compute,
+    keeping: Keeping | None = None,
 ) -> pd.DataFrame:
     """The catalog of labelled videos; only files that an earlier catalog lacks are decoded.
 
@@ -77,19 +101,24 @@ def examine(
         data: the folder of the videos.
         before: the catalog of an earlier run, if there is one.
         compute: how many processes decode, and what one video may cost.
+        keeping: what to keep for later stages; None: nothing.
     """
     table = table.copy()
-    table["bytes"] = [(data / video).stat().st_size for video in table["video"]]
+    stamps = {video: stamp(data / video) for video in table["video"]}
+    table["bytes"] = [size for size, _ in stamps.values()]
     table["md5"] = [files.md5(data / video) for video in table["video"]]
     probed: dict[Any, Any] = {}
     if before is not None:
         readable = before[before["readable"]].drop_duplicates("md5")
         probed = readable.set_index("md5")[_PROBED].to_dict("index")
     new = table[~table["md5"].isin(probed.keys())].drop_duplicates("md5")
-    # absolute, since the workers of a cluster may run in another folder
-    paths = [(data / video).absolute() for video in new["video"]]
-    tasks = list(zip(new["md5"], paths, strict=True))
-    probed |= dict(spread(_examine_one, tasks, compute.pool, "catalog", failed=_unreadable))
+    plan = keeping.plan(table, new["md5"].tolist()) if keeping else {}
+    tasks = [
+        # absolute, since the workers of a cluster may run in another folder
+        _Task(md5, (data / video).absolute(), stamps[video], plan.get(md5, ()))
+        for video, md5 in zip(new["video"], new["md5"], strict=True)
+    ]
+    probed |= _probe(tasks, compute)
     known = pd.DataFrame([probed[md5] for md5 in table["md5"]], columns=_PROBED)
     return pd.concat([table, known], axis="columns").astype(tables.CATALOG.columns)
 
@@ -110,25 +139,44 @@ def check_readable(table: pd.DataFrame, max_unreadable: float) -> None:
         )
 
 
-def _examine_one(task: tuple[str, Path]) -> tuple[str, dict[str, object]]:
+def _probe(tasks: Sequence[_Task], compute: Compute) -> dict[str, _Row]:
+    """The columns of the catalog that decoding gives, by the MD5 of each video."""
+    found = dict(spread(_examine_one, tasks, compute.pool, "catalog", failed=_exceeded))
+    # a video may have exceeded its bounds only because of what was to be kept
+    again = [replace(task, keep=()) for task in tasks if found[task.md5] is None]
+    found |= dict(spread(_examine_one, again, compute.pool, "catalog", failed=_exceeded))
+    return {md5: row for md5, row in found.items() if row is not None}
+
+
+def _examine_one(task: _Task) -> tuple[str, _Row | None]:
     """The MD5 given in the task, and the columns of the catalog that decoding its file gives."""
-    md5, path = task
     try:
-        info = vars(probe(path))
+        info, kept = survey(task.path, [each.wanted for each in task.keep])
     except UnreadableVideo as problem:
-        return _unreadable(task, str(problem))
-    return md5, {**info, "readable": True, "problem": ""}
+        return task.md5, _unreadable(str(problem))
+    # of a file that was replaced meanwhile, the MD5 is not known
+    if task.keep and stamp(task.path) == task.stamp:
+        for each, frames in zip(task.keep, kept, strict=True):
+            each.keep(task.md5, frames)
+    return task.md5, {**vars(info), "readable": True, "problem": ""}
 
 
-def _unreadable(task: tuple[str, Path], problem: str) -> tuple[str, dict[str, object]]:
+def _exceeded(task: _Task, problem: str) -> tuple[str, _Row | None]:
+    """The row of a video that exceeds its bounds; None if it may be due to what was kept."""
+    return task.md5, None if task.keep else _unreadable(problem)
+
+
+def _unreadable(problem: str) -> _Row:
     empty = dict.fromkeys(("frames", "fps", "seconds", "width", "height"), pd.NA)
-    return task[0], {**empty, "codec": "", "readable": False, "problem": printable(problem)}
+    return {**empty, "codec": "", "readable": False, "problem": printable(problem)}
 
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     before = tables.read(workspace.catalog, tables.CATALOG) if workspace.catalog.exists() else None
-    table = examine(labelled(workspace.data), workspace.data, before, params.compute)
+    keeping = Keeping.of(workspace, params)
+    keeping.clear()
+    table = examine(labelled(workspace.data), workspace.data, before, params.compute, keeping)
     check_readable(table, params.catalog.max_unreadable)
     tables.write(table, workspace.catalog, tables.CATALOG)
     readable = table[table["readable"]]
@@ -140,4 +188,5 @@ def main(workspace: Workspace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    # by the name that its tasks are found by: those of __main__ would be pickled with their code
+    run(import_module("stages.catalog").main)

@@ -1,6 +1,5 @@
 """Show what the data look like: lengths, sizes, balance, colours and optical flow, as one page."""
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,34 +9,21 @@ from numpy.typing import NDArray
 
 from kinoflow import config
 from kinoflow.config import Compute, Explore
-from kinoflow.data import tables
+from kinoflow.data import scratch, tables
 from kinoflow.data.clips import ClipStore
+from kinoflow.data.exploration import draw_videos, pair_spec
+from kinoflow.data.scratch import Scratch
 from kinoflow.system import files
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
 from kinoflow.video.padding import unpadded
-from kinoflow.video.spec import ClipSpec, Frames
+from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace, run
 from stages import explore_page
-from stages.explore_flow import Video, VideoFlow, measure, unmeasured
+from stages.explore_flow import Kept, Video, VideoFlow, measure, unmeasured
 
 _BINS = 32  # of a colour histogram
-_SIDE = 160  # pixels: the longer side of the frames between which optical flow is computed
 _MANY = 24  # with more classes than this, the page shows one video of each instead of two
-
-
-def draw_videos(table: pd.DataFrame, per_class: int, seed: int) -> pd.DataFrame:
-    """At most `per_class` readable videos of each class, from as many groups as possible.
-
-    They are sorted by `label`, then in the order in which they were drawn. Which videos of a class
-    are drawn does not depend on other classes, and changes little when videos are added.
-    """
-    table = table[table["readable"]].copy()
-    table["lot"] = [_lot(seed, video) for video in table["video"]]
-    table = table.sort_values("lot", kind="stable")
-    table["turn"] = table.groupby(["label", "group"]).cumcount()
-    table = table.sort_values(["label", "turn", "lot"], kind="stable")
-    return table.groupby("label").head(per_class).drop(columns=["lot", "turn"])
 
 
 def histograms(drawn: pd.DataFrame, store: ClipStore) -> dict[str, NDArray[np.float64]]:
@@ -105,6 +91,7 @@ def explore(
     settings: Explore,
     seed: int,
     compute: Compute,
+    kept: Scratch | None = None,
 ) -> pd.DataFrame:
     """Measure the data, and write index.html and per_class.csv to a folder.
 
@@ -116,6 +103,7 @@ def explore(
         settings: the section `explore` of params.yaml: how much to measure.
         seed: decides which videos are drawn.
         compute: how many processes decode, and what one video may cost.
+        kept: the pairs of frames that the catalog's pass kept.
 
     Returns the table that per_class.csv holds.
 
@@ -124,7 +112,7 @@ def explore(
     drawn = draw_videos(table, settings.videos_per_class, seed)
     if drawn.empty:
         raise UserError("no video can be read, so there is nothing to explore")
-    videos = _videos(drawn, data, settings.pairs_per_video)
+    videos = _videos(drawn, data, settings.pairs_per_video, kept)
     measured = spread(measure, videos, compute.pool, "explore", failed=unmeasured)
     flows = {flow.video: flow for flow in measured}
     colours = histograms(drawn, store)
@@ -139,29 +127,27 @@ def explore(
     return summary
 
 
-def _videos(drawn: pd.DataFrame, data: Path, pairs: int) -> list[Video]:
+def _videos(drawn: pd.DataFrame, data: Path, pairs: int, kept: Scratch | None) -> list[Video]:
     per_class = 1 if drawn["label"].nunique() > _MANY else 2
     moving = drawn[drawn["frames"] > 1]
     shown = set(moving.groupby("label").head(per_class)["video"])
+    entries = kept.entries() if kept else {}
     videos = []
-    columns = ["video", "frames", "fps", "width", "height"]
-    for video, frames, fps, width, height in drawn[columns].to_numpy(object).tolist():
-        scale = min(1.0, _SIDE / max(width, height))
-        pair = ClipSpec(2, max(1, round(height * scale)), max(1, round(width * scale)))
+    columns = ["video", "md5", "frames", "fps", "width", "height"]
+    for video, md5, frames, fps, width, height in drawn[columns].to_numpy(object).tolist():
         # absolute, since the workers of a cluster may run in another folder
         path = (data / video).absolute()
-        videos.append(Video(video, path, frames, fps, pair, pairs, video in shown))
+        entry = entries.get(scratch.pairs_key(md5, pairs)) if entries else None
+        pair = pair_spec(width, height)
+        kept_pairs = Kept(md5, entry.absolute()) if entry else None
+        videos.append(Video(video, path, frames, fps, pair, pairs, video in shown, kept_pairs))
     return videos
-
-
-def _lot(seed: int, video: str) -> str:
-    """A pseudo-random text to sort videos by, which does not depend on other videos."""
-    return hashlib.md5(f"{seed} {video}".encode(), usedforsecurity=False).hexdigest()
 
 
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     table = tables.read(workspace.catalog, tables.CATALOG)
+    kept = Scratch(workspace.scratch_pairs)
     with files.replacing_folder(workspace.exploration) as folder:
         summary = explore(
             table,
@@ -171,7 +157,9 @@ def main(workspace: Workspace) -> None:
             settings=params.explore,
             seed=params.seed,
             compute=params.compute,
+            kept=kept,
         )
+    kept.clear()
     moving = summary.dropna(subset="motion")
     ranked = (
         f"; most motion: {moving['label'].iloc[0]}, least: {moving['label'].iloc[-1]}"

@@ -1,17 +1,28 @@
 """How much the picture moves: the optical flow between frames of a video."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from kinoflow.data import scratch
+from kinoflow.data.exploration import pair_starts
 from kinoflow.video.decoder import runs
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.sampling import frame_indices
 from kinoflow.video.spec import ClipSpec, Frames
 
 _SHOWN = 5  # how many frames of a video the page shows, at most
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Pairs of frames that the catalog's pass over a video kept."""
+
+    md5: str  # of the video
+    entry: Path  # the file that holds them
 
 
 @dataclass(frozen=True)
@@ -25,6 +36,7 @@ class Video:
     pair: ClipSpec  # two frames, scaled down to this size with the video's aspect ratio
     pairs: int  # how many pairs to measure
     shown: bool  # whether the page shows its frames
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,9 @@ class VideoFlow:
 def measure(video: Video) -> VideoFlow:
     """Optical flow (Farneback, 2003) between consecutive frames, at a few places of a video."""
     cv2.setNumThreads(1)  # there is a process for every core already
-    starts: set[int] = set()
-    if video.frames > 1:
-        starts = {*frame_indices(video.frames - 1, video.pairs).tolist()}
     lengths, frames = [], []
     try:
-        for pair in runs(video.path, starts, video.pair):
+        for pair in _pairs(video):
             lengths.append(_flow_lengths(pair))
             frames.append(pair[0])
     except UnreadableVideo:
@@ -66,6 +75,17 @@ def measure(video: Video) -> VideoFlow:
 def unmeasured(video: Video, problem: str) -> VideoFlow:
     """The result for a video that took too much time or memory to measure."""
     return VideoFlow(video.name, np.nan, np.nan, ())
+
+
+def _pairs(video: Video) -> Iterable[Frames]:
+    """The pairs of frames (2, H, W, 3) to measure; they are decoded if they were not kept."""
+    starts = pair_starts(video.frames, video.pairs)
+    # a video that has changed since the catalog is decoded as it is now
+    if video.kept and scratch.holds(video.path, video.kept.md5):
+        kept = scratch.read(video.kept.entry)
+        if kept is not None:
+            return kept.reshape(len(starts), *video.pair.shape)
+    return runs(video.path, starts, video.pair)
 
 
 def _flow_lengths(pair: Frames) -> tuple[float, float]:

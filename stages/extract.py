@@ -1,16 +1,24 @@
-"""Sample every readable video into the clip store, once: only new and changed ones are decoded."""
+"""Sample every readable video into the clip store, once: only new and changed ones are decoded.
 
+What the catalog's pass kept is taken from there (see `kinoflow.data.scratch`).
+"""
+
+import shutil
 import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
 
 from kinoflow import config
 from kinoflow.config import Compute
-from kinoflow.data import tables
+from kinoflow.data import scratch, tables
 from kinoflow.data.clips import ClipStore, describe
-from kinoflow.data.extraction import extract_clip
+from kinoflow.data.extraction import extract_clip, missing_clips
+from kinoflow.data.scratch import Scratch
 from kinoflow.system import files, locks
 from kinoflow.system.cluster import spread
 from kinoflow.system.errors import UserError
@@ -27,26 +35,19 @@ class _Task:
     """A video to decode, and where its clip goes."""
 
     video: str
+    md5: str
     path: Path
     target: Path
     spec: ClipSpec
 
 
-def missing_clips(table: pd.DataFrame, store: ClipStore, spec: ClipSpec) -> pd.DataFrame:
-    """The readable videos of a catalog without a clip of their present content and of `spec`."""
-    records = store.records()
-    current = records[records["spec"] == describe(spec)]
-    recorded = set(zip(current["video"], current["md5"], strict=True))
-    wanted = table[table["readable"]]
-    missing = [
-        (video, md5) not in recorded or not store.path(video).exists()
-        for video, md5 in zip(wanted["video"], wanted["md5"], strict=True)
-    ]
-    return wanted[missing]
-
-
 def extract(
-    table: pd.DataFrame, data: Path, store: ClipStore, spec: ClipSpec, compute: Compute
+    table: pd.DataFrame,
+    data: Path,
+    store: ClipStore,
+    spec: ClipSpec,
+    compute: Compute,
+    kept: Scratch | None = None,
 ) -> int:
     """Bring the clip store in line with the catalog.
 
@@ -59,8 +60,9 @@ def extract(
         store: where the clips go.
         spec: what a clip is.
         compute: how many processes decode, and what one video may cost.
+        kept: the clips that the catalog's pass kept; they are moved into the store.
 
-    Returns how many videos were decoded.
+    Returns how many videos are new or changed.
 
     Raises UserError, after all other videos are done, for a video that is readable in the catalog
     but cannot be decoded now: sampling takes more time and memory than cataloging, and the file may
@@ -75,26 +77,26 @@ def extract(
 
     # absolute, since the workers of a cluster may run in another folder
     tasks = [
-        _Task(video, (data / video).absolute(), store.path(video).absolute(), spec)
-        for video in todo["video"].tolist()
+        _Task(video, md5, (data / video).absolute(), store.path(video).absolute(), spec)
+        for video, md5 in zip(todo["video"], todo["md5"], strict=True)
     ]
-    decoded: list[str] = []
+    stored: list[str] = []
     problems: list[str] = []
 
     def write_records() -> None:
-        new = todo.set_index("video").loc[decoded, ["md5"]].reset_index()
+        new = todo.set_index("video").loc[stored, ["md5"]].reset_index()
         new["spec"] = describe(spec)
-        if decoded:
+        if stored:
             files.flush(store.folder)
         store.write_records(pd.concat([keep, new]).sort_values("video"))
 
     recorded = time.monotonic()
     try:
-        for video, problem in spread(_decode, tasks, compute.pool, "extract", failed=_failed):
+        for video, problem in _stored(tasks, kept, compute):
             if problem:
                 problems.append(f"{video} ({problem})")
             else:
-                decoded.append(video)
+                stored.append(video)
             if time.monotonic() - recorded > _RECORD_EVERY:
                 write_records()
                 recorded = time.monotonic()
@@ -106,7 +108,42 @@ def extract(
             f"{problems[0]}: raise compute.timeout_s or compute.memory_mb if that is the reason, "
             "else bring the data again with `python -m stages.download`"
         )
-    return len(decoded)
+    return len(stored)
+
+
+def _stored(
+    tasks: Sequence[_Task], kept: Scratch | None, compute: Compute
+) -> Iterator[tuple[str, str]]:
+    """Store the clips of all tasks; yield each video and why it could not be decoded, or ""."""
+    entries = kept.entries() if kept else {}
+    users = Counter(task.md5 for task in tasks)
+    decode = []
+    for task in tasks:
+        users[task.md5] -= 1
+        entry = entries.get(scratch.clip_key(task.md5, task.spec)) if entries else None
+        if entry and _take(entry, task, last=not users[task.md5]):
+            yield task.video, ""
+        else:
+            decode.append(task)
+    yield from spread(_decode, decode, compute.pool, "extract", failed=_failed)
+
+
+def _take(entry: Path, task: _Task, *, last: bool) -> bool:
+    """Move a kept clip into the store, or copy it if other videos have the same content.
+
+    Returns whether that was possible: the clip must be whole, and the video that of the catalog.
+    """
+    if scratch.whole(entry) is None or not scratch.holds(task.path, task.md5):
+        return False
+    try:
+        with files.replacing(task.target, durable=False) as partial:
+            if last:
+                entry.replace(partial)
+            else:
+                shutil.copyfile(entry, partial)
+    except OSError:
+        return False
+    return True
 
 
 def _decode(task: _Task) -> tuple[str, str]:
@@ -134,7 +171,9 @@ def main(workspace: Workspace) -> None:
     with locks.held(workspace.lock("clips"), "extracting clips"):
         table = tables.read(workspace.catalog, tables.CATALOG)
         store = ClipStore(workspace.clips)
-        decoded = extract(table, workspace.data, store, params.clip, params.compute)
+        kept = Scratch(workspace.scratch_clips)
+        decoded = extract(table, workspace.data, store, params.clip, params.compute, kept)
+        kept.clear()
     total, spec = int(table["readable"].sum()), params.clip
     print(
         f"extract: {decoded} videos decoded, "
@@ -143,4 +182,5 @@ def main(workspace: Workspace) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    # by the name that its tasks are found by: those of __main__ would be pickled with their code
+    run(import_module("stages.extract").main)

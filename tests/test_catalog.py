@@ -148,7 +148,7 @@ def test_known_files_are_not_decoded_again(
     decoded: list[str] = []
 
     def count(function: object, tasks: list, *_: object, failed: object) -> list:
-        decoded.extend(path.name for _, path in tasks)
+        decoded.extend(task.path.name for task in tasks)
         return [stage._examine_one(task) for task in tasks]
 
     monkeypatch.setattr(stage, "spread", count)

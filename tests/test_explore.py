@@ -8,6 +8,7 @@ import pytest
 
 from kinoflow.config import Explore, Params
 from kinoflow.data.clips import ClipStore
+from kinoflow.data.exploration import draw_videos
 from kinoflow.data.extraction import extract_clip
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, runs, sample
 from stages import catalog as cataloging
@@ -154,12 +155,12 @@ def test_the_same_data_give_the_same_bytes(
 def test_the_choice_is_by_seed_and_takes_all_groups_before_one_twice() -> None:
     rows = [(f"{g}-{n}.avi", "A", str(g), True) for g in range(4) for n in range(50)]
     table = pd.DataFrame(rows, columns=["video", "label", "group", "readable"])
-    chosen = explore.draw_videos(table, 4, 7)
+    chosen = draw_videos(table, 4, 7)
     assert sorted(chosen["group"]) == ["0", "1", "2", "3"]
-    assert explore.draw_videos(table, 4, 7).equals(chosen)
-    assert not explore.draw_videos(table, 4, 8)["video"].equals(chosen["video"])
+    assert draw_videos(table, 4, 7).equals(chosen)
+    assert not draw_videos(table, 4, 8)["video"].equals(chosen["video"])
     others = pd.concat([table, table.assign(label="B", video="B" + table["video"])])
-    assert explore.draw_videos(others, 4, 7).query("label == 'A'").equals(chosen)
+    assert draw_videos(others, 4, 7).query("label == 'A'").equals(chosen)
 
 
 def test_runs_are_consecutive_frames(tmp_path: Path) -> None:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from kinoflow.config import Params
 from kinoflow.data.clips import ClipStore
+from kinoflow.data.exploration import pair_indices, pair_spec, pair_starts
 from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
 from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
+from kinoflow.video.decoder import Wanted, index_rule, survey
 from stages import catalog, extract
 from tests.media import footage
 
@@ -86,6 +88,40 @@ MADE = {
 def test_awkward_files_are_sampled_as_ffmpeg_decodes_them(tmp_path: Path, name: str) -> None:
     ffmpeg(*MADE[name], tmp_path / name)
     agrees_with_ffmpeg(tmp_path / name)
+
+
+def one_pass_gives_what_separate_ones_give(path: Path) -> None:
+    info, starts = probe(path), pair_starts(probe(path).frames, 5)
+    pairs = Wanted(partial(pair_indices, pairs=5), pair_spec)
+    for spec in (
+        ClipSpec(8, 32, 48),
+        ClipSpec(32, 64, 64, padding="mask"),
+        ClipSpec(8, 32, 48, "segment"),
+    ):
+        rule = index_rule(spec)
+        assert rule is not None
+        found, (clip, kept) = survey(path, [Wanted(rule, spec), pairs])
+        assert found == info
+        if clip is not None:
+            np.testing.assert_array_equal(clip, sample(path, spec))
+        if kept is not None:
+            separate = list(runs(path, starts, pair_spec(info.width, info.height)))
+            np.testing.assert_array_equal(kept, np.concatenate(separate))
+        # only of a file with damage, or with frames that are not shown, nothing is kept
+        if path.name != "corrupted.mp4":
+            assert clip is not None
+            assert (kept is None) == (not starts)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_one_pass_gives_what_separate_ones_give(tmp_path: Path, name: str) -> None:
+    ffmpeg(*MADE[name], tmp_path / name)
+    one_pass_gives_what_separate_ones_give(tmp_path / name)
+
+
+def test_one_pass_gives_what_separate_ones_give_of_odd_real_files(real_data: Path) -> None:
+    for path in sorted((real_data / "odd-videos").iterdir()):
+        one_pass_gives_what_separate_ones_give(path)
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])

@@ -1,13 +1,28 @@
-"""From a video to its clip in the store."""
+"""From videos to their clips in the store."""
 
 import io
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from kinoflow.data.clips import ClipStore, describe
 from kinoflow.system import files
 from kinoflow.video.decoder import sample
 from kinoflow.video.spec import ClipSpec
+
+
+def missing_clips(table: pd.DataFrame, store: ClipStore, spec: ClipSpec) -> pd.DataFrame:
+    """The readable videos of a catalog without a clip of their present content and of `spec`."""
+    records = store.records()
+    current = records[records["spec"] == describe(spec)]
+    recorded = set(zip(current["video"], current["md5"], strict=True))
+    wanted = table[table["readable"]]
+    missing = [
+        (video, md5) not in recorded or not store.path(video).exists()
+        for video, md5 in zip(wanted["video"], wanted["md5"], strict=True)
+    ]
+    return wanted[missing]
 
 
 def extract_clip(video: Path, spec: ClipSpec, target: Path) -> None:

@@ -1,7 +1,8 @@
 """The one decoder: training, evaluation, the command line and the service sample videos here."""
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from kinoflow.video.frames import (
     UnreadableVideo,
+    blame_file,
     convert,
     decode_frames,
     open_video,
@@ -43,24 +45,57 @@ class VideoInfo:
     codec: str  # as FFmpeg names it: mpeg4, h264, av1
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Frames to keep of a video while it is probed."""
+
+    indices: IndexRule  # which ones
+    # how they are scaled, perhaps by the video's width and height
+    spec: ClipSpec | Callable[[int, int], ClipSpec]
+
+
 def probe(path: Path | str) -> VideoInfo:
     """Decode a whole video and return what it holds.
 
     Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
     """
+    return survey(path, ())[0]
+
+
+def survey(path: Path | str, wanted: Sequence[Wanted]) -> tuple[VideoInfo, list[Frames | None]]:
+    """Decode a whole video once, return what it holds, and keep some of its frames.
+
+    Args:
+        path: the video.
+        wanted: which frames to keep.
+
+    Returns what the video holds, and for each of `wanted` the frames, uint8 RGB (N, H, W, 3), in
+    the order of its indices. They are what `sample` and `runs` give. Instead of the frames it
+    gives None if the file has not as many frames as packets, or if one cannot be converted:
+    `sample` and `runs` then tell what is possible.
+
+    Raises UnreadableVideo for a file that is missing, is no video or gives no frame.
+    """
+    keepers: list[_Keeper] = []
     frames, size, kind = 0, (0, 0), None
     with open_video(path) as video:
+        total = (_indexed_frames(video) or _count_packets(path)) if wanted else 0
         for frame in decode_frames(video):
             before, kind = kind, (frame.width, frame.height, frame.format.name, frame.colorspace)
             if kind != before:
                 # Conversion takes most of the memory that sampling will take, and it may fail. Both
                 # must show now, so it is tried for each size and pixel format in the video.
                 pixels = to_rgb(frame, VideoReformatter())
-                size = size if frames else (pixels.shape[1], pixels.shape[0])
+                if not frames:
+                    size = (pixels.shape[1], pixels.shape[0])
+                    keepers = [_Keeper(each, total, *size) for each in wanted if total]
                 del pixels
+            for keeper in keepers:
+                if frames in keeper.missing:
+                    keeper.take(frames, frame)
             frames += 1
         fps = float(video.average_rate or 0)
-        return VideoInfo(
+        info = VideoInfo(
             frames=frames,
             fps=round(fps, 3),
             seconds=round(frames / fps, 3) if fps else 0.0,
@@ -68,6 +103,9 @@ def probe(path: Path | str) -> VideoInfo:
             height=size[1],
             codec=video.codec_context.codec.canonical_name,
         )
+    if frames != total:
+        return info, [None] * len(wanted)
+    return info, [keeper.clip() for keeper in keepers]
 
 
 def sample(path: Path | str, spec: ClipSpec) -> Frames:
@@ -93,10 +131,7 @@ def sample(path: Path | str, spec: ClipSpec) -> Frames:
     total, frames = _decode(path, spec, rule, None)
     if not frames.keys() >= set(rule(total).tolist()):
         total, frames = _decode(path, spec, rule, total)
-    clip = np.stack([frames[index] for index in rule(total).tolist()])
-    if spec.padding == "mask":
-        clip[total:] = 0
-    return clip
+    return _stacked(frames, rule(total).tolist(), total, spec)
 
 
 def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[Frames]:
@@ -125,14 +160,22 @@ def runs(path: Path | str, starts: Collection[int], spec: ClipSpec) -> Iterator[
     raise UnreadableVideo(f"it ends after {index + 1} frames")
 
 
-def _index_rule(path: Path | str, spec: ClipSpec) -> IndexRule:
-    """The rule of the spec's sampling mode; for `motion` this decodes the video."""
+def index_rule(spec: ClipSpec) -> IndexRule | None:
+    """Which frames make a clip by the number of frames alone; None if it takes more to tell."""
     if spec.sampling == "motion":
-        indices = motion_guided_indices(_frame_differences(path), spec.frames)
-        return lambda total: indices
+        return None
     return partial(
         segment_indices if spec.sampling == "segment" else frame_indices, wanted=spec.frames
     )
+
+
+def _index_rule(path: Path | str, spec: ClipSpec) -> IndexRule:
+    """The rule of the spec's sampling mode; for `motion` this decodes the video."""
+    rule = index_rule(spec)
+    if rule is None:
+        indices = motion_guided_indices(_frame_differences(path), spec.frames)
+        return lambda total: indices
+    return rule
 
 
 def _frame_differences(path: Path | str) -> NDArray[np.float32]:
@@ -178,6 +221,65 @@ def _decode(
                 kept[index] = resize(to_rgb(frame, converter), spec)
             count = index + 1
     return count, kept
+
+
+def _stacked(
+    frames: Mapping[int, Frames], indices: Sequence[int], total: int, spec: ClipSpec
+) -> Frames:
+    """The clip of these frames of a video that has `total` frames, padded as the spec says."""
+    clip = np.stack([frames[index] for index in indices])
+    if spec.padding == "mask":
+        clip[total:] = 0
+    return clip
+
+
+class _Keeper:
+    """The wanted frames of one video, as its frames come by.
+
+    Args:
+        wanted: which frames to keep.
+        total: how many frames the video seems to have.
+        width: of the video, in pixels.
+        height: of the video, in pixels.
+    """
+
+    def __init__(self, wanted: Wanted, total: int, width: int, height: int) -> None:
+        self.total = total
+        self.spec = wanted.spec if isinstance(wanted.spec, ClipSpec) else wanted.spec(width, height)
+        self.indices: list[int] = wanted.indices(total).tolist()
+        self.missing = set(self.indices)
+        self.frames: dict[int, Frames] = {}
+        self.converter = VideoReformatter()
+
+    def take(self, index: int, frame: av.VideoFrame) -> None:
+        """Keep a frame; keep no more after one that cannot be converted."""
+        try:
+            self.frames[index] = resize(to_rgb(frame, self.converter), self.spec)
+        except UnreadableVideo:
+            self.missing.clear()
+
+    def clip(self) -> Frames | None:
+        """All wanted frames; None if there are none, or if not all could be kept."""
+        if not self.indices or not self.frames.keys() >= set(self.indices):
+            return None
+        return _stacked(self.frames, self.indices, self.total, self.spec)
+
+
+def _indexed_frames(video: av.VideoStream) -> int:
+    """How many frames a file's header and its index agree on; 0: they do not agree."""
+    return video.frames if video.frames == len(video.index_entries) else 0
+
+
+def _count_packets(path: Path | str) -> int:
+    """How many packets of its first video stream a file has, which takes no decoding; 0: unknown.
+
+    In most files this is the number of frames, even where the header is wrong.
+    """
+    unreadable = contextlib.suppress(UnreadableVideo)
+    with unreadable, open_video(path) as video, blame_file("its packets cannot be read"):
+        packets = cast(InputContainer, video.container).demux(video)
+        return sum(packet.size > 0 for packet in packets)
+    return 0
 
 
 def _claimed_frames(video: av.VideoStream) -> int:

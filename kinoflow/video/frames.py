@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from kinoflow.video import area
 from kinoflow.video.spec import ClipSpec, Frames
 
 # FFmpeg's demuxers for files that hold a video. Demuxers that read further files (playlists,
@@ -167,7 +168,7 @@ def resize(frame: Frames, spec: ClipSpec) -> Frames:
     Raises UnreadableVideo for a frame that cannot be scaled.
     """
     with blame_file("its pictures cannot be scaled"):
-        small = cv2.resize(frame, (spec.width, spec.height), interpolation=cv2.INTER_AREA)
+        small = area.scale(frame, spec.width, spec.height)
     if spec.padding == "mask" and not small.any():
         return np.ones(small.shape, np.uint8)
-    return np.asarray(small, dtype=np.uint8)
+    return small
