@@ -28,13 +28,13 @@ def called(layer: layers.Layer, *inputs: np.ndarray, **options: object) -> np.nd
     return np.asarray(keras.ops.convert_to_numpy(layer(*inputs, **options)))
 
 
-class Plus(layers.Layer):
+class Plus(layers.Layer):  # type: ignore[misc]
     """Adds weights to a single input, so that their gradient is that of the input."""
 
-    def build(self, shape):  # type: ignore[no-untyped-def]
+    def build(self, shape: tuple[int, ...]) -> None:
         self.added = self.add_weight(shape=shape[1:], initializer="zeros")
 
-    def call(self, x):  # type: ignore[no-untyped-def]
+    def call(self, x: Any) -> Any:
         return x + self.added
 
 
