@@ -1,5 +1,8 @@
 import os
 import re
+import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # there is a worker for each core: with several threads each they would wait for one another
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, "1")
+    # every worker needs it, and imports it in less time before coverage is measured
+    import keras  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,6 +45,18 @@ _LONG = [
     )
 ]
 
+# files that share what takes long to start, each group of which is run by one worker
+_TOGETHER = {
+    **dict.fromkeys(
+        (
+            "tests/test_serving.py",
+            *(f"tests/attack/test_service_{name}.py" for name in ("load", "processes", "requests")),
+        ),
+        "the service",
+    ),
+    **dict.fromkeys(("tests/test_flows.py", "tests/test_flow_server.py"), "a Prefect server"),
+}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the attacks at their full length")
@@ -52,6 +69,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(ROOT / "tests").as_posix()
         if is_slow(file, item.name.partition("[")[0]):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return _TOGETHER.get(file, file)
+
+    return Scheduling(config, log)
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -102,3 +131,25 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("KINOFLOW_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture
+def run_stage(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+    """Runs what `python -m stages.<name>` does in a folder, and tells how it ends.
+
+    It does so in this process, since most stages import their libraries for longer than they run.
+    """
+
+    def run(folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        capfd.readouterr()
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", [name, *arguments])
+            runpy.run_path(str(ROOT / "stages" / f"{name}.py"), run_name="__main__")
+        code, (out, err) = ended.value.code, capfd.readouterr()
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess([name, *arguments], code, out, err)
+
+    return run

@@ -1,5 +1,6 @@
 """A miniature pipeline for the flows to run, a Prefect server, and commands that talk to it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -88,22 +89,37 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What lets a client reach a Prefect server with an empty database, past a dead proxy."""
-    home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
+@contextlib.contextmanager
+def past_a_dead_proxy(home: Path) -> Iterator[None]:
+    """Have Prefect keep its files in `home`, and let it reach nothing over a proxy."""
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             patch.setenv(name, DEAD_PROXY)
         patch.setenv("PREFECT_HOME", str(home))
-        with temporary_settings({PREFECT_HOME: home}), servers.running() as access:
-            settings = {
-                PREFECT_API_URL: access["PREFECT_API_URL"],
-                PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
-            }
-            with temporary_settings(settings):
-                yield access
+        yield
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A Prefect server that began with an empty database: its folder, and what reaches it."""
+    home = tmp_path_factory.mktemp("prefect")
+    with contextlib.ExitStack() as running:
+        with past_a_dead_proxy(home):
+            access = running.enter_context(servers.running())
+        yield home, access
     assert not [*home.glob("login-*")]
+
+
+@pytest.fixture(scope="module")
+def prefect_server(started: tuple[Path, dict[str, str]]) -> Iterator[dict[str, str]]:
+    """What lets a client reach a Prefect server, which is that of the settings, past a dead proxy."""
+    home, access = started
+    settings = {
+        PREFECT_API_URL: access["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
+    }
+    with past_a_dead_proxy(home), temporary_settings(settings):
+        yield access
 
 
 @pytest.fixture
