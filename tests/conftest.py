@@ -19,8 +19,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # there is a worker for each core: with several threads each they would wait for one another
     for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"):
         os.environ.setdefault(name, "1")
-    # every worker needs it, and imports it in less time before coverage is measured
-    import keras  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +58,12 @@ _TOGETHER = {
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the attacks at their full length")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ and config.getoption("cov_source", None):
+        # some test needs it, and importing takes less time before a worker measures coverage
+        import keras  # noqa: F401
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
@@ -133,10 +137,11 @@ def real_data() -> Path:
     return Path(folder)
 
 
+RunStage = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
 @pytest.fixture
-def run_stage(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., "subprocess.CompletedProcess[str]"]:
+def run_stage(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunStage:
     """Runs what `python -m stages.<name>` does in a folder, and tells how it ends.
 
     It does so in this process, since most stages import their libraries for longer than they run.
@@ -144,10 +149,11 @@ def run_stage(
 
     def run(folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         capfd.readouterr()
-        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        with monkeypatch.context() as patch:
             patch.chdir(folder)
             patch.setattr(sys, "argv", [name, *arguments])
-            runpy.run_path(str(ROOT / "stages" / f"{name}.py"), run_name="__main__")
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(ROOT / "stages" / f"{name}.py"), run_name="__main__")
         code, (out, err) = ended.value.code, capfd.readouterr()
         assert isinstance(code, int)
         return subprocess.CompletedProcess([name, *arguments], code, out, err)

@@ -112,7 +112,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, di
 
 @pytest.fixture(scope="module")
 def prefect_server(started: tuple[Path, dict[str, str]]) -> Iterator[dict[str, str]]:
-    """What lets a client reach a Prefect server, which is that of the settings, past a dead proxy."""
+    """What lets a client reach a Prefect server, past a dead proxy; that of Prefect's settings."""
     home, access = started
     settings = {
         PREFECT_API_URL: access["PREFECT_API_URL"],

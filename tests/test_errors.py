@@ -3,17 +3,14 @@
 import errno
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kinoflow.system import errors
 from kinoflow.system.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunStage
 from tests.media import footage, moving_square, write_video
-
-RunStage = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # a limit on file sizes stands in for a full disk: both fail in the middle of a write
 FULL_DISK = """
