@@ -39,7 +39,7 @@ _LONG = [
         *("pipeline", "models", "training", "recipes", "flows"),
         *("serving", "serving_command", "package"),
         *("service_load", "service_requests", "service_processes"),
-        *("extract", "layers", "errors", "flow_server"),
+        *("extract", "layers", "flow_server"),
     )
 ]
 
