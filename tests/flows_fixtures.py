@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -99,27 +100,42 @@ def past_a_dead_proxy(home: Path) -> Iterator[None]:
         yield
 
 
+@dataclass
+class PrefectServer:
+    """A running server, the environment variables that reach it, and what ends it."""
+
+    home: Path
+    access: dict[str, str]
+    end: Callable[[], None]
+    used_in: set[Path] = field(default_factory=set)  # files of tests that are through with it
+
+
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A Prefect server that began with an empty database: its folder, and what reaches it."""
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server that began with an empty database."""
     home = tmp_path_factory.mktemp("prefect")
     with contextlib.ExitStack() as running:
         with past_a_dead_proxy(home):
             access = running.enter_context(servers.running())
-        yield home, access
+        yield PrefectServer(home, access, running.close)
     assert not [*home.glob("login-*")]
 
 
 @pytest.fixture(scope="module")
-def prefect_server(started: tuple[Path, dict[str, str]]) -> Iterator[dict[str, str]]:
+def prefect_server(
+    started: PrefectServer, request: pytest.FixtureRequest
+) -> Iterator[dict[str, str]]:
     """What lets a client reach a Prefect server, past a dead proxy; that of Prefect's settings."""
-    home, access = started
     settings = {
-        PREFECT_API_URL: access["PREFECT_API_URL"],
-        PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
+        PREFECT_API_URL: started.access["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: started.access["PREFECT_API_AUTH_STRING"],
     }
-    with past_a_dead_proxy(home), temporary_settings(settings):
-        yield access
+    with past_a_dead_proxy(started.home), temporary_settings(settings):
+        yield started.access
+    started.used_in.add(request.path)
+    items = request.session.items
+    if {item.path for item in items if "started" in item.fixturenames} <= started.used_in:
+        started.end()  # even an idle one uses the processor
 
 
 @pytest.fixture
