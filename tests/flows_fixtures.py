@@ -133,8 +133,10 @@ def prefect_server(
     with past_a_dead_proxy(started.home), temporary_settings(settings):
         yield started.access
     started.used_in.add(request.path)
-    items = request.session.items
-    if {item.path for item in items if "started" in item.fixturenames} <= started.used_in:
+    needing = [
+        item for item in request.session.items if "started" in getattr(item, "fixturenames", ())
+    ]
+    if {item.path for item in needing} <= started.used_in:
         started.end()  # even an idle one uses the processor
 
 
