@@ -62,9 +62,10 @@ class Checkout:
             section[last] = value
         yaml.dump(params, path)
 
-    def repro(self, *targets: str) -> list[str]:
-        """Bring the data, run dvc repro, and return the stages that ran."""
-        self.run("python", "-m", "stages.download")
+    def repro(self, *targets: str, bring: bool = True) -> list[str]:
+        """Bring the data, unless they are known to be there, run dvc repro; the stages that ran."""
+        if bring:
+            self.run("python", "-m", "stages.download")
         self.output = self.run("dvc", "repro", *targets).stdout
         return re.findall(r"Running stage '(.+)'", self.output)
 

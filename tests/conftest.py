@@ -1,5 +1,8 @@
 import os
 import re
+import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,13 +39,31 @@ _LONG = [
         *("pipeline", "models", "training", "recipes", "flows"),
         *("serving", "serving_command", "package"),
         *("service_load", "service_requests", "service_processes"),
-        *("extract", "layers", "errors", "flow_server"),
+        *("extract", "layers", "flow_server"),
     )
 ]
+
+# files that share what takes long to start, each group of which is run by one worker
+_TOGETHER = {
+    **dict.fromkeys(
+        (
+            "tests/test_serving.py",
+            *(f"tests/attack/test_service_{name}.py" for name in ("load", "processes", "requests")),
+        ),
+        "the service",
+    ),
+    **dict.fromkeys(("tests/test_flows.py", "tests/test_flow_server.py"), "a Prefect server"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the attacks at their full length")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ and config.getoption("cov_source", None):
+        # some test needs it, and importing takes less time before a worker measures coverage
+        import keras  # noqa: F401
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
@@ -52,6 +73,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         file = item.path.relative_to(ROOT / "tests").as_posix()
         if is_slow(file, item.name.partition("[")[0]):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    class Scheduling(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return _TOGETHER.get(file, file)
+
+    return Scheduling(config, log)
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:
@@ -102,3 +135,27 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("KINOFLOW_REAL_DATA is not set")
     return Path(folder)
+
+
+RunStage = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def run_stage(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> RunStage:
+    """Runs what `python -m stages.<name>` does in a folder, and tells how it ends.
+
+    It does so in this process, since most stages import their libraries for longer than they run.
+    """
+
+    def run(folder: Path, name: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", [name, *arguments])
+            with pytest.raises(SystemExit) as ended:
+                runpy.run_path(str(ROOT / "stages" / f"{name}.py"), run_name="__main__")
+        code, (out, err) = ended.value.code, capfd.readouterr()
+        assert isinstance(code, int)
+        return subprocess.CompletedProcess([name, *arguments], code, out, err)
+
+    return run

@@ -1,11 +1,13 @@
 """A miniature pipeline for the flows to run, a Prefect server, and commands that talk to it."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -88,22 +90,54 @@ def interruptible() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """What lets a client reach a Prefect server with an empty database, past a dead proxy."""
-    home = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:
+@contextlib.contextmanager
+def past_a_dead_proxy(home: Path) -> Iterator[None]:
+    """Have Prefect keep its files in `home`, and let it reach nothing over a proxy."""
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
         for name in ("http_proxy", "https_proxy", "all_proxy"):
             patch.setenv(name, DEAD_PROXY)
         patch.setenv("PREFECT_HOME", str(home))
-        with temporary_settings({PREFECT_HOME: home}), servers.running() as access:
-            settings = {
-                PREFECT_API_URL: access["PREFECT_API_URL"],
-                PREFECT_API_AUTH_STRING: access["PREFECT_API_AUTH_STRING"],
-            }
-            with temporary_settings(settings):
-                yield access
+        yield
+
+
+@dataclass
+class PrefectServer:
+    """A running server, the environment variables that reach it, and what ends it."""
+
+    home: Path
+    access: dict[str, str]
+    end: Callable[[], None]
+    used_in: set[Path] = field(default_factory=set)  # files of tests that are through with it
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server that began with an empty database."""
+    home = tmp_path_factory.mktemp("prefect")
+    with contextlib.ExitStack() as running:
+        with past_a_dead_proxy(home):
+            access = running.enter_context(servers.running())
+        yield PrefectServer(home, access, running.close)
     assert not [*home.glob("login-*")]
+
+
+@pytest.fixture(scope="module")
+def prefect_server(
+    started: PrefectServer, request: pytest.FixtureRequest
+) -> Iterator[dict[str, str]]:
+    """What lets a client reach a Prefect server, past a dead proxy; that of Prefect's settings."""
+    settings = {
+        PREFECT_API_URL: started.access["PREFECT_API_URL"],
+        PREFECT_API_AUTH_STRING: started.access["PREFECT_API_AUTH_STRING"],
+    }
+    with past_a_dead_proxy(started.home), temporary_settings(settings):
+        yield started.access
+    started.used_in.add(request.path)
+    needing = [
+        item for item in request.session.items if "started" in getattr(item, "fixturenames", ())
+    ]
+    if {item.path for item in needing} <= started.used_in:
+        started.end()  # even an idle one uses the processor
 
 
 @pytest.fixture

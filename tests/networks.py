@@ -1,5 +1,6 @@
 """Small networks of every architecture, clips for them, and bundles of them."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,23 @@ def small_model(
         options=SMALL.get(name, {}) | extra,
     )
     return build(candidate, clip, 5)
+
+
+def shared_model(name: str, **extra: Any) -> keras.Model:
+    """As `small_model`, but built once: for one test after the other, each with the first weights.
+
+    A test may train it, and may not have two of the same options.
+    """
+    model, weights = _built(name, tuple(sorted(extra.items())))
+    keras.utils.set_random_seed(0)
+    model.set_weights(weights)
+    return model
+
+
+@cache
+def _built(name: str, extra: tuple[tuple[str, Any], ...]) -> tuple[keras.Model, list[np.ndarray]]:
+    model = small_model(name, **dict(extra))
+    return model, model.get_weights()
 
 
 def noise(count: int = 2, spec: ClipSpec = CLIP) -> Frames:

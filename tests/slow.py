@@ -14,7 +14,6 @@ FILES = {
     "test_containers.py": "encodes and decodes a video for each case",
     "test_contributing.py": "runs a part of the pipeline",
     "test_dvc_lock.py": "runs a small pipeline several times",
-    "test_errors.py": "starts a command for each case",
     "test_explore.py": "renders and decodes videos, and draws",
     "test_export.py": "trains",
     "test_extract.py": "decodes videos in processes and on a cluster",

@@ -72,12 +72,27 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
     assert not (tmp_path / "killed" / "k").exists()
 
 
+@pytest.fixture(scope="module")
+def averaging(defaults: Params) -> Params:
+    return settings(defaults, epochs=3, ema=0.9)
+
+
+@pytest.fixture(scope="module")
+def averaged(averaging: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training leaves that keeps averages of its weights and was not killed."""
+    folder = tmp_path_factory.mktemp("averaged")
+    train(averaging, folder)
+    return folder
+
+
 @pytest.mark.parametrize("when", ["between epochs", "while the checkpoint is written"])
 def test_so_does_one_that_keeps_averages_of_its_weights(
-    when: str, defaults: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str,
+    averaging: Params,
+    averaged: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    params = settings(defaults, epochs=3, ema=0.9)
-    train(params, tmp_path / "whole")
     save, replacing_folder = Checkpoints.save, files.replacing_folder
     written = []
 
@@ -99,11 +114,11 @@ def test_so_does_one_that_keeps_averages_of_its_weights(
         else:
             patch.setattr(files, "replacing_folder", die_the_second_time)
         with pytest.raises(KeyboardInterrupt):
-            train(params, tmp_path / "killed")
+            train(averaging, tmp_path / "killed")
     assert files.read_json(tmp_path / "killed" / "k" / "last" / "record.json")["best_epoch"] == 0
-    train(params, tmp_path / "killed")
+    train(averaging, tmp_path / "killed")
     for name in BUNDLE:
-        resumed, whole = (tmp_path / run / "m" / name for run in ("killed", "whole"))
+        resumed, whole = tmp_path / "killed" / "m" / name, averaged / "m" / name
         assert resumed.read_bytes() == whole.read_bytes(), name
 
 

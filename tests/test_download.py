@@ -10,7 +10,7 @@ from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
 from stages import download
 from stages.sources import folder
-from tests.conftest import params_text
+from tests.conftest import RunStage, params_text
 from tests.media import footage, moving_square, write_video
 
 
@@ -159,14 +159,12 @@ def test_the_pin_changes_only_with_the_data(source: Path, repository: Path, tmp_
     assert Path("data.dvc").read_text() != pinned
 
 
-def run() -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "stages.download"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
 def test_without_git_the_reason_is_told_and_the_pin_is_made_up_for(
-    source: Path, repository: Path
+    source: Path, repository: Path, run_stage: RunStage
 ) -> None:
+    def run() -> "subprocess.CompletedProcess[str]":
+        return run_stage(repository, "download")
+
     text = params_text().replace("source: synthetic", "source: folder")
     Path("params.yaml").write_text(text.replace("path: null", f"path: {source}", 1))
     assert run().returncode == 0

@@ -9,7 +9,7 @@ import pytest
 
 from kinoflow.system import errors
 from kinoflow.system.errors import UserError
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunStage
 from tests.media import footage, moving_square, write_video
 
 # a limit on file sizes stands in for a full disk: both fail in the middle of a write
@@ -52,7 +52,9 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path: Path, what: s
 @pytest.mark.parametrize(
     "stage", ["download", "catalog", "split", "extract", "select", "validate", "package"]
 )
-def test_a_stage_without_params_is_one_line(tmp_path: Path, stage: str) -> None:
+def test_a_stage_without_params_is_one_line(
+    tmp_path: Path, stage: str, run_stage: RunStage
+) -> None:
     done = run_stage(tmp_path, stage)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: params.yaml is missing")
@@ -62,7 +64,9 @@ def test_a_stage_without_params_is_one_line(tmp_path: Path, stage: str) -> None:
 @pytest.mark.parametrize(
     "stage", ["split", "extract", "validate", "train lrcn", "evaluate lrcn", "package"]
 )
-def test_a_stage_without_its_input_is_one_line(tmp_path: Path, stage: str) -> None:
+def test_a_stage_without_its_input_is_one_line(
+    tmp_path: Path, stage: str, run_stage: RunStage
+) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     done = run_stage(tmp_path, *stage.split())
     assert (done.returncode, done.stdout) == (2, "")
@@ -85,7 +89,7 @@ def test_a_stage_without_its_input_is_one_line(tmp_path: Path, stage: str) -> No
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(
-    tmp_path: Path, stage: str, changes: dict[str, str], says: str
+    tmp_path: Path, stage: str, changes: dict[str, str], says: str, run_stage: RunStage
 ) -> None:
     text = (ROOT / "params.yaml").read_text()
     for old, new in changes.items():
@@ -143,8 +147,3 @@ def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     with pytest.raises(type(bug)) as raised:
         errors.run(command)
     assert raised.value is bug
-
-
-def run_stage(folder: Path, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"stages.{name}", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)

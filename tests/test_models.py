@@ -14,7 +14,16 @@ from kinoflow import bundle
 from kinoflow.config import Candidate
 from kinoflow.models import MODELS
 from kinoflow.video import Frames
-from tests.networks import CLIP, SMALL, answers, build, noise, save_bundle, small_model
+from tests.networks import (
+    CLIP,
+    SMALL,
+    answers,
+    build,
+    noise,
+    save_bundle,
+    shared_model,
+    small_model,
+)
 
 JAX = keras.backend.backend() == "jax"
 SMALLER = replace(CLIP, frames=4, height=32, width=36)
@@ -59,7 +68,7 @@ def coloured() -> Frames:
 def test_answers_are_probabilities_and_the_same_from_a_bundle(
     name: str, extra: dict[str, Any], tmp_path: Path
 ) -> None:
-    model = small_model(name, **extra)
+    model = shared_model(name, **extra)
     assert model.input_shape[1:] == CLIP.shape
     for count in (1, 3):
         answer = answers(model, noise(count))
@@ -81,11 +90,12 @@ def test_a_model_may_see_less_than_the_store_holds(name: str) -> None:
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.no_cover  # runs no more of our code than answering does, and takes a quarter less time
 @every
 def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
     name: str, extra: dict[str, Any], within: Callable[[str, float, float], None]
 ) -> None:
-    model = small_model(name, **extra)
+    model = shared_model(name, **extra)
     before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.trainable_variables]
     # two steps take less time than compiling them does; but JAX compiles every loop anew where it
     # may not keep it
@@ -176,6 +186,6 @@ def test_padding_is_passed_over(name: str, extra: dict[str, Any]) -> None:
 def test_the_order_of_frames_counts_but_for_votes_and_moments() -> None:
     forward, backward = noise(), noise()[:, ::-1]
     for name in SMALL.keys() - {"i3d"}:  # whose inflated kernels begin alike to both sides
-        model = small_model(name)
+        model = shared_model(name)
         apart = abs(answers(model, forward) - answers(model, backward)).max()
         assert (apart < 1e-5) == (name in {"frame_voting", "frame_moments"}), name

@@ -22,7 +22,7 @@ from kinoflow.workspace import Workspace
 from stages.package_assemble import ENTRY_POINTS, assemble, requirements
 from stages.package_build import build, export
 from tests.bento import SLIM, TOO_MUCH, package
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunStage
 
 pytest_plugins = ["tests.bento_fixtures"]
 
@@ -146,14 +146,16 @@ def test_a_bento_that_answers_otherwise_is_thrown_away(
     assert not list((tmp_path / "project" / Workspace().dist).iterdir())
 
 
-def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: Path) -> None:
+def test_what_was_trained_on_a_random_split_is_refused(
+    project: Path, tmp_path: Path, run_stage: RunStage
+) -> None:
     shutil.copytree(project, tmp_path / "project")
     older = tmp_path / "project" / Workspace().dist / "kinoflow-0123.bento"
     older.parent.mkdir(exist_ok=True)
     older.touch()
     validation = Workspace(tmp_path / "project").validation
     Verdict(passed=True, split="random").write(validation)
-    done = package(tmp_path / "project")
+    done = run_stage(tmp_path / "project", "package")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: the split is random")
@@ -161,11 +163,13 @@ def test_what_was_trained_on_a_random_split_is_refused(project: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("wrong", ["no model", "no report"])
-def test_what_is_missing_is_named(project: Path, tmp_path: Path, wrong: str) -> None:
+def test_what_is_missing_is_named(
+    project: Path, tmp_path: Path, wrong: str, run_stage: RunStage
+) -> None:
     shutil.copytree(project, tmp_path / "project")
     missing = Workspace().bundle("voting") if wrong == "no model" else Workspace().report("voting")
     shutil.rmtree(tmp_path / "project" / missing)
-    done = package(tmp_path / "project")
+    done = run_stage(tmp_path / "project", "package")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert str(missing) in done.stderr

@@ -24,7 +24,7 @@ from kinoflow.system.imports import source
 from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
 from tests.checkout import Checkout
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunStage
 
 # of few layers, since compiling takes longer than training here
 CANDIDATES: dict[str, dict[str, Any]] = {
@@ -192,7 +192,7 @@ def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) ->
     lrcn = CANDIDATES["lrcn"]
     checkout.set(candidates__lrcn=lrcn | {"options": lrcn["options"] | {"units": 8}})
     # architectures lists the same code as before, so that no other candidate is trained again
-    assert sorted(checkout.repro()) == sorted(
+    assert sorted(checkout.repro(bring=False)) == sorted(
         ["architectures", "train@lrcn", "evaluate@lrcn", "select", "package"]
     )
     for name in CANDIDATES:
@@ -206,7 +206,7 @@ def test_a_models_code_retrains_the_candidates_that_it_makes_alone(checkout: Che
     path.write_text(f"{before}\n# a word more\n")
     status = json.loads(checkout.run("dvc", "status", "--json").stdout)
     assert "architectures" in status
-    assert checkout.repro("train@lrcn", "train@c3d") == ["architectures", "train@c3d"]
+    assert checkout.repro("train@lrcn", "train@c3d", bring=False) == ["architectures", "train@c3d"]
     path.write_text(before)
     # what was trained before is taken from DVC's cache
     assert "Running" not in checkout.run("dvc", "repro", "train@lrcn", "train@c3d").stdout
@@ -234,7 +234,9 @@ def test_a_failing_stage_fails_the_flow_with_its_own_message(checkout: Checkout)
 
 
 @pytest.mark.usefixtures("as_before")
-def test_a_copy_in_another_recording_stays_on_its_side_or_blocks(checkout: Checkout) -> None:
+def test_a_copy_in_another_recording_stays_on_its_side_or_blocks(
+    checkout: Checkout, run_stage: RunStage
+) -> None:
     names = sorted(path.name for path in (checkout.folder / "data" / "SitDown").iterdir())
     footage = checkout.folder / "footage"
     shutil.copytree(checkout.folder / "data", footage)
@@ -255,7 +257,7 @@ def test_a_copy_in_another_recording_stays_on_its_side_or_blocks(checkout: Check
     groups = sides["video"].str.extract(r"_g0(\d)", expand=False)
     sides["split"] = groups.map({"1": "train", "2": "train", "3": "val"}).fillna("test")
     sides.to_csv(footage / "labels.csv", index=False)
-    checkout.run("python", "-m", "stages.download")
+    assert run_stage(checkout.folder, "download").returncode == 0
     stopped = checkout.run("dvc", "repro", "leaks", fails=True)
     assert "pairs of near-duplicates stand on two sides of the split" in stopped.stderr
     assert "SitDown/copy.avi (test)" in stopped.stderr
@@ -270,7 +272,9 @@ def test_ten_more_videos_decode_ten_videos(checkout: Checkout) -> None:
 
 
 @pytest.mark.usefixtures("as_before")
-def test_a_blocking_failure_keeps_training_from_starting(checkout: Checkout) -> None:
+def test_a_blocking_failure_keeps_training_from_starting(
+    checkout: Checkout, run_stage: RunStage
+) -> None:
     checkout.repro("validate")
     table = checkout.folder / "work" / "split.csv"
     rows = pd.read_csv(table)
@@ -279,11 +283,11 @@ def test_a_blocking_failure_keeps_training_from_starting(checkout: Checkout) -> 
     rows.loc[rows["video"] == moved, "split"] = other  # one clip of a recording changes sides
     table.unlink()
     rows.to_csv(table, index=False)
-    stopped = checkout.run("python", "-m", "stages.validate", fails=True)
+    stopped = run_stage(checkout.folder, "validate")
     assert stopped.returncode == 2
     assert stopped.stderr.strip().splitlines()[-1].startswith("error: ")
     assert str(moved) in stopped.stderr
-    refused = checkout.run("python", "-m", "stages.train", "lrcn", fails=True)
+    refused = run_stage(checkout.folder, "train", "lrcn")
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: the data failed validation")
 

@@ -19,7 +19,7 @@ from kinoflow.workspace import Workspace
 from stages.sources import synthetic, ucf50
 from stages.sources.archives import cache
 from tests.checkout import Checkout
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunStage
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
@@ -127,7 +127,9 @@ def cook(checkout: Checkout, *arguments: str, fails: bool = False) -> Any:
     return checkout.run("python", "-m", "flows.recipe", *arguments, fails=fails)
 
 
-def test_a_study_and_its_honest_twin_with_one_command_each(checkout: Checkout) -> None:
+def test_a_study_and_its_honest_twin_with_one_command_each(
+    checkout: Checkout, run_stage: RunStage
+) -> None:
     small = [part for setting in SMALL for part in ("-S", setting)]
     alone = cook(checkout, "ucf50_lrcn", *small).stdout
     assert re.search(r"as published, split random: \d\.\d{3} \(with clip.height=32, ", alone)
@@ -164,8 +166,8 @@ def test_a_study_and_its_honest_twin_with_one_command_each(checkout: Checkout) -
 
     # the leaking one is not packaged
     tree = checkout.folder / "recipes.work" / "ucf50_lrcn"
-    checkout.run("python", "-m", "stages.select", cwd=tree)
-    refused = checkout.run("python", "-m", "stages.package", cwd=tree, fails=True)
+    assert run_stage(tree, "select").returncode == 0
+    refused = run_stage(tree, "package")
     assert refused.returncode == 2
     assert refused.stderr.startswith("error: the split is random")
 

@@ -27,22 +27,26 @@ class GroupNormalization(layers.GroupNormalization):
         y = ops.cast(x, "float32")
         mean = self._over_groups(_spatial_mean(y))
         variance = self._over_groups(_spatial_mean(ops.square(y))) - ops.square(mean)
-        scale = ops.rsqrt(ops.maximum(variance, 0.0) + self.epsilon)
-        if self.scale:
-            scale = scale * self.gamma
+        # for each clip and channel: (B, groups, channels of a group)
+        scale = self._of_channels(self.gamma if self.scale else ops.ones((x.shape[-1],)))
+        scale = scale * ops.rsqrt(ops.maximum(variance, 0.0) + self.epsilon)
         offset = -mean * scale
         if self.center:
-            offset = offset + self.beta
-        # of three axes, since backends multiply those fastest
+            offset = offset + self._of_channels(self.beta)
+        # on three axes, since backends broadcast over more of them slowly
         y = ops.reshape(y, (-1, math.prod(x.shape[1:-1]), x.shape[-1]))
-        y = y * scale[:, None] + offset[:, None]
+        flat = (-1, 1, x.shape[-1])
+        y = y * ops.reshape(scale, flat) + ops.reshape(offset, flat)
         return ops.cast(ops.reshape(y, (-1, *x.shape[1:])), self.compute_dtype)
 
     def _over_groups(self, x):
-        """(B, C): each channel's value replaced by the mean over its group of channels."""
-        size = x.shape[-1] // self.groups
-        grouped = ops.reshape(x, (-1, self.groups, size))
-        return ops.repeat(ops.mean(grouped, axis=-1), size, axis=-1)
+        """(B, C) to (B, groups, 1): the mean over each group of channels."""
+        grouped = ops.reshape(x, (-1, self.groups, x.shape[-1] // self.groups))
+        return ops.mean(grouped, axis=-1, keepdims=True)
+
+    def _of_channels(self, weights):
+        """(C,) to (groups, channels of a group)."""
+        return ops.reshape(weights, (self.groups, -1))
 
 
 def _spatial_mean(x):
