@@ -24,15 +24,11 @@ class FactorisedConv3D(layers.Conv3D):
             return super().convolution_op(inputs, kernel)
         # Along an axis of size 1, a strided kernel sees only what the stride keeps. Slicing, since
         # TensorFlow's strided 1x1 convolution corrupts memory in its gradient (2.21, CPU).
-        keep = [
-            slice(None, None, stride if size == 1 else 1)
-            for size, stride in zip(self.kernel_size, self.strides, strict=True)
-        ]
-        x = inputs[:, *keep]
-        strides = [
-            stride if size > 1 else 1
-            for size, stride in zip(self.kernel_size, self.strides, strict=True)
-        ]
+        sizes = zip(self.kernel_size, self.strides, strict=True)
+        skipped, strides = zip(*((s, 1) if size == 1 else (1, s) for size, s in sizes), strict=True)
+        x = inputs
+        if max(skipped) > 1:
+            x = x[:, :: skipped[0], :: skipped[1], :: skipped[2]]
         frames, height, width, channels = x.shape[1:]
         if self.kernel_size == (1, 1, 1):
             x = ops.matmul(ops.reshape(x, (-1, channels)), kernel[0, 0, 0])

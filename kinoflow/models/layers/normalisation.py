@@ -24,36 +24,65 @@ class GroupNormalization(layers.GroupNormalization):
     """
 
     def call(self, x):
+        channels = x.shape[-1]
         y = ops.cast(x, "float32")
-        mean = self._over_groups(_spatial_mean(y))
-        variance = self._over_groups(_spatial_mean(ops.square(y))) - ops.square(mean)
-        # for each clip and channel: (B, groups, channels of a group)
-        scale = self._of_channels(self.gamma if self.scale else ops.ones((x.shape[-1],)))
-        scale = scale * ops.rsqrt(ops.maximum(variance, 0.0) + self.epsilon)
-        offset = -mean * scale
-        if self.center:
-            offset = offset + self._of_channels(self.beta)
-        # on three axes, since backends broadcast over more of them slowly
-        y = ops.reshape(y, (-1, math.prod(x.shape[1:-1]), x.shape[-1]))
-        flat = (-1, 1, x.shape[-1])
-        y = y * ops.reshape(scale, flat) + ops.reshape(offset, flat)
-        return ops.cast(ops.reshape(y, (-1, *x.shape[1:])), self.compute_dtype)
+        gamma = self.gamma if self.scale else ops.ones((channels,))
+        beta = self.beta if self.center else ops.zeros((channels,))
+        groups = (self.groups, channels // self.groups)
 
-    def _over_groups(self, x):
-        """(B, C) to (B, groups, 1): the mean over each group of channels."""
-        grouped = ops.reshape(x, (-1, self.groups, x.shape[-1] // self.groups))
-        return ops.mean(grouped, axis=-1, keepdims=True)
+        @ops.custom_gradient
+        def normalised(y, gamma, beta):
+            return _normalised(y, gamma, beta, self.epsilon)
 
-    def _of_channels(self, weights):
-        """(C,) to (groups, channels of a group)."""
-        return ops.reshape(weights, (self.groups, -1))
+        y = normalised(y, ops.reshape(gamma, groups), ops.reshape(beta, groups))
+        return ops.cast(y, self.compute_dtype)
 
 
-def _spatial_mean(x):
-    """(B, ..., C) to (B, C), axis by axis: sums of few values lose little to rounding."""
-    while len(x.shape) > 2:
-        x = ops.mean(x, axis=-2)
-    return x
+def _normalised(x, gamma, beta, epsilon: float):
+    """Group-normalised (B, ..., C), and the function from its gradient to the arguments'.
+
+    gamma and beta are (groups, channels of a group), whose product is C.
+    """
+    shape, channels = (-1, *x.shape[1:]), x.shape[-1]
+    count = math.prod(x.shape[1:-1])
+
+    def sums(values):
+        """(B, ..., C) to (B, groups, channels of a group), axis by axis: little is rounded away."""
+        while len(values.shape) > 2:
+            values = ops.sum(values, axis=-2)
+        return ops.reshape(values, (-1, *gamma.shape))
+
+    def over_group(values):
+        return ops.mean(values, axis=-1, keepdims=True) / count
+
+    def by_channel(values):
+        return ops.reshape(values, (-1, 1, channels))
+
+    flat = ops.reshape(x, (-1, count, channels))
+    mean = over_group(sums(x))
+    variance = over_group(sums(ops.square(x))) - ops.square(mean)
+    inverse = ops.rsqrt(ops.maximum(variance, 0.0) + epsilon)
+    scale = gamma * inverse
+    y = flat * by_channel(scale) + by_channel(beta - mean * scale)
+
+    def gradients(*args, upstream=None):
+        dy = args[0] if upstream is None else upstream
+        d_offset = sums(dy)
+        d_scale = sums(dy * x) - mean * d_offset
+        # through the mean and the variance, which depend on every value of the group
+        d_variance = -over_group(gamma * d_scale) * inverse**3
+        d_mean = -over_group(gamma * d_offset) * inverse - d_variance * mean
+        slope = ops.broadcast_to(d_variance, ops.shape(scale))
+        shift = ops.broadcast_to(d_mean, ops.shape(scale))
+        dy = ops.reshape(dy, (-1, count, channels))
+        dx = dy * by_channel(scale) + flat * by_channel(slope) + by_channel(shift)
+        return (
+            ops.reshape(dx, shape),
+            ops.sum(d_scale * inverse, axis=0),
+            ops.sum(d_offset, axis=0),
+        )
+
+    return ops.reshape(y, shape), gradients
 
 
 def group_normalised(x):
