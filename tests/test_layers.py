@@ -61,9 +61,10 @@ def learned(layer: layers.Layer, x: np.ndarray, weights: list[np.ndarray]) -> li
 
 
 def assert_equal_in_all(ours: layers.Layer, kerass: layers.Layer, shape: tuple[int, ...]) -> None:
-    x = (1 + RNG.normal(size=shape)).astype("float32")
+    rng = np.random.default_rng(0)
+    x = (1 + rng.normal(size=shape)).astype("float32")
     kerass.build(shape)
-    weights = [RNG.normal(size=weight.shape).astype("float32") for weight in kerass.weights]
+    weights = [rng.normal(size=weight.shape).astype("float32") for weight in kerass.weights]
     for one, other in zip(learned(ours, x, weights), learned(kerass, x, weights), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
@@ -99,14 +100,13 @@ def test_a_factorised_convolution_takes_the_arguments_of_keras(
 
 
 @pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False}], ids=str)
-@pytest.mark.parametrize("shape", [(1, 5, 7, 6, 12), (1, 9, 5, 12), (1, 12)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 5, 7, 6, 12), (1, 9, 5, 12), (1, 31, 12)], ids=str)
 def test_group_normalisation_is_that_of_keras(
     shape: tuple[int, ...], options: dict[str, bool]
 ) -> None:
     for groups in (1, 4, 12):
-        if shape != (1, 12) or groups != 12:  # a group of one value is zero but for rounding
-            ours = GroupNormalization(groups, **options)
-            assert_equal_in_all(ours, layers.GroupNormalization(groups, **options), shape)
+        ours = GroupNormalization(groups, **options)
+        assert_equal_in_all(ours, layers.GroupNormalization(groups, **options), shape)
 
 
 def test_group_normalisation_is_that_of_keras_far_from_zero_and_where_nothing_moves() -> None:

@@ -156,6 +156,11 @@ def compile_model(run: Run, classes: int, steps: int) -> keras.Model:
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
         metrics=["accuracy"],
     )
+    # TensorFlow would trace the first step twice if that made variables
+    model.optimizer.build(model.trainable_variables)
+    target = np.eye(classes, dtype=np.float32)[:1]
+    model.compute_metrics(None, target, target)
+    model.reset_metrics()
     return model
 
 
