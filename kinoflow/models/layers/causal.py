@@ -24,10 +24,12 @@ class CausalConvolution(Causal):
         return (self.span - 1, *shape[2:])
 
     def step(self, x, state):
-        frames = x.shape[1]
+        _, frames, height, width, channels = x.shape
         known = ops.concatenate([state, x], axis=1)
-        taps = [known[:, tap : tap + frames] * self.kernel[tap] for tap in range(self.span)]
-        return sum(taps[1:], taps[0]), known[:, frames:]
+        # as images with a row for each frame, whose columns the kernel does not connect
+        rows = ops.reshape(known, (-1, frames + self.span - 1, height * width, channels))
+        y = ops.depthwise_conv(rows, self.kernel[:, None, :, None])
+        return ops.reshape(y, (-1, *x.shape[1:])), known[:, frames:]
 
     def compute_output_shape(self, shape):
         return shape
