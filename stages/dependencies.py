@@ -22,7 +22,7 @@ PACKAGES = ("kinoflow", "serving", "stages")
 
 # modules that change no output of a stage, and why
 NO_EFFECT = {
-    "kinoflow": "public names, and the version",
+    "kinoflow": "public names, the version, and which kernels of TensorFlow round its results",
     "kinoflow.video": "public names",
     "kinoflow.config": "what is read from params.yaml: DVC compares the values that a stage takes",
     "kinoflow.workspace": "where files lie: DVC compares the files",

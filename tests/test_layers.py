@@ -13,6 +13,7 @@ from kinoflow.config import Candidate
 from kinoflow.models.i3d import inflated
 from kinoflow.models.layers.backbones import freeze, image_network, squeezenet
 from kinoflow.models.layers.clip import FrameMask
+from kinoflow.models.layers.convolution import convolved
 from kinoflow.models.layers.depthwise import DepthwiseConv3D
 from kinoflow.models.layers.factorised import FactorisedConv3D
 from kinoflow.models.layers.normalisation import GroupNormalization
@@ -97,6 +98,17 @@ def test_a_factorised_convolution_takes_the_arguments_of_keras(
     assert_equal_in_all(
         FactorisedConv3D(4, kernel, **options), layers.Conv3D(4, kernel, **options), shape
     )
+
+
+def test_a_strided_pointwise_convolution_of_images_is_that_of_keras() -> None:
+    images = keras.Input((9, 6, 5))
+    ours = keras.Model(images, convolved(images, 8, 1, 2, activate=False))
+    kerass = layers.Conv2D(8, 1, 2, padding="same", use_bias=False)
+    x = RNG.normal(size=(2, 9, 6, 5)).astype("float32")
+    kerass.build(x.shape)
+    kerass.set_weights(ours.get_weights()[:1])
+    expected = called(layers.GroupNormalization(8), called(kerass, x))
+    np.testing.assert_allclose(called(ours, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"center": False}, {"scale": False}], ids=str)

@@ -22,7 +22,11 @@ def convolved(x, filters: int, kernel, strides=1, *, activate: bool = True):
         strides: one number, or one for each axis.
         activate: whether ReLU follows.
     """
-    kind = layers.Conv2D if len(x.shape) == 4 else FactorisedConv3D
+    images = len(x.shape) == 4
+    if images and kernel == 1 and strides != 1:
+        # not by the convolution's own stride: see FactorisedConv3D
+        x, strides = layers.AveragePooling2D(1, strides)(x), 1
+    kind = layers.Conv2D if images else FactorisedConv3D
     x = kind(filters, kernel, strides=strides, padding="same", use_bias=False)(x)
     x = group_normalised(x)
     return layers.ReLU()(x) if activate else x

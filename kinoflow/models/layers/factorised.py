@@ -23,7 +23,8 @@ class FactorisedConv3D(layers.Conv3D):
         if span > 1 and max(sides) > 1:
             return super().convolution_op(inputs, kernel)
         # Along an axis of size 1, a strided kernel sees only what the stride keeps. Slicing, since
-        # TensorFlow's strided 1x1 convolution corrupts memory in its gradient (2.21, CPU).
+        # the gradient of a strided 1x1 convolution of few channels writes beyond its memory
+        # (TensorFlow 2.21 with oneDNN on AVX-512).
         sizes = zip(self.kernel_size, self.strides, strict=True)
         skipped, strides = zip(*((s, 1) if size == 1 else (1, s) for size, s in sizes), strict=True)
         x = inputs
