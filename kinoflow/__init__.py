@@ -11,8 +11,8 @@ import platform
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# TensorFlow uses oneDNN by itself only on x86 CPUs with AVX-512 VNNI. Elsewhere its own convolutions
-# take up to six times as long. It reads this when it is imported.
+# TensorFlow uses oneDNN by itself only on x86 CPUs with AVX-512 VNNI. On others its convolutions
+# would take up to six times as long. It reads this when it is imported.
 if platform.machine() in {"x86_64", "AMD64"}:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
