@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from kinoflow.models.layers.clip import ClipInput, Inputs
+from kinoflow.models.layers.convlstm import ConvLSTM2D
 from kinoflow.models.layers.folding import per_frame
 from kinoflow.models.layers.heads import probabilities
 from kinoflow.models.layers.normalisation import batch_normalised
@@ -55,7 +56,7 @@ def convlstm(
     mask = clip.mask()
     x = clip.pixels(inputs)
     for layer, width in enumerate(filters, start=1):
-        x = layers.ConvLSTM2D(
+        x = ConvLSTM2D(
             width,
             3,
             padding=padding,
