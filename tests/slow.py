@@ -13,6 +13,7 @@ FILES = {
     "test_checkpoints.py": "trains, and kills it",
     "test_containers.py": "encodes and decodes a video for each case",
     "test_contributing.py": "runs a part of the pipeline",
+    "test_convlstm.py": "builds networks and learns",
     "test_dvc_lock.py": "runs a small pipeline several times",
     "test_explore.py": "renders and decodes videos, and draws",
     "test_export.py": "trains",

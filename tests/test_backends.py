@@ -14,7 +14,9 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("name", ["models", "layers", "motion", "streaming", "bundle", "training"])
+@pytest.mark.parametrize(
+    "name", ["models", "layers", "motion", "convlstm", "streaming", "bundle", "training"]
+)
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_models_pass_their_tests_on_another_backend(backend: str, name: str) -> None:
     if importlib.util.find_spec(backend) is None:
