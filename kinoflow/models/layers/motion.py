@@ -1,7 +1,9 @@
 """Optical flow, edges and histograms of their directions, as layers without weights.
 
 All compute in float32 even in mixed precision, because motion is a small difference of large
-values.
+values. All compute on planes (B, T, C, H, W), where neighbours in memory are alike: backends are
+several times slower with a last axis of two. TensorFlow and JAX leave out the transpositions
+between one layer and the next.
 """
 
 import math
@@ -59,15 +61,17 @@ class OpticalFlow(layers.Layer):
         self.noise = noise
 
     def call(self, x):
+        x = x[..., 0]
         before = ops.concatenate([x[:, :1], x[:, :-1]], axis=1)
         dx, dy = gradients((x + before) / 2)
         dt = x - before
-        products = ops.stack([dx * dx, dx * dy, dy * dy, dx * dt, dy * dt])
-        xx, xy, yy, xt, yt = ops.unstack(blurred(products[..., 0], self.sigma), 5)
+        products = dx * dx, dx * dy, dy * dy, dx * dt, dy * dt
+        xx, xy, yy, xt, yt = (blurred(product, self.sigma) for product in products)
         xx, yy = xx + self.noise, yy + self.noise
         # u and v minimise the sum of (dx * u + dy * v + dt)^2 over the window
-        u, v = xy * yt - yy * xt, xy * xt - xx * yt
-        return ops.stack([u, v], axis=-1) / (xx * yy - xy * xy)[..., None]
+        determinant = xx * yy - xy * xy
+        u, v = (xy * yt - yy * xt) / determinant, (xy * xt - xx * yt) / determinant
+        return from_planes(ops.stack([u, v], axis=2))
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], 2)
@@ -87,7 +91,7 @@ class Gradients(layers.Layer):
         super().__init__(dtype=dtype, **kwargs)
 
     def call(self, x):
-        return ops.concatenate(gradients(x), axis=-1)
+        return from_planes(ops.concatenate(gradients(to_planes(x)), axis=2))
 
     def compute_output_shape(self, shape):
         return (*shape[:-1], 2 * shape[-1])
@@ -116,19 +120,28 @@ class OrientationHistograms(layers.Layer):
 
     def call(self, x):
         frames, height, width, parts = x.shape[1:]
-        x = ops.reshape(x, (-1, height, width, 2, parts // 2, 1))
-        right, down = x[..., 0, :, :], x[..., 1, :, :]
-        length = ops.sqrt(ops.square(right) + ops.square(down) + 1e-12)
-        angles = 2 * math.pi * np.arange(self.bins) / self.bins
-        cosine = ops.convert_to_tensor(np.cos(angles), dtype=x.dtype)
-        sine = ops.convert_to_tensor(np.sin(angles), dtype=x.dtype)
+        x = to_planes(x)
+        right, down = x[:, :, : parts // 2], x[:, :, parts // 2 :]
+        square = ops.square(right) + ops.square(down) + 1e-12
+        # Scaled to length^(1/4), so that length * cos(angle)^4 is the fourth power of a component:
+        # (length^6)^(-1/8) is length^(1/4) / length.
+        scale = ops.rsqrt(ops.sqrt(square * ops.sqrt(square)))
+        right, down = right * scale, down * scale
         # with 6, 8, ... bins, these fourth powers sum to the same value for every direction
-        along = ops.relu((right * cosine + down * sine) / length)
-        x = length * ops.square(ops.square(along))
-        x = ops.reshape(x, (-1, height, width, parts // 2 * self.bins))
-        size = self._cell(height), self._cell(width)
-        x = ops.average_pool(x, size, size, padding="same")
-        return ops.sqrt(ops.reshape(x, (-1, frames, math.prod(x.shape[1:]))) + 1e-6)
+        counts = [ops.square(ops.square(ops.relu(x))) for x in self._along(right, down)]
+        rows, columns = (_means(side, self._cell(side)) for side in (height, width))
+        rows = ops.convert_to_tensor(rows, dtype=x.dtype)
+        columns = ops.convert_to_tensor(columns.T, dtype=x.dtype)
+        grids = [ops.matmul(ops.matmul(rows, x), columns) for x in counts]
+        x = ops.transpose(ops.stack(grids, axis=-1), (0, 1, 3, 4, 2, 5))
+        return ops.sqrt(ops.reshape(x, (-1, frames, math.prod(x.shape[2:]))) + 1e-6)
+
+    def _along(self, right, down) -> list:
+        """The component of vectors in each bin's direction."""
+        opposite = self.bins % 2 == 0  # whether the second half is the first one, turned round
+        angles = 2 * math.pi * np.arange(self.bins // (1 + opposite)) / self.bins
+        along = [_weighted(right, math.cos(a), down, math.sin(a)) for a in angles]
+        return along + [-x for x in along] if opposite else along
 
     def compute_output_shape(self, shape):
         grid = [-(-side // self._cell(side)) for side in shape[2:4]]
@@ -141,11 +154,22 @@ class OrientationHistograms(layers.Layer):
         return -(-side // self.cells)
 
 
+def to_planes(x):
+    """(B, T, H, W, C) to (B, T, C, H, W)."""
+    return ops.transpose(x, (0, 1, 4, 2, 3))
+
+
+def from_planes(x):
+    """(B, T, C, H, W) to (B, T, H, W, C)."""
+    return ops.transpose(x, (0, 1, 3, 4, 2))
+
+
 def gradients(x):
-    """Central differences to the right and down of (B, T, H, W, C), with edge pixels repeated."""
-    around = ops.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)], mode="symmetric")
-    right = around[:, :, 1:-1, 2:] - around[:, :, 1:-1, :-2]
-    down = around[:, :, 2:, 1:-1] - around[:, :, :-2, 1:-1]
+    """Central differences to the right and down of (..., H, W), with edge pixels repeated."""
+    wide = ops.concatenate([x[..., :1], x, x[..., -1:]], axis=-1)
+    high = ops.concatenate([x[..., :1, :], x, x[..., -1:, :]], axis=-2)
+    right = wide[..., 2:] - wide[..., :-2]
+    down = high[..., 2:, :] - high[..., :-2, :]
     return right / 2, down / 2
 
 
@@ -166,3 +190,25 @@ def _gaussian(side: int, sigma: float) -> np.ndarray:
     for place in range(side):
         np.add.at(matrix[place], mirrored[place : place + 2 * reach + 1], weights / weights.sum())
     return matrix
+
+
+def _weighted(one, weight: float, other, other_weight: float):
+    """Weighted sum of two tensors, without the one whose weight is zero but for rounding."""
+    if abs(other_weight) < 1e-9:
+        return one * weight
+    if abs(weight) < 1e-9:
+        return other * other_weight
+    return one * weight + other * other_weight
+
+
+def _means(side: int, cell: int) -> np.ndarray:
+    """The matrix (cells, side) that averages a row of `side` pixels in cells of `cell` pixels.
+
+    If they do not divide it, both the first and the last one are smaller, as those of average
+    pooling with "same" padding.
+    """
+    cells = -(-side // cell)
+    start = (cells * cell - side) // 2
+    matrix = np.zeros((cells, side))
+    matrix[(np.arange(side) + start) // cell, np.arange(side)] = 1
+    return matrix / matrix.sum(axis=1, keepdims=True)
