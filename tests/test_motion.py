@@ -1,4 +1,7 @@
-"""Optical flow and histograms of directions, against films whose motion is known."""
+"""Optical flow and histograms of directions.
+
+Against films whose motion is known, and against their definitions written out in NumPy.
+"""
 
 from collections.abc import Callable
 
@@ -7,7 +10,9 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from numpy.typing import NDArray
 
+from kinoflow.models.layers.clip import FrameDifferences
 from kinoflow.models.layers.motion import (
     Gradients,
     Grey,
@@ -106,3 +111,116 @@ def test_fields_are_counted_apart_and_sizes_that_do_not_divide_are_taken() -> No
     for number, field in enumerate((one, other)):
         alone = called(layer, field).reshape(1, 3, 4, 4, 8)
         np.testing.assert_allclose(counted[..., number, :], alone, atol=1e-5)
+
+
+Array = NDArray[np.float64]
+
+
+def written_out_blur(x: Array, sigma: float) -> Array:
+    """Images (..., H, W) blurred along each axis, as if mirrored at their edges."""
+
+    def row(values: Array) -> Array:
+        reach = min(round(3 * sigma), len(values))
+        weights = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+        mirrored = np.pad(values, reach, mode="symmetric")
+        return np.convolve(mirrored, weights / weights.sum(), mode="valid")
+
+    return np.apply_along_axis(row, -2, np.apply_along_axis(row, -1, x))
+
+
+def written_out_gradients(x: Array) -> tuple[Array, Array]:
+    """Central differences of (B, T, H, W, C) to the right and down, with edge pixels repeated."""
+    around = np.pad(x, [(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)], mode="edge")
+    right = around[:, :, 1:-1, 2:] - around[:, :, 1:-1, :-2]
+    return right / 2, (around[:, :, 2:, 1:-1] - around[:, :, :-2, 1:-1]) / 2
+
+
+def written_out_grey(x: Array, sigma: float) -> Array:
+    return written_out_blur((x @ [0.299, 0.587, 0.114] + 1) / 2, sigma)[..., None]
+
+
+def written_out_flow(x: Array, sigma: float, noise: float) -> Array:
+    before = np.concatenate([x[:, :1], x[:, :-1]], axis=1)
+    dx, dy = written_out_gradients((x + before) / 2)
+    dt = x - before
+    products = np.stack([dx * dx, dx * dy, dy * dy, dx * dt, dy * dt])[..., 0]
+    xx, xy, yy, xt, yt = written_out_blur(products, sigma)
+    structure = np.stack([xx + noise, xy, xy, yy + noise], axis=-1).reshape(*xx.shape, 2, 2)
+    return np.linalg.solve(structure, -np.stack([xt, yt], axis=-1)[..., None])[..., 0]
+
+
+def written_out_histograms(x: Array, cells: int, bins: int) -> Array:
+    batch, frames, height, width, parts = x.shape
+    right, down = x[..., : parts // 2, None], x[..., parts // 2 :, None]
+    length = np.sqrt(right**2 + down**2 + 1e-12)
+    angles = 2 * np.pi * np.arange(bins) / bins
+    along = np.maximum((right * np.cos(angles) + down * np.sin(angles)) / length, 0)
+    counted = length * along**4
+    means = [
+        counted[:, :, top:bottom, left:end].mean(axis=(2, 3))
+        for top, bottom in grid(height, cells)
+        for left, end in grid(width, cells)
+    ]
+    return np.sqrt(np.stack(means, axis=2).reshape(batch, frames, -1) + 1e-6)
+
+
+def grid(side: int, cells: int) -> list[tuple[int, int]]:
+    """Where cells begin and end; what the last one lacks is shared with the first one."""
+    cell = -(-side // cells)
+    count = -(-side // cell)
+    first = -((count * cell - side) // 2)
+    starts = range(first, first + count * cell, cell)
+    return [(max(start, 0), min(start + cell, side)) for start in starts]
+
+
+def film(kind: str, height: int, width: int) -> Array:
+    """Colours (2, 5, H, W, 3) in [-1, 1]."""
+    frames = RNG.integers(0, 256, (2, 5, height, width, 3))
+    if kind == "still":
+        frames[:] = frames[:, :1]
+    elif kind == "padded":
+        frames[0, 2:] = 0
+        frames[1, 4:] = 0
+    elif kind == "black":
+        frames[:] = 0
+    return frames / 127.5 - 1
+
+
+def equal(ours: np.ndarray, expected: Array) -> None:
+    assert ours.shape == expected.shape
+    # black is 1e-17 in float64, because the weights of luma do not sum to 1 exactly
+    atol = 1e-5 * abs(expected).max() + 1e-15
+    np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=atol)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (64, 48), (2, 3)])
+@pytest.mark.parametrize("kind", ["moving", "still", "padded", "black"])
+def test_grey_flow_and_gradients_are_as_defined(kind: str, size: tuple[int, int]) -> None:
+    colours = film(kind, *size)
+    equal(called(Grey(), colours), written_out_grey(colours, sigma=1.0))
+    grey = written_out_grey(colours, sigma=1.0).astype("float32").astype("float64")
+    flow = written_out_flow(grey, sigma=2.0, noise=1e-3)
+    equal(called(OpticalFlow(), grey), flow)
+    for fields in (grey, flow):
+        gradients = np.concatenate(written_out_gradients(fields), axis=-1)
+        equal(called(Gradients(), fields), gradients)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 23), (10, 13), (2, 3)])
+@pytest.mark.parametrize(("cells", "bins"), [(4, 8), (3, 6), (1, 5), (2, 2), (2, 1)])
+def test_histograms_are_as_defined(cells: int, bins: int, size: tuple[int, int]) -> None:
+    fields = RNG.normal(size=(2, 3, *size, 6)) * np.logspace(-6, 2, 6)
+    fields[0, 1] = 0
+    fields[1, :, : size[0] // 2] = 0
+    fields = fields.astype("float32").astype("float64")
+    layer = OrientationHistograms(cells, bins)
+    expected = written_out_histograms(fields, cells, bins)
+    ours = called(layer, fields)
+    assert ours.shape == expected.shape
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+
+
+def test_the_difference_of_a_frame_is_that_to_the_frame_before() -> None:
+    frames = RNG.normal(size=(2, 5, 3, 4, 3)).astype("float32")
+    expected = np.diff(frames, axis=1, prepend=frames[:, :1])
+    np.testing.assert_array_equal(called(FrameDifferences(), frames), expected)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from kinoflow.models.layers.base import Causal, TakesMask, register, with_ones
@@ -110,7 +111,7 @@ class FrameDifferences(Causal):
 
     def call(self, x):
         # what `step` gives from a state of zeros, in fewer operations
-        return x - ops.concatenate([x[:, :1], x[:, :-1]], axis=1)
+        return x - frames_before(x)
 
     def state_shape(self, shape):
         # the last frame, and a channel of ones if there was a frame
@@ -123,6 +124,11 @@ class FrameDifferences(Causal):
 
     def compute_output_shape(self, shape):
         return shape
+
+
+def frames_before(x):
+    """The frame before each of (B, T, ...); the first frame for itself."""
+    return ops.take(x, np.maximum(np.arange(x.shape[1]) - 1, 0), axis=1)
 
 
 @register

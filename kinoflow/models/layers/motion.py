@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers, ops
 
 from kinoflow.models.layers.base import register
+from kinoflow.models.layers.clip import frames_before
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -29,7 +30,11 @@ class Grey(layers.Layer):
         self.sigma = sigma
 
     def call(self, x):
-        luma = (ops.matmul(x, ops.convert_to_tensor(_LUMA, dtype=x.dtype)) + 1) / 2
+        frames, height, width, channels = x.shape[1:]
+        x = ops.reshape(x, (-1, height, width, channels))
+        # a convolution is faster than a matrix product that has one column
+        luma = ops.conv(x, ops.convert_to_tensor(_LUMA, dtype=x.dtype)[None, None, :, None])
+        luma = ops.reshape((luma + 1) / 2, (-1, frames, height, width))
         return blurred(luma, self.sigma)[..., None]
 
     def compute_output_shape(self, shape):
@@ -62,7 +67,7 @@ class OpticalFlow(layers.Layer):
 
     def call(self, x):
         x = x[..., 0]
-        before = ops.concatenate([x[:, :1], x[:, :-1]], axis=1)
+        before = frames_before(x)
         dx, dy = gradients((x + before) / 2)
         dt = x - before
         products = dx * dx, dx * dy, dy * dy, dx * dt, dy * dt
