@@ -1,9 +1,9 @@
 """Optical flow, edges and histograms of their directions, as layers without weights.
 
 All compute in float32 even in mixed precision, because motion is a small difference of large
-values. All compute on planes (B, T, C, H, W), where neighbours in memory are alike: backends are
-several times slower with a last axis of two. TensorFlow and JAX leave out the transpositions
-between one layer and the next.
+values. All compute on planes (B, T, C, H, W), because backends are slow on a last axis of two or
+eight. A compiled TensorFlow graph leaves out transpositions that undo each other, as those between
+one layer and the next.
 """
 
 import math
@@ -128,16 +128,16 @@ class OrientationHistograms(layers.Layer):
         x = to_planes(x)
         right, down = x[:, :, : parts // 2], x[:, :, parts // 2 :]
         square = ops.square(right) + ops.square(down) + 1e-12
-        # Scaled to length^(1/4), so that length * cos(angle)^4 is the fourth power of a component:
-        # (length^6)^(-1/8) is length^(1/4) / length.
+        # Vectors are scaled to length^(1/4), by (length^3)^(-1/4), so that the fourth power of a
+        # component is length * cos(angle)^4.
         scale = ops.rsqrt(ops.sqrt(square * ops.sqrt(square)))
         right, down = right * scale, down * scale
         # with 6, 8, ... bins, these fourth powers sum to the same value for every direction
-        counts = [ops.square(ops.square(ops.relu(x))) for x in self._along(right, down)]
+        counts = [ops.square(ops.square(ops.relu(part))) for part in self._along(right, down)]
         rows, columns = (_means(side, self._cell(side)) for side in (height, width))
         rows = ops.convert_to_tensor(rows, dtype=x.dtype)
         columns = ops.convert_to_tensor(columns.T, dtype=x.dtype)
-        grids = [ops.matmul(ops.matmul(rows, x), columns) for x in counts]
+        grids = [ops.matmul(ops.matmul(rows, count), columns) for count in counts]
         x = ops.transpose(ops.stack(grids, axis=-1), (0, 1, 3, 4, 2, 5))
         return ops.sqrt(ops.reshape(x, (-1, frames, math.prod(x.shape[2:]))) + 1e-6)
 
@@ -146,7 +146,7 @@ class OrientationHistograms(layers.Layer):
         opposite = self.bins % 2 == 0  # whether the second half is the first one, turned round
         angles = 2 * math.pi * np.arange(self.bins // (1 + opposite)) / self.bins
         along = [_weighted(right, math.cos(a), down, math.sin(a)) for a in angles]
-        return along + [-x for x in along] if opposite else along
+        return along + [-part for part in along] if opposite else along
 
     def compute_output_shape(self, shape):
         grid = [-(-side // self._cell(side)) for side in shape[2:4]]
@@ -209,7 +209,7 @@ def _weighted(one, weight: float, other, other_weight: float):
 def _means(side: int, cell: int) -> np.ndarray:
     """The matrix (cells, side) that averages a row of `side` pixels in cells of `cell` pixels.
 
-    If they do not divide it, both the first and the last one are smaller, as those of average
+    Pixels that are missing for whole cells are missing in the first and the last one, as in average
     pooling with "same" padding.
     """
     cells = -(-side // cell)
