@@ -33,6 +33,7 @@ FILES = {
     "test_reproduce.py": "runs a small pipeline several times",
     "test_resumable.py": "waits for servers that break off",
     "test_sandbox.py": "waits until processes are killed",
+    "test_scratch.py": "decodes videos in processes",
     "test_serving*.py": "starts the service",
     "test_streaming.py": "builds networks",
     "test_supervisor.py": "waits until processes are killed",
