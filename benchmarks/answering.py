@@ -99,7 +99,9 @@ def _times(loaded: Bundle) -> list[Any]:
 def _recurrent(model: Any) -> list[Any]:
     import keras
 
-    return [layer for layer in model.layers if isinstance(layer, keras.layers.RNN)]
+    # ConvLSTM2D, a recurrent layer too, is unrolled as it is
+    cells = (keras.layers.SimpleRNN, keras.layers.LSTM, keras.layers.GRU)
+    return [layer for layer in model.layers if isinstance(layer, cells)]
 
 
 def _one_by_one(loaded: Bundle, _: Frames) -> Answer:
