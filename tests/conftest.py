@@ -63,7 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" in os.environ and config.getoption("cov_source", None):
         # some test needs it, and importing takes less time before a worker measures coverage
-        import keras  # noqa: F401
+        with terminal.silenced_stderr():
+            import keras  # noqa: F401
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks

@@ -43,37 +43,32 @@ def _product(true: Any, answer: Any) -> Any:
     return keras.ops.sum(true * answer)
 
 
-def learned(layer: layers.Layer, x: np.ndarray, weights: list[np.ndarray]) -> list[np.ndarray]:
-    """The layer's output for a single input, and the gradients of that input and of its weights."""
-    inputs = keras.Input(x.shape[1:])
-    model = keras.Model(inputs, layer(Plus()(inputs)))
-    layer.set_weights(weights)
-    output = np.asarray(keras.ops.convert_to_numpy(model(x)))
-    before = model.get_weights()
-    # the gradient of a sum of products is what changes the weights at a rate of one
-    target = np.random.default_rng(1).normal(size=output.shape).astype("float32")
-    model.compile(
-        keras.optimizers.SGD(1.0),
-        _product,
-        run_eagerly=True,
-    )
-    model.train_on_batch(x, target)
-    return [output, *(old - new for old, new in zip(before, model.get_weights(), strict=True))]
-
-
 def assert_equal_in_all(ours: layers.Layer, kerass: layers.Layer, shape: tuple[int, ...]) -> None:
+    """Two layers with the same weights agree: outputs for a single input, and all gradients."""
     rng = np.random.default_rng(0)
-    x = (1 + rng.normal(size=shape)).astype("float32")
-    kerass.build(shape)
+    inputs, plus = keras.Input(shape[1:]), (Plus(), Plus())
+    model = keras.Model(inputs, [ours(plus[0](inputs)), kerass(plus[1](inputs))])
     weights = [rng.normal(size=weight.shape).astype("float32") for weight in kerass.weights]
-    for one, other in zip(learned(ours, x, weights), learned(kerass, x, weights), strict=True):
+    ours.set_weights(weights)
+    kerass.set_weights(weights)
+    x = (1 + rng.normal(size=shape)).astype("float32")
+    outputs = [np.asarray(keras.ops.convert_to_numpy(output)) for output in model(x)]
+    # the gradient of a sum of products is what changes the weights at a rate of one
+    target = rng.normal(size=outputs[1].shape).astype("float32")
+    model.compile(keras.optimizers.SGD(1.0), [_product, _product], run_eagerly=True)
+    model.train_on_batch(x, [target, target])
+
+    def changes(layer: layers.Layer, added: Plus) -> list[np.ndarray]:
+        learned = [old - new for old, new in zip(weights, layer.get_weights(), strict=True)]
+        return [*learned, *added.get_weights()]
+
+    pairs = zip(changes(ours, plus[0]), changes(kerass, plus[1]), strict=True)
+    for one, other in [(outputs[0], outputs[1]), *pairs]:
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
-@pytest.mark.parametrize(
-    "strides", [(1, 1, 1), (2, 2, 2), (1, 2, 2), (3, 1, 1), (1, 1, 2)], ids=str
-)
+@pytest.mark.parametrize("strides", [(1, 1, 1), (2, 2, 2), (1, 2, 2), (3, 1, 2)], ids=str)
 @pytest.mark.parametrize(
     "kernel", [(1, 3, 3), (3, 1, 1), (1, 1, 1), (1, 2, 5), (4, 1, 1), (3, 3, 3)], ids=str
 )

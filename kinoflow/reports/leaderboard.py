@@ -48,12 +48,16 @@ def results(workspace: Workspace) -> Results:
     Raises UserError for a report that cannot be read, and, if there are reports, for a params.yaml
     that is missing or not valid.
     """
-    # a folder without reports need not have params.yaml either
-    if not workspace.params.exists() and not any(workspace.reports.glob("*/metrics.json")):
+    try:
+        candidates = config.load(workspace.params).candidates
+    except (FileNotFoundError, UserError):
+        # a folder without reports need not have a params.yaml that is valid either
+        if any(workspace.reports.glob("*/metrics.json")):
+            raise
         return Results([], None, [])
     lock = DvcLock(workspace.root)
     rows, missing = [], []
-    for name in config.load(workspace.params).candidates:
+    for name in candidates:
         try:
             rows.append(_row(workspace, lock, name))
         except FileNotFoundError:
