@@ -56,6 +56,7 @@ the number of frames, which is wrong in many files; kinoflow checks it.
 - `python -m benchmarks.training --torch PYTHON`: milliseconds, processor seconds, compilation and
   memory of a step of training, for every architecture, beside an earlier commit and PyTorch; and
   whether training waits for batches. It takes half an hour and more on two cores.
+  [training.md](training.md)
 """,
     )
     print(README.read_text(encoding="utf-8"))
