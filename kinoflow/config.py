@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 # a candidate's name is a folder in models/ and reports/, and part of a Bento's version
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # reports/ has folders of these names already
-_RESERVED = {"explore", "validation"}
+_RESERVED = {"explain", "explore", "figures", "validation"}
 
 
 class _Section(BaseModel):

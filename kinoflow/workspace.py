@@ -156,6 +156,21 @@ class Workspace:
         return self.reports / "leaks.html"
 
     @property
+    def explanations(self) -> Path:
+        """What the winner looks at."""
+        return self.reports / "explain"
+
+    @property
+    def page(self) -> Path:
+        """The page over everything, for people."""
+        return self.reports / "index.html"
+
+    @property
+    def figures(self) -> Path:
+        """The numbers behind the figures of the page."""
+        return self.reports / "figures"
+
+    @property
     def winner(self) -> Path:
         return self.reports / "winner.json"
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kinoflow.config import Explore
 from kinoflow.reports import data_figures, page
-from kinoflow.reports.drawing import strip, themed
+from kinoflow.reports.drawing import strip, vector
 from kinoflow.video.spec import Frames
 
 _STRIP = 84  # pixels: the height of the frames on the page
@@ -57,7 +57,7 @@ def render(
         colours={
             "classes": len(colours),
             "maps": len(colours) > data_figures.MANY,
-            "figure": themed(
+            "figure": vector(
                 partial(data_figures.colours, list(colours), np.stack(list(colours.values())))
             ),
         },
@@ -98,7 +98,7 @@ def _durations(good: pd.DataFrame) -> dict[str, Any] | None:
         "median": median,
         "high": high,
         "longest": seconds.max(),
-        "figure": themed(partial(data_figures.durations, seconds)),
+        "figure": vector(partial(data_figures.durations, seconds)),
     }
 
 
@@ -128,7 +128,7 @@ def _balance(summary: pd.DataFrame) -> dict[str, Any]:
         "least": min(videos),
         "classes": len(labels),
         "too_few": sum(count < 3 for count in groups),
-        "figure": themed(partial(data_figures.balance, labels, videos, groups)),
+        "figure": vector(partial(data_figures.balance, labels, videos, groups)),
     }
 
 
@@ -141,5 +141,5 @@ def _flow(summary: pd.DataFrame) -> dict[str, Any] | None:
         "classes": len(measured),
         "most": measured.iloc[0].to_dict(),
         "least": measured.iloc[-1].to_dict(),
-        "figure": themed(partial(data_figures.optical_flow, summary)),
+        "figure": vector(partial(data_figures.optical_flow, summary)),
     }

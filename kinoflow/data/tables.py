@@ -154,6 +154,11 @@ def empty(schema: Schema) -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in schema.columns.items()})
 
 
+def schema_of(table: pd.DataFrame) -> Schema:
+    """A schema to write a table with that is for people and other programs, and never read here."""
+    return Schema({str(name): str(kind) for name, kind in table.dtypes.items()}, None, _FLOAT32)
+
+
 def read(path: Path, schema: Schema) -> pd.DataFrame:
     """Read a table that `write` wrote with the same schema."""
     with path.open(encoding="utf-8", newline="") as file:

@@ -1,9 +1,9 @@
-"""What all figures share: an empty figure, labels that can be drawn, themes and image files."""
+"""What all figures share: an empty figure, labels that can be drawn, themes and files."""
 
 import io
+import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,16 +13,20 @@ from kinoflow.video.spec import Frames
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# the colour of text and lines on a page of each theme
-_INK = {"light": "#1b1f24", "dark": "#d7dde3"}
-
-
-@dataclass(frozen=True)
-class Themed:
-    """A figure as PNG files: dark ink for a light page, and light ink for a dark one."""
-
-    light: bytes
-    dark: bytes
+# Drawn for the colour of text and lines. No figure has this colour for anything else.
+_INK = "#010203"
+_INKED = (
+    "text.color",
+    "axes.edgecolor",
+    "axes.labelcolor",
+    "axes.titlecolor",
+    "xtick.color",
+    "ytick.color",
+)
+# what it becomes on a light and on a dark page
+_THEMES = (
+    ":root{--ink:#1b1f24}@media(prefers-color-scheme:dark){:root{--ink:#d7dde3}}"
+)
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -38,8 +42,11 @@ def one_line(text: str, length: int) -> str:
     return (text if len(text) <= length else text[: length - 1] + "…").replace("$", r"\$")
 
 
-def themed(draw: Callable[[], "Figure"]) -> Themed:
-    """Draw a figure twice, for light and for dark pages. The same figure gives the same bytes.
+def vector(draw: Callable[[], "Figure"]) -> bytes:
+    """Draw a figure as an SVG file for light and dark pages. The same figure gives the same bytes.
+
+    Text is drawn as outlines, so that it takes the room that the figure has for it whatever fonts
+    a reader has.
 
     Args:
         draw: makes the figure. Text, axes and ticks get the theme's colour automatically; `draw`
@@ -47,37 +54,19 @@ def themed(draw: Callable[[], "Figure"]) -> Themed:
     """
     from matplotlib import rc_context
 
-    files = {}
-    for theme, colour in _INK.items():
-        with rc_context(
-            {
-                "text.color": colour,
-                "axes.edgecolor": colour,
-                "axes.labelcolor": colour,
-                "axes.titlecolor": colour,
-                "xtick.color": colour,
-                "ytick.color": colour,
-            }
-        ):
-            files[theme] = _png(draw())
-    return Themed(**files)
+    content = io.StringIO()
+    with rc_context(dict.fromkeys(_INKED, _INK) | {"svg.hashsalt": "kinoflow"}):
+        with warnings.catch_warnings():
+            # the font lacks some scripts: it draws boxes for them, and the tables show the text
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            draw().savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    themed = content.getvalue().replace(_INK, "var(--ink)")
+    return re.sub(r"(<svg[^>]*>)", rf"\1<style>{_THEMES}</style>", themed, count=1).encode()
 
 
 def ink() -> str:
-    """The colour of text in the theme that is being drawn."""
-    from matplotlib import rcParams
-
-    return str(rcParams["text.color"])
-
-
-def _png(figure: "Figure") -> bytes:
-    """A figure as a PNG file with a transparent background; equal figures give equal bytes."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # the font lacks some scripts; it draws boxes for them, and the page's tables show the text
-        warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure.savefig(content, format="png", transparent=True, metadata={"Software": None})
-    return content.getvalue()
+    """The colour that `vector` turns into the colour of text in the reader's theme."""
+    return _INK
 
 
 def strip(frames: list[Frames], height: int) -> bytes:

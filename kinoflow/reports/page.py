@@ -1,9 +1,10 @@
-"""HTML pages that stand alone: one file, no script, nothing from the network.
+"""HTML pages that stand alone: one file, nothing from the network.
 
 The pages are Jinja2 templates in templates/. All text that they are given is escaped.
 """
 
 import base64
+import hashlib
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ def environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {"cell": _cell, "data_uri": _data_uri}
+    found.filters |= {"cell": _cell, "data_uri": _data_uri, "sha256": _sha256}
     return found
 
 
@@ -49,5 +50,11 @@ def _cell(value: str | float) -> str:
 
 
 def _data_uri(content: bytes, kind: str) -> str:
-    """An image file as a URI that holds it; `kind` is png or jpeg."""
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    """A file as a URI that holds it; `kind` is its media type, such as image/jpeg."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _sha256(script: str) -> str:
+    """How a Content-Security-Policy names a script that may run."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode('ascii')}"
