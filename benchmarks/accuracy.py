@@ -102,7 +102,8 @@ def score(
     with tempfile.TemporaryDirectory() as folder:
         outputs = Outputs.of(Workspace(Path(folder)), run.name)
         started = time.monotonic()
-        fit(run, TrainingData(labels, sets["train"], sets["val"], md5=""), outputs)
+        recordings = table.loc[table["split"] == "val", "group"].nunique()
+        fit(run, TrainingData(labels, sets["train"], sets["val"], "", recordings), outputs)
         minutes = (time.monotonic() - started) / 60
         model = bundle.load(outputs.bundle)
         scored_clips = sets[side]

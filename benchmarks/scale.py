@@ -94,7 +94,8 @@ def train_epoch(data: Path, count: int, out: Path) -> None:
     labels = np.arange(count) % 2
     few = ClipSet(data, videos[:20], labels[:20])
     run = config.Params.model_validate(values).resolve("lrcn")
-    data_set = TrainingData(("a", "b"), train=ClipSet(data, videos, labels), val=few, md5="")
+    train = ClipSet(data, videos, labels)
+    data_set = TrainingData(("a", "b"), train, few, md5="", val_recordings=len(few))
     fit(run, data_set, Outputs.of(Workspace(out), run.name))
 
 

@@ -6,14 +6,14 @@ It holds model.keras, bundle.json (the `Description`) and history.csv (the score
 
 import importlib.metadata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
@@ -49,6 +49,8 @@ class Description(BaseModel):
     metrics: dict[str, int | float]  # the kept epoch, counted from 1, and its scores in training
     flip: bool = False  # whether a prediction averages mirrored views as well
     weights: str | None = None  # MD5 of the file of the weights that training began with
+    # that probabilities are calibrated with; see `calibrated`
+    temperature: Annotated[float, Field(gt=0)] = 1.0
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
@@ -70,6 +72,8 @@ class Bundle:
 
     folder: Path
     description: Description
+    # the model, if it is in memory and its file not yet written
+    trained: "keras.Model | None" = field(default=None, repr=False, compare=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -89,7 +93,9 @@ class Bundle:
 
     @cached_property
     def model(self) -> "keras.Model":
-        """The Keras model, uint8 (B, T, H, W, 3) to float32 (B, classes)."""
+        """The Keras model, uint8 (B, T, H, W, 3) to float32 (B, classes), not calibrated."""
+        if self.trained is not None:
+            return self.trained
         with silenced_stderr():
             import keras
 
@@ -97,10 +103,12 @@ class Bundle:
         return keras.saving.load_model(self.folder / MODEL, compile=False, safe_mode=True)
 
     def predict(self, clips: Frames) -> Probabilities:
-        """Class probabilities of clips.
+        """Class probabilities of clips, calibrated.
 
         Where the model takes fewer frames than a clip has, the predictions for several temporal
         views are averaged. If the description says `flip`, mirrored views are averaged as well.
+        The average is calibrated, and not each view: averages of calibrated views would be too
+        unsure (Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021).
 
         Args:
             clips: uint8 RGB (B, T, H, W, 3), sampled as `clip` says.
@@ -110,6 +118,15 @@ class Bundle:
 
         Raises ValueError for clips of another shape.
         """
+        return self.calibrated(self.pooled(clips))
+
+    def calibrated(self, probabilities: Probabilities) -> Probabilities:
+        """Calibrate what `pooled` gives, float32 (B, classes)."""
+        temperature = self.description.temperature
+        return np.array([calibrated(one, temperature) for one in probabilities], dtype=np.float32)
+
+    def pooled(self, clips: Frames) -> Probabilities:
+        """As `predict`, but not calibrated."""
         if clips.ndim != 5 or clips.shape[1:] != self.clip.shape:
             raise ValueError(f"clips must be (B, {self.clip.shape}), got {clips.shape}")
         return np.array([self._averaged(clip) for clip in clips], dtype=np.float32)
@@ -120,11 +137,14 @@ class Bundle:
         average: Probabilities = self._forward(self._views(clip)).mean(axis=0)
         return average
 
+    def times(self, clip: Frames) -> NDArray[np.int64]:
+        """Which frames of a clip (T, H, W, 3) each temporal view takes, (views, frames)."""
+        valid = valid_frames(clip, masked=self.clip.padding == "mask")
+        return np.stack(temporal_views(valid, self.description.frames, self.description.views))
+
     def _views(self, clip: Frames) -> Frames:
         """What an answer to a clip (T, H, W, 3) averages over, uint8 (views, frames, H, W, 3)."""
-        valid = valid_frames(clip, masked=self.clip.padding == "mask")
-        times = temporal_views(valid, self.description.frames, self.description.views)
-        views = clip[np.stack(times)]
+        views = clip[self.times(clip)]
         if len(self.mirrorings) == 1:
             return views
         return np.concatenate([views[..., columns, :] for columns in self.mirrorings])
@@ -132,6 +152,32 @@ class Bundle:
     @cached_property
     def _forward(self) -> Callable[[Frames], Probabilities]:
         return compiled(self.model)
+
+
+def calibrated(probabilities: Probabilities, temperature: float) -> Probabilities:
+    """Probabilities whose logarithms are divided by a temperature.
+
+    Temperature scaling (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017):
+    softmax(log(p) / temperature). Above 1 it makes an answer less sure, below 1 surer. The order of
+    the classes stays, except that two may become equal whose difference float32 cannot hold.
+
+    Args:
+        probabilities: float32 (..., classes).
+        temperature: above 0. At 1 the probabilities are returned as they are.
+
+    Returns:
+        float32 (..., classes).
+    """
+    if temperature == 1:
+        return probabilities
+    scaled = log_probabilities(probabilities) / temperature
+    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    return (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def log_probabilities(probabilities: Probabilities) -> NDArray[np.float64]:
+    """The logarithms of probabilities (..., classes), finite also for a probability of 0."""
+    return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny, dtype=np.float64))
 
 
 def compiled(model: "keras.Model") -> Callable[[Frames], Probabilities]:

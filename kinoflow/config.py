@@ -167,6 +167,7 @@ class Evaluation(_Section):
     bootstrap: Count
     calibration_bins: Count
     latency_clips: Count
+    orders: bool = True
 
 
 class Selection(_Section):

@@ -66,6 +66,7 @@ class _ForgetfulReader:
     def __init__(self, bundle: Bundle, memory: int) -> None:
         from kinoflow.models.streaming import Stream
 
+        self._bundle = bundle
         self._mirrorings = bundle.mirrorings
         count = len(self._mirrorings)
         self._older, self._newer = slice(0, count), slice(count, 2 * count)
@@ -81,4 +82,5 @@ class _ForgetfulReader:
         self._frames += 1
         views = [frame[:, columns] for columns in self._mirrorings]
         probabilities = self._stream(np.stack(views * 2))
-        self.prediction: Probabilities = probabilities[self._older].mean(axis=0)
+        pooled = probabilities[self._older].mean(axis=0, keepdims=True)
+        self.prediction: Probabilities = self._bundle.calibrated(pooled)[0]

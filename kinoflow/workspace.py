@@ -117,6 +117,10 @@ class Workspace:
         """The scores of one candidate that selection may use: no test scores."""
         return self.work / "scores" / f"{candidate}.json"
 
+    def evaluated(self, candidate: str) -> Path:
+        """The MD5 of each file of one candidate's report."""
+        return self.work / "evaluated" / f"{candidate}.json"
+
     # === Results ===
 
     @property

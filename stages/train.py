@@ -35,7 +35,14 @@ def main(workspace: Workspace) -> None:
         from kinoflow.training.fit import Outputs, TrainingData, fit
 
     labels, sets = clips.load_sets(workspace, ("train", "val"))
-    data = TrainingData(labels, sets["train"], sets["val"], clips.data_md5(workspace))
+    split = clips.split_table(workspace)
+    data = TrainingData(
+        labels,
+        sets["train"],
+        sets["val"],
+        clips.data_md5(workspace),
+        val_recordings=split.loc[split["split"] == "val", "group"].nunique(),
+    )
     outputs = Outputs.of(workspace, name)
     with locks.held(workspace.lock(f"train-{name}"), f"training {name}"):
         seconds = fit(settings, data, outputs)

@@ -12,7 +12,14 @@ def scores(accuracy: float = 0.9, **more: float) -> Scores:
 
 def metrics(accuracy: float = 0.9, **more: Any) -> Metrics:
     both = scores(accuracy)
-    values = {"val": both, "test": both, "parameters": 12345, "size_mb": 1.5, "epochs": 3}
+    values: dict[str, Any] = {
+        "val": both,
+        "test": both,
+        "parameters": 12345,
+        "size_mb": 1.5,
+        "epochs": 3,
+    }
+    values["temperature"] = 1.25
     return Metrics.model_validate(values | more)
 
 

@@ -9,13 +9,14 @@ import pytest
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Description
 from kinoflow.config import Candidate, Params
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.reports import figures
 from kinoflow.reports.records import Metrics
 from kinoflow.system import files
 from kinoflow.training import export
 from kinoflow.video import ClipSpec
-from stages.evaluate import Side, evaluate, latency_ms
+from stages.evaluate import Side, evaluate, latency_ms, video_seconds_per_s
 from tests.networks import build
 
 SPEC = ClipSpec(4, 16, 16)
@@ -38,6 +39,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         data="",
         versions={},
         metrics={"epoch": 2},
+        temperature=0.5,
     )
     export.save(folder, network, description, HISTORY)
     return bundle.load(folder)
@@ -83,8 +85,38 @@ def test_the_report_agrees_with_the_model_and_with_itself(
     pairs = pd.read_csv(tmp_path / "one" / "confusion.csv")
     assert (pairs["actual"] == pairs["predicted"]).mean() == pytest.approx(accuracy)
     assert list(pd.read_csv(tmp_path / "one" / "per_class.csv")["clips"]) == [3, 3, 3]
+    assert report.temperature == model.description.temperature
+    bins = pd.read_csv(tmp_path / "one" / "reliability.csv")
+    for calibrated, error in ((True, report.test.ece), (False, report.test.ece_uncalibrated)):
+        rows = bins[bins["calibrated"] == calibrated]
+        assert rows["clips"].sum() == 9
+        gaps = (rows["accuracy"] - rows["confidence"]).abs()
+        assert (gaps * rows["clips"]).sum() / 9 == pytest.approx(error, abs=1e-6)
+    assert report.test.ece != report.test.ece_uncalibrated
+    time = pd.read_csv(tmp_path / "one" / "time.csv")
+    assert list(time["label"]) == list(LABELS)
+    assert time["as_is"].mean() == pytest.approx(accuracy, abs=1e-6)  # classes of equal size
+    assert report.time is not None
+    for name in ("shuffled", "reversed", "frozen"):
+        score = getattr(report.time, name)
+        assert score.accuracy == pytest.approx(time[name].mean(), abs=1e-6)
+        assert score.accuracy_low <= score.accuracy <= score.accuracy_high
+    # frames on their own are all that this model sees
+    assert report.time.shuffled == report.time.reversed
     wrong = pd.read_csv(tmp_path / "one" / "most_confused.csv")
     assert wrong["clips"].sum() == (table["predicted"] != table["label"]).sum()
+
+
+def test_without_other_orders_there_is_a_table_without_rows(
+    model: Bundle, defaults: Params, tmp_path: Path
+) -> None:
+    side = Side(clipset(tmp_path, 6, 0), np.arange(6) // 3)
+    (tmp_path / "report").mkdir()
+    params = defaults.evaluation.model_copy(update={"orders": False})
+    found = evaluate(model, val=side, test=side, params=params, seed=7, folder=tmp_path / "report")
+    assert found.time is None
+    assert "time" not in files.read_json(tmp_path / "report" / "metrics.json")
+    assert len(tables.read(tmp_path / "report" / "time.csv", tables.TIME)) == 0
 
 
 def test_learning_curves_mark_the_epoch_that_the_bundle_keeps() -> None:
@@ -106,6 +138,17 @@ def test_learning_curves_mark_the_epoch_that_the_bundle_keeps() -> None:
 
 def test_latency_is_that_of_single_clips(model: Bundle, tmp_path: Path) -> None:
     assert 0.1 < latency_ms(model, clipset(tmp_path, 3, 0), 5) < 5000
+
+
+def test_footage_a_second_is_of_the_clips_that_were_timed(tmp_path: Path) -> None:
+    clips = clipset(tmp_path, 4, 0)
+    seconds = pd.Series([9.0, 2.0, 4.0, 9.0], index=list(clips.videos))
+    # the first clip pays for compilation, and the two after it are timed
+    assert video_seconds_per_s(10.0, clips, seconds, 2) == 300
+    seconds[clips.videos[2]] = np.nan
+    assert video_seconds_per_s(10.0, clips, seconds, 2) == 200
+    seconds[clips.videos[1]] = 0
+    assert video_seconds_per_s(10.0, clips, seconds, 2) is None
 
 
 def test_a_label_is_text_and_no_formula(tmp_path: Path) -> None:

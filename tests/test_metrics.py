@@ -14,15 +14,24 @@ def one_hot(predicted: list[int], confidence: float = 1.0, classes: int = 3) -> 
 def test_scores_of_a_perfect_and_of_a_mixed_classifier() -> None:
     truth = np.array([0, 0, 1, 1, 2, 2])
     groups = np.arange(6)
+    right = [0, 0, 1, 1, 2, 2]
     perfect = metrics.scores(
-        truth, one_hot([0, 0, 1, 1, 2, 2]), groups, bootstrap=50, bins=10, seed=0
+        truth,
+        one_hot(right),
+        groups,
+        uncalibrated=one_hot(right, confidence=0.8),
+        bootstrap=50,
+        bins=10,
+        seed=0,
     )
     assert perfect["accuracy"] == perfect["accuracy_low"] == perfect["accuracy_high"] == 1
     assert perfect["f1"] == perfect["auc"] == perfect["top5"] == 1
     assert perfect["ece"] == 0
+    assert perfect["ece_uncalibrated"] == pytest.approx(0.2, abs=1e-6)
 
+    answers = one_hot([0, 1, 1, 1, 2, 0])
     mixed = metrics.scores(
-        truth, one_hot([0, 1, 1, 1, 2, 0]), groups, bootstrap=500, bins=10, seed=0
+        truth, answers, groups, uncalibrated=answers, bootstrap=500, bins=10, seed=0
     )
     assert mixed["accuracy"] == pytest.approx(4 / 6, abs=1e-6)
     # per class: precision 1/2, 2/3, 1; recall 1/2, 1, 1/2
@@ -45,6 +54,16 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
     truth = np.zeros(10, int)
     answers = one_hot([0] * 6 + [1] * 4, confidence=0.9)
     assert metrics.calibration_error(truth, answers, 15) == pytest.approx(0.3, abs=1e-6)
+
+
+def test_a_row_of_the_reliability_diagram_is_a_bin_of_confidence() -> None:
+    truth = np.array([0, 0, 0, 0, 1])
+    answers = np.concatenate([one_hot([0, 1], confidence=0.5), one_hot([0, 0, 0], confidence=0.9)])
+    table = metrics.reliability(truth, answers, 10)
+    assert table.round(6).to_numpy().tolist() == [
+        [0.4, 0.5, 0.5, 0.5, 2],
+        pytest.approx([0.8, 0.9, 0.9, 2 / 3, 3], abs=1e-6),
+    ]
 
 
 def test_top_k_and_auc() -> None:

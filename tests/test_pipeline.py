@@ -71,7 +71,7 @@ def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
         for side in ("val", "test"):
             assert set(metrics[side]) == {
                 *("accuracy", "accuracy_low", "accuracy_high", "top5", "precision", "recall"),
-                *("f1", "auc", "ece"),
+                *("f1", "auc", "ece", "ece_uncalibrated"),
             }
         assert metrics["parameters"] > 0
         assert metrics["size_mb"] > 0

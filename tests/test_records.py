@@ -11,6 +11,7 @@ from kinoflow.reports import records
 from kinoflow.reports.records import (
     CandidateScores,
     Document,
+    Evaluated,
     Metrics,
     ServiceSettings,
     Timing,
@@ -31,7 +32,8 @@ SCORES = """{
     "recall": 0.9,
     "f1": 0.9,
     "auc": 0.95,
-    "ece": 0.1
+    "ece": 0.1,
+    "ece_uncalibrated": 0.2
   }"""
 FINDING = """{
       "table": "catalog",
@@ -60,10 +62,12 @@ WRITTEN: dict[type[Document], str] = {
   "test": {SCORES},
   "parameters": 12345,
   "size_mb": 1.5,
-  "epochs": 3
+  "epochs": 3,
+  "temperature": 1.25
 }}
 """,
     Timing: '{\n  "latency_ms": 3.25,\n  "train_seconds": 60.0\n}\n',
+    Evaluated: '{\n  "files": {\n    "metrics.json": "d41d8cd98f00b204e9800998ecf8427e"\n  }\n}\n',
     CandidateScores: f"""{{
   "val": {SCORES},
   "parameters": 12345,

@@ -321,7 +321,7 @@ from kinoflow import config
 from kinoflow.training.fit import Outputs, TrainingData, fit
 from tests.training import LABELS, SPEC, moving
 name, folder = sys.argv[1], Path("data", sys.argv[1])
-data = TrainingData(LABELS, moving(folder, 32, 0), moving(folder, 16, 1), "data")
+data = TrainingData(LABELS, moving(folder, 32, 0), moving(folder, 16, 1), "data", 16)
 run = config.load(Path("params.yaml")).resolve(name)
 fit(run, data, Outputs(Path("models", name), Path("curves", name), Path("checkpoints", name)))
 """

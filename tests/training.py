@@ -52,6 +52,6 @@ def train(params: Params, folder: Path, **sets: ClipSet) -> pd.DataFrame:
     """
     clips = folder / "clips"
     sets = {"train": moving(clips, 32, 0), "val": moving(clips, 16, 1), **sets}
-    data = TrainingData(LABELS, sets["train"], sets["val"], "data")
+    data = TrainingData(LABELS, sets["train"], sets["val"], "data", len(sets["val"]))
     fit(params.resolve("a"), data, Outputs(folder / "m", folder / "c", folder / "k"))
     return pd.read_csv(folder / "m" / "history.csv")

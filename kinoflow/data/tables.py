@@ -145,6 +145,47 @@ MOST_CONFUSED = Schema(
 )
 CONFUSION = Schema({"actual": "str", "predicted": "str"})
 
+# one row per bin of confidence that has clips, before and after calibration
+RELIABILITY = Schema(
+    {
+        "calibrated": "bool",
+        "low": "float64",  # the bin holds confidences above this one
+        "high": "float64",  # and up to this one
+        "confidence": "float64",  # the mean over the bin's clips
+        "accuracy": "float64",
+        "clips": "int64",
+    },
+    float_format=_FLOAT32,
+)
+
+# one row per class: the accuracy on its test clips, with their frames in these orders
+TIME = Schema(
+    {
+        "label": "str",
+        "clips": "int64",
+        "as_is": "float64",
+        "shuffled": "float64",
+        "reversed": "float64",
+        "frozen": "float64",
+    },
+    float_format=_FLOAT32,
+)
+
+# one row per pair of candidates
+COMPARISON = Schema(
+    {
+        "a": "str",
+        "b": "str",
+        "difference": "float64",  # the accuracy of a minus that of b
+        "low": "float64",  # of the 95% interval, recordings resampled; for this pair alone
+        "high": "float64",
+        "p": "float64",  # for this pair alone
+        "p_holm": "float64",  # for all pairs together
+        "verdict": "str",
+    },
+    float_format=_FLOAT32,
+)
+
 # a labels.csv, which users write as well: it may have further columns
 LABELS = Schema({"video": "str", "label": "str"}, others="str")
 

@@ -18,6 +18,7 @@ def scores(
     probabilities: Probabilities,
     groups: NDArray,
     *,
+    uncalibrated: Probabilities,
     bootstrap: int,
     bins: int,
     seed: int,
@@ -26,14 +27,16 @@ def scores(
 
     Args:
         truth: (N,) class indices.
-        probabilities: (N, classes).
+        probabilities: (N, classes), calibrated.
         groups: (N,) the recording of each clip.
+        uncalibrated: (N, classes), the probabilities before calibration.
         bootstrap: how often the groups are resampled for the interval.
         bins: of confidence, for the calibration error.
         seed: of the resampling.
 
     Returns accuracy with its 95% interval (accuracy_low, accuracy_high), top5, macro precision,
-    recall and f1, auc (macro, each class against the rest) and ece (expected calibration error).
+    recall and f1, auc (macro, each class against the rest), ece (expected calibration error) and
+    ece_uncalibrated.
     """
     predicted = probabilities.argmax(axis=1)
     hits = predicted == truth
@@ -55,6 +58,7 @@ def scores(
         "f1": f1,
         "auc": auc(truth, probabilities),
         "ece": calibration_error(truth, probabilities, bins),
+        "ece_uncalibrated": calibration_error(truth, uncalibrated, bins),
     }
     return {name: round(float(value), 6) for name, value in values.items()}
 
@@ -110,14 +114,25 @@ def calibration_error(truth: Labels, probabilities: Probabilities, bins: int) ->
 
     Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017).
     """
+    table = reliability(truth, probabilities, bins)
+    gaps = (table["accuracy"] - table["confidence"]).abs()
+    return float((table["clips"] / len(truth) * gaps).sum())
+
+
+def reliability(truth: Labels, probabilities: Probabilities, bins: int) -> pd.DataFrame:
+    """What a reliability diagram draws, a row per bin of confidence that has clips.
+
+    The columns are those of `tables.RELIABILITY` but `calibrated`.
+    """
     confidence = probabilities.max(axis=1)
     hits = probabilities.argmax(axis=1) == truth
     which = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = [
-        (which == b).mean() * abs(hits[which == b].mean() - confidence[which == b].mean())
+    rows = [
+        (b / bins, (b + 1) / bins, confidence[inside].mean(), hits[inside].mean(), inside.sum())
         for b in np.unique(which)
+        for inside in [which == b]
     ]
-    return float(np.sum(gaps))
+    return pd.DataFrame(rows, columns=["low", "high", "confidence", "accuracy", "clips"])
 
 
 def confusion(truth: Labels, predicted: Labels, classes: int) -> NDArray[np.int64]:

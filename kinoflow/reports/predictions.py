@@ -12,11 +12,14 @@ _CHUNK = 64  # clips read from the store at a time
 
 
 def predict(model: Bundle, clipset: ClipSet, what: str) -> NDArray[np.float32]:
-    """Class probabilities (N, classes) of the clips of a set; `what` names it in the progress."""
+    """Class probabilities (N, classes) of the clips of a set, not calibrated.
+
+    `what` names the set in the progress.
+    """
     starts = range(0, len(clipset), _CHUNK)
     return np.concatenate(
         [
-            model.predict(clipset.read(np.arange(start, min(start + _CHUNK, len(clipset)))))
+            model.pooled(clipset.read(np.arange(start, min(start + _CHUNK, len(clipset)))))
             for start in progress(starts, f"evaluate {what} (steps of {_CHUNK} clips)")
         ]
     )
@@ -29,7 +32,7 @@ def prediction_table(
 
     Args:
         clipset: the clips.
-        probabilities: (N, classes) those that `predict` gives for the clips.
+        probabilities: (N, classes) those of the clips, calibrated.
         labels: the name of each class.
     """
     names = np.array(labels)

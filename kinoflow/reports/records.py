@@ -86,7 +86,7 @@ class TrainingTime(Document):
 
 
 class Scores(Record):
-    """The scores on one side of the split. Higher is better, except for ece."""
+    """The scores on one side of the split. Higher is better, except for calibration errors."""
 
     accuracy: float
     accuracy_low: float  # of the 95% interval, recordings resampled
@@ -97,6 +97,23 @@ class Scores(Record):
     f1: float
     auc: float  # one class against the rest, averaged over classes
     ece: float  # expected calibration error
+    ece_uncalibrated: float  # the same before calibration
+
+
+class Accuracy(Record):
+    """An accuracy with its 95% interval, recordings resampled."""
+
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+
+
+class Orders(Record):
+    """What a model scores on test clips whose frames are in another order."""
+
+    shuffled: Accuracy
+    reversed: Accuracy
+    frozen: Accuracy  # one frame repeated
 
 
 class Metrics(Document):
@@ -109,6 +126,8 @@ class Metrics(Document):
     parameters: int
     size_mb: float  # of model.keras
     epochs: int  # trained for
+    temperature: float  # that probabilities are calibrated with
+    time: Orders | None = None  # None if `evaluation.orders` is off
 
 
 class Timing(Document):
@@ -118,6 +137,17 @@ class Timing(Document):
 
     latency_ms: float  # median time to classify one clip, decoding not included
     train_seconds: float
+    # seconds of footage that are classified in a second, decoding not included; None if no
+    # container states a frame rate
+    video_seconds_per_s: float | None = None
+
+
+class Evaluated(Document):
+    """work/evaluated/<candidate>.json: by what the report of a candidate is recognised."""
+
+    stage = "evaluate"
+
+    files: dict[str, str]  # the MD5 of each file of reports/<candidate>/ by its name
 
 
 class CandidateScores(Document):

@@ -15,7 +15,7 @@ from kinoflow.data import tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.models import build
 from kinoflow.system.errors import UserError
-from kinoflow.training import curves, export, optimization
+from kinoflow.training import calibration, curves, export, optimization
 from kinoflow.training.averaging import AveragedWeights
 from kinoflow.training.batches import Augmentation, AugmentedBatches, ClipBatches
 from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
@@ -34,6 +34,7 @@ class TrainingData:
     train: ClipSet
     val: ClipSet
     md5: str  # of all data: the clips, their labels and sides of the split
+    val_recordings: int  # how many recordings the validation clips were cut from
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,9 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
         metrics={"epoch": history.best_epoch + 1, **history.best},
     )
     plain = _without_optimizer(model, run, len(data.labels))
+    uncalibrated = bundle.Bundle(outputs.bundle, description, trained=plain)
+    temperature = calibration.temperature_on(uncalibrated, data.val, data.val_recordings)
+    description = description.model_copy(update={"temperature": temperature})
     export.save(outputs.bundle, plain, description, tables.text(history.table(), tables.HISTORY))
     checkpoints.delete()
     return history.seconds
