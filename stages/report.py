@@ -7,7 +7,13 @@ from kinoflow.data import tables
 from kinoflow.reports import leaderboard, page
 from kinoflow.system import files
 from kinoflow.workspace import Workspace, run
-from stages import report_data, report_explanations, report_inputs, report_leaderboard, report_winner
+from stages import (
+    report_data,
+    report_explanations,
+    report_inputs,
+    report_leaderboard,
+    report_winner,
+)
 from stages.report_inputs import Inputs
 
 

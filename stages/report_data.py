@@ -67,7 +67,7 @@ def data(inputs: Inputs) -> tuple[dict[str, Any], pd.DataFrame]:
 def trust(inputs: Inputs) -> list[tuple[str, str, str]]:
     """What there is to know before the scores are believed: topic, verdict, and why.
 
-    The verdict is "good", "heed" or "bad".
+    The verdict is "good", "heed", "bad", or "" for what only informs.
     """
     verdict = inputs.verdict
     leaks = json.loads(inputs.workspace.leaks_numbers.read_text(encoding="utf-8"))
@@ -86,11 +86,11 @@ def trust(inputs: Inputs) -> list[tuple[str, str, str]]:
         (
             "Near-duplicates",
             "bad" if leaks["leaking"] else "good",
-            f"{leaks['leaking']} pairs of clips that show the same are on two sides of the split.",
+            f"Pairs of clips that show the same, on two sides of the split: {leaks['leaking']}.",
         ),
         (
             "What a leak would be worth",
-            "good",
+            "",
             f"A cheap model without any sense of time gains {gain:+.1f} points on a random split "
             "of these clips, by recognising recordings.",
         ),
@@ -99,7 +99,7 @@ def trust(inputs: Inputs) -> list[tuple[str, str, str]]:
             "heed" if verdict.warnings else "good",
             "Every expectation is met."
             if not verdict.warnings
-            else f"Nothing forbids training; {len(verdict.warnings)} expectations are not met.",
+            else f"Nothing forbids training. Not met: {len(verdict.warnings)}, listed below.",
         ),
         (
             "How much was tested",

@@ -67,9 +67,7 @@ class Inputs:
     @cached_property
     def history(self) -> pd.DataFrame:
         """The table `tables.HISTORY` of the winner's training."""
-        return tables.read(
-            self.workspace.bundle(self.winner.name) / bundle.HISTORY, tables.HISTORY
-        )
+        return tables.read(self.workspace.bundle(self.winner.name) / bundle.HISTORY, tables.HISTORY)
 
     @cached_property
     def verdict(self) -> Verdict:
@@ -78,7 +76,7 @@ class Inputs:
     def indices(self, names: pd.Series) -> NDArray[np.int64]:
         """The class indices (N,) of names of classes."""
         place = {label: index for index, label in enumerate(self.labels)}
-        return names.map(place).to_numpy(np.int64)
+        return np.array([place[name] for name in names], np.int64)
 
 
 def read(workspace: Workspace, params: Params) -> Inputs:

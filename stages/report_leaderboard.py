@@ -1,5 +1,6 @@
 """The parts of the page that compare the candidates."""
 
+from collections.abc import Hashable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -39,10 +40,11 @@ def leaderboard(inputs: Inputs) -> tuple[dict[str, Any], pd.DataFrame]:
 def published(inputs: Inputs) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
     """What was published for the candidates' architectures: the rows, and the same as a table."""
     models = list(dict.fromkeys(each.model for each in inputs.candidates))
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             model,
-            f"{score.score:.3f} {score.metric}",
+            f"{score.score:.3f}",
+            score.metric,
             score.division,
             score.data,
             score.trained_before or "none",
@@ -51,18 +53,17 @@ def published(inputs: Inputs) -> tuple[list[tuple[str, ...]], pd.DataFrame]:
         for model in models
         for score in PUBLISHED.get(model, ())
     ]
-    columns = ["architecture", "score", "split", "data", "trained before on", "source"]
+    columns = ["architecture", "score", "metric", "split", "data", "trained before on", "source"]
     return rows, pd.DataFrame(rows, columns=columns)
 
 
 def differences(inputs: Inputs) -> tuple[dict[str, Any], pd.DataFrame]:
     """What the section shows, and its numbers: a row for each pair of candidates."""
-    hits = {
-        each.name: (each.predictions["predicted"] == each.predictions["label"]).to_numpy()
-        for each in inputs.candidates
-    }
-    table = comparison.compare(hits, inputs.groups, seed=inputs.params.seed)
-    names = list(hits)
+    names = [each.name for each in inputs.candidates]
+    params = inputs.params
+    table = comparison.of_reports(
+        inputs.workspace, names, bootstrap=params.evaluation.bootstrap, seed=params.seed
+    )
     own = table[(table["a"] == inputs.winner.name) | (table["b"] == inputs.winner.name)]
     return {
         "pairs": len(table),
@@ -94,7 +95,7 @@ def _numbers(each: Candidate) -> dict[str, Any]:
     }
 
 
-def _cells(row: dict[str, Any]) -> list[Cell]:
+def _cells(row: dict[Hashable, Any]) -> list[Cell]:
     footage = row["video_seconds_per_s"]
     unknown = footage is None or footage != footage
     return [
@@ -136,15 +137,19 @@ def _front(inputs: Inputs, table: pd.DataFrame, name: str, label: str) -> dict[s
     }
 
 
-def _pair(row: dict[str, Any], first: str) -> tuple[str, ...]:
+def _pair(row: dict[Hashable, Any], first: str) -> tuple[str, ...]:
     """A row of the table of pairs, with the model called `first` named first."""
     sign, other = (1, row["b"]) if row["a"] == first else (-1, row["a"])
     low, high = sorted((sign * row["low"], sign * row["high"]))
     return (
         f"{first} – {other}",
-        f"{100 * sign * row['difference']:+.1f}",
-        f"{100 * low:+.1f} to {100 * high:+.1f}",
+        _points(sign * row["difference"]),
+        f"{_points(low)} to {_points(high)}",
         f"{row['p']:.3g}",
         f"{row['p_holm']:.3g}",
         row["verdict"],
     )
+
+
+def _points(difference: float) -> str:
+    return f"{100 * difference:+.1f}".replace("-", "−")

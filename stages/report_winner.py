@@ -1,5 +1,6 @@
 """The part of the page about the winner: its training, its scores, its errors, its calibration."""
 
+from collections.abc import Hashable
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,7 @@ import pandas as pd
 from kinoflow.data import tables
 from kinoflow.reports import metrics, page_figures
 from kinoflow.reports.drawing import vector
+from kinoflow.reports.records import Accuracy, Scores
 from stages.report_inputs import Candidate, Inputs
 
 _CONFUSED = 10  # pairs of classes that the page lists
@@ -89,7 +91,7 @@ def orders(inputs: Inputs) -> tuple[dict[str, Any] | None, dict[str, pd.DataFram
 def _orders(each: Candidate) -> list[dict[str, Any]]:
     time = each.metrics.time
     assert time is not None
-    scores = {
+    scores: dict[str, Scores | Accuracy] = {
         "as_is": each.metrics.test,
         "shuffled": time.shuffled,
         "reversed": time.reversed,
@@ -107,23 +109,27 @@ def _orders(each: Candidate) -> list[dict[str, Any]]:
     ]
 
 
-def _with_interval(row: dict[str, Any]) -> str:
+def _with_interval(row: dict[Hashable, Any]) -> str:
     return f"{row['accuracy']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
 # how many of a class's clips, as a share, may be lost before the order of frames is said to matter
 _LOST = 0.2
+# of which share of its clips a class must be found at all
+_FOUND = 0.5
 
 
 def _told_by(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The classes that a still tells, those that motion tells, and those that only order does."""
-    found: dict[str, list[str]] = {"still": [], "motion": [], "order": []}
+    """Which classes a still tells, which motion, which only the order of frames, which nothing."""
+    found: dict[str, list[str]] = {"still": [], "motion": [], "order": [], "nothing": []}
     for row in table.to_dict("records"):
-        if row["frozen"] >= row["as_is"] - _LOST:
-            found["still"].append(row["label"])
+        if row["as_is"] < _FOUND:
+            by = "nothing"
+        elif row["frozen"] >= row["as_is"] - _LOST:
+            by = "still"
         elif min(row["shuffled"], row["reversed"]) < row["as_is"] - _LOST:
-            found["order"].append(row["label"])
+            by = "order"
         else:
-            found["motion"].append(row["label"])
+            by = "motion"
+        found[by].append(row["label"])
     return found
-

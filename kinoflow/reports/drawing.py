@@ -4,7 +4,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,9 +24,7 @@ _INKED = (
     "ytick.color",
 )
 # what it becomes on a light and on a dark page
-_THEMES = (
-    ":root{--ink:#1b1f24}@media(prefers-color-scheme:dark){:root{--ink:#d7dde3}}"
-)
+_THEMES = ":root{--ink:#1b1f24}@media(prefers-color-scheme:dark){:root{--ink:#d7dde3}}"
 
 
 def new_figure(width: float, height: float) -> "Figure":
@@ -55,11 +53,11 @@ def vector(draw: Callable[[], "Figure"]) -> bytes:
     from matplotlib import rc_context
 
     content = io.StringIO()
-    with rc_context(dict.fromkeys(_INKED, _INK) | {"svg.hashsalt": "kinoflow"}):
-        with warnings.catch_warnings():
-            # the font lacks some scripts: it draws boxes for them, and the tables show the text
-            warnings.filterwarnings("ignore", "Glyph .* missing")
-            draw().savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    settings: Any = dict.fromkeys(_INKED, _INK) | {"svg.hashsalt": "kinoflow"}
+    with rc_context(settings), warnings.catch_warnings():
+        # the font lacks some scripts: it draws boxes for them, and the tables show the text
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        draw().savefig(content, format="svg", transparent=True, metadata={"Date": None})
     themed = content.getvalue().replace(_INK, "var(--ink)")
     return re.sub(r"(<svg[^>]*>)", rf"\1<style>{_THEMES}</style>", themed, count=1).encode()
 

@@ -46,6 +46,8 @@ def figure(points: Sequence[Point], cost: str) -> "Figure":
         points: the models; bars show the intervals of their accuracies.
         cost: what costs are measured in, as the label of their axis.
     """
+    from matplotlib.ticker import NullFormatter
+
     drawn = new_figure(7.6, 4.6)
     axes = drawn.subplots()
     front = pareto(points)
@@ -76,6 +78,10 @@ def figure(points: Sequence[Point], cost: str) -> "Figure":
     axes.plot([], [], "*", color=BLUE, markeredgecolor=ink(), markersize=11, label="the winner")
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
+    costs = [point.cost for point in points]
+    close = max(costs) < _CLOSE * min(costs)
+    axes.xaxis.set_minor_formatter("{x:g}" if close else NullFormatter())
+    axes.tick_params(axis="x", which="minor", labelsize=8)
     axes.set_xlabel(cost)
     axes.set_ylabel("accuracy on validation")
     axes.margins(x=0.12, y=0.1)
@@ -87,6 +93,9 @@ def figure(points: Sequence[Point], cost: str) -> "Figure":
     return drawn
 
 
+# how many times the cheapest the dearest may cost if powers of ten are too few ticks
+_CLOSE = 6
+
 # where a name may stand: how far from its point, in units of 1/72 inch, and in which direction
 _RADII = (8, 16, 26, 38, 52, 70, 90)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
@@ -95,7 +104,7 @@ _TIED = 20  # names farther away than this are tied to their points by a line
 
 def _name(axes: "Axes", points: Sequence[Point]) -> None:
     """Write each point's name where it covers nothing that is drawn, as near as it gets."""
-    drawn = axes.get_figure()
+    drawn = axes.get_figure(root=True)
     assert drawn is not None
     drawn.draw_without_rendering()  # the layout gives the axes their place
     frame, taken = axes.get_window_extent(), _occupied(axes, points, drawn.dpi / 72)

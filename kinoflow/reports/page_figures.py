@@ -33,9 +33,7 @@ def learning_curves(history: pd.DataFrame, kept: int) -> "Figure":
     figure = new_figure(8, 3.1)
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         axes.plot(history["epoch"], history[name], color=BLUE, label="training")
-        axes.plot(
-            history["epoch"], history[f"val_{name}"], "--", color=OCHRE, label="validation"
-        )
+        axes.plot(history["epoch"], history[f"val_{name}"], "--", color=OCHRE, label="validation")
         axes.axvline(kept, color=ink(), linestyle=":", linewidth=1, label=f"kept: epoch {kept}")
         axes.set_xlabel("epoch")
         axes.set_ylabel(name)
@@ -59,7 +57,7 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str]) -> "Figure":
     figure = new_figure(min(size + 0.7, 18), min(size, 17))
     axes = figure.subplots()
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
+    image = axes.imshow(np.where(matrix > 0, shares, np.nan), cmap="cividis", vmin=0, vmax=1)
     if not many:
         for (row, column), count in np.ndenumerate(matrix):
             if count:
@@ -186,7 +184,7 @@ def differences(names: Sequence[str], table: pd.DataFrame) -> "Figure":
             axes.text(
                 column,
                 row,
-                f"{value:+.0f}{mark}",
+                f"{value:+.0f}{mark}".replace("-", "−"),
                 ha="center",
                 va="center",
                 fontsize=7.5,
@@ -202,7 +200,9 @@ def differences(names: Sequence[str], table: pd.DataFrame) -> "Figure":
     return figure
 
 
-def fractions(curves: Mapping[str, pd.DataFrame], x: str, y: str, labels: tuple[str, str]) -> "Figure":
+def fractions(
+    curves: Mapping[str, pd.DataFrame], x: str, y: str, labels: tuple[str, str]
+) -> "Figure":
     """Curves over a fraction from 0 to 1.
 
     Args:
