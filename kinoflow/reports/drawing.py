@@ -58,7 +58,9 @@ def vector(draw: Callable[[], "Figure"]) -> bytes:
         # the font lacks some scripts: it draws boxes for them, and the tables show the text
         warnings.filterwarnings("ignore", "Glyph .* missing")
         draw().savefig(content, format="svg", transparent=True, metadata={"Date": None})
-    themed = content.getvalue().replace(_INK, "var(--ink)")
+    # the comments repeat what is written
+    themed = re.sub(r"<!--.*?-->\n?", "", content.getvalue(), flags=re.DOTALL)
+    themed = themed.replace(_INK, "var(--ink)")
     return re.sub(r"(<svg[^>]*>)", rf"\1<style>{_THEMES}</style>", themed, count=1).encode()
 
 

@@ -1,0 +1,215 @@
+"""The page of a run: its numbers are those of the reports, and no name does harm."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from kinoflow import bundle, config
+from kinoflow.bundle import Description
+from kinoflow.config import Candidate, Params
+from kinoflow.data import tables
+from kinoflow.data.clips import ClipSet
+from kinoflow.reports.frontier import Point, pareto
+from kinoflow.reports.published import PUBLISHED
+from kinoflow.reports.records import Metrics, Timing, Verdict
+from kinoflow.training import export
+from kinoflow.video import ClipSpec
+from kinoflow.workspace import Workspace
+from stages import report, report_inputs
+from stages.evaluate import Side, evaluate
+from tests import documents, pages
+from tests.conftest import ROOT
+from tests.networks import build
+
+SPEC = ClipSpec(4, 16, 16)
+LABELS = ('"><script src=//evil.example></script>', "<b>run</b> & 'walk'", "قفز\u202e تدريب")
+HISTORY = "epoch,accuracy,loss,val_accuracy,val_loss\n1,0.3,1.1,0.3,1.2\n2,0.5,1.0,0.4,1.1\n"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A work tree whose stages before `report` have run: two candidates, three odd classes."""
+    workspace = Workspace(tmp_path_factory.mktemp("tree"))
+    params = params_of({"first": {"model": "frame_voting"}, "second": {"model": "frame_voting"}})
+    counts = {"train": 6, "val": 6, "test": 9}
+    rows = [(side, number) for side, count in counts.items() for number in range(count)]
+    videos = [f"{LABELS[number % 3]}{side}{number}.avi" for side, number in rows]
+    split = pd.DataFrame({"video": videos, "split": [side for side, _ in rows]})
+    split["group"] = [f"{side}{number // 2}" for side, number in rows]
+    tables.write(split, workspace.split, tables.SPLIT)
+    catalog = split[["video", "group"]].assign(
+        label=[LABELS[number % 3] for _, number in rows],
+        **{"frames": 4, "fps": 25.0, "seconds": 0.2, "width": 16, "height": 16, "codec": "h264"},
+        **{"bytes": 1, "md5": "", "readable": True, "problem": ""},
+    )
+    tables.write(catalog, workspace.catalog, tables.CATALOG)
+    clips = np.random.default_rng(0).integers(0, 256, (len(rows), *SPEC.shape), dtype=np.uint8)
+    for video, clip in zip(videos, clips, strict=True):
+        path = workspace.clips / f"{video}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, clip)
+    sides = {side: side_of(workspace, split[split["split"] == side]) for side in ("val", "test")}
+    for seed, name in enumerate(params.candidates):
+        train(workspace, name, seed)
+        folder = workspace.report(name)
+        folder.mkdir(parents=True)
+        evaluate(
+            bundle.load(workspace.bundle(name)),
+            **sides,
+            params=params.evaluation,
+            seed=7,
+            folder=folder,
+        )
+        Timing(latency_ms=4.0 + seed, train_seconds=20.0).write(folder / "timing.json")
+    documents.winner("first").write(workspace.winner)
+    Verdict(passed=True, split="stratified_group").write(workspace.validation)
+    leaks = {"pairs": 0, "leaking": 0, "grouped": 0.4, "random": 0.9}
+    workspace.leaks_numbers.write_text(json.dumps(leaks), encoding="utf-8")
+    explored = pd.DataFrame({"label": LABELS}).reindex(columns=list(tables.EXPLORED.columns))
+    counted = ["videos", "groups", "set_aside", "measured"]
+    explored[counted] = 7
+    workspace.exploration.mkdir()
+    tables.write(explored, workspace.exploration / "per_class.csv", tables.EXPLORED)
+    return workspace
+
+
+def params_of(candidates: dict[str, Any]) -> Params:
+    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    return config.checked(values | {"candidates": candidates}, ROOT / "params.yaml")
+
+
+def side_of(workspace: Workspace, rows: pd.DataFrame) -> Side:
+    labels = np.arange(len(rows)) % 3
+    return Side(ClipSet(workspace.clips, tuple(rows["video"]), labels), rows["group"].to_numpy())
+
+
+def train(workspace: Workspace, name: str, seed: int) -> None:
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    network = build(Candidate(model="frame_voting"), SPEC, 3)
+    description = Description(
+        name=name,
+        labels=LABELS,
+        clip=SPEC,
+        frames=4,
+        views=1,
+        candidate={},
+        seed=0,
+        data="",
+        versions={"keras": "3"},
+        metrics={"epoch": 2},
+        temperature=0.5,
+    )
+    export.save(workspace.bundle(name), network, description, HISTORY)
+
+
+@pytest.fixture(scope="module")
+def inputs(tree: Workspace) -> report_inputs.Inputs:
+    params = params_of({"first": {"model": "frame_voting"}, "second": {"model": "frame_voting"}})
+    return report_inputs.read(tree, params)
+
+
+@pytest.fixture(scope="module")
+def made(inputs: report_inputs.Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
+    return report.render(inputs)
+
+
+def test_names_of_classes_and_videos_do_no_harm(made: tuple[str, Any]) -> None:
+    text, _ = made
+    assert pages.faults(text) == []
+    for label in LABELS:
+        assert label in pages.shown(text)
+
+
+def test_the_numbers_are_those_of_the_reports(
+    tree: Workspace, made: tuple[str, dict[str, pd.DataFrame]]
+) -> None:
+    text, numbers = made
+    shown = re.sub(r"\s+", " ", pages.shown(text))
+    for row in numbers["leaderboard"].to_dict("records"):
+        metrics = Metrics.read(tree.report(row["candidate"]) / "metrics.json")
+        for side, scores in (("val", metrics.val), ("test", metrics.test)):
+            assert row[f"{side}_accuracy"] == scores.accuracy
+            interval = f"{scores.accuracy_low:.3f} to {scores.accuracy_high:.3f}"
+            assert f"{scores.accuracy:.3f} {interval}" in shown
+        assert row["parameters"] == metrics.parameters
+    winner = Metrics.read(tree.report("first") / "metrics.json")
+    assert f"first names {100 * winner.test.accuracy:.1f} % of 9 test clips rightly" in shown
+    assert f"on test clips is {winner.test.ece:.3f}" in shown
+    assert f"temperature scaling it is {winner.test.ece_uncalibrated:.3f}" in shown
+    confusion = numbers["confusion"].set_index("actual")
+    assert confusion.to_numpy().sum() == 9
+    assert np.trace(confusion.to_numpy()) == round(9 * winner.test.accuracy)
+    difference = numbers["differences"].iloc[0]
+    second = Metrics.read(tree.report("second") / "metrics.json")
+    gain = winner.test.accuracy - second.test.accuracy
+    assert difference["difference"] == pytest.approx(
+        gain if difference["a"] == "first" else -gain, abs=1e-6
+    )
+    assert winner.time is not None
+    orders = numbers["frame_orders"].set_index(["candidate", "order"])["accuracy"]
+    assert orders["first", "frozen"] == winner.time.frozen.accuracy
+
+
+def test_the_same_results_give_the_same_page(
+    inputs: report_inputs.Inputs, made: tuple[str, Any]
+) -> None:
+    assert report.render(inputs)[0] == made[0]
+
+
+def test_every_table_that_the_page_names_is_written(
+    made: tuple[str, dict[str, pd.DataFrame]],
+) -> None:
+    text, numbers = made
+    assert {*re.findall(r'href="figures/(\w+)\.csv"', text)} == numbers.keys()
+
+
+def test_a_page_of_one_candidate_compares_nothing(tree: Workspace) -> None:
+    one = report_inputs.read(tree, params_of({"first": {"model": "frame_voting"}}))
+    text, numbers = report.render(one)
+    assert pages.faults(text) == []
+    assert "nothing to compare" in text
+    assert numbers["differences"].empty
+
+
+def test_the_pareto_front_holds_what_nothing_beats() -> None:
+    points = [
+        Point(name, cost, accuracy, 0, 1)
+        for name, cost, accuracy in [
+            ("dear", 9, 0.9),
+            ("cheap", 1, 0.5),
+            ("as dear, worse", 9, 0.8),
+            ("dearer than cheap, no better", 2, 0.5),
+            ("between", 3, 0.7),
+        ]
+    ]
+    assert [point.name for point in pareto(points)] == ["cheap", "between", "dear"]
+
+
+def test_published_scores_of_studies_are_those_of_their_recipes() -> None:
+    named = {
+        score.source.removeprefix("recipe "): score
+        for scores in PUBLISHED.values()
+        for score in scores
+        if score.source.startswith("recipe ")
+    }
+    recipes = {path.stem: path for path in (ROOT / "recipes").glob("*.yaml")}
+    assert named.keys() == recipes.keys()
+    for name, path in recipes.items():
+        recipe = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        score = named[name]
+        assert score.score == recipe["published"]["value"]
+        assert score.metric.lower() == recipe["published"]["metric"]
+        assert (score.division == "random") == (recipe["params"]["split"]["method"] == "random")
+
+
+def test_a_candidate_cannot_take_the_name_of_a_folder_in_reports(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="figures: this name is taken"):
+        params_of({"figures": {"model": "lrcn"}})
