@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro check test soak benchmarks lint deps drawings serve retrain schedule recipe lock clean
+.PHONY: help install repro report check test soak benchmarks lint deps drawings serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -25,6 +25,10 @@ repro: $(READY)  ## bring the data, run what is out of date, show the results
 	@python -m stages.download
 	@python -m flows.reproduce
 	@kinoflow results
+
+report: $(READY)  ## make the page of the results, reports/index.html
+	@dvc repro --quiet report
+	@echo "open reports/index.html in a browser"
 
 check: $(READY) lint  ## style, types, structure and the quick tests, in under two minutes
 	@python -m pytest -m "not slow" --durations 5 --durations-min 3

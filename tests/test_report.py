@@ -44,10 +44,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     split["group"] = [f"{side}{number // 2}" for side, number in rows]
     tables.write(split, workspace.split, tables.SPLIT)
     catalog = split[["video", "group"]].assign(
-        label=[LABELS[number % 3] for _, number in rows],
-        **{"frames": 4, "fps": 25.0, "seconds": 0.2, "width": 16, "height": 16, "codec": "h264"},
-        **{"bytes": 1, "md5": "", "readable": True, "problem": ""},
+        label=[LABELS[number % 3] for _, number in rows], codec="h264", md5="", problem=""
     )
+    catalog[["frames", "width", "height", "bytes"]] = 4, 16, 16, 1
+    catalog[["fps", "seconds", "readable"]] = 25.0, 0.2, True
     tables.write(catalog, workspace.catalog, tables.CATALOG)
     clips = np.random.default_rng(0).integers(0, 256, (len(rows), *SPEC.shape), dtype=np.uint8)
     for video, clip in zip(videos, clips, strict=True):
