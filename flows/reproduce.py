@@ -20,7 +20,7 @@ from kinoflow.workspace import Workspace, run
 
 # stages after which each candidate can be trained, and the stages that each candidate has
 BEFORE = ("validate", "architectures")
-OF_CANDIDATES = ("train", "evaluate")
+OF_CANDIDATES = ("train", "crossvalidate", "evaluate")
 
 
 def reproduce(say: dvc.Say | None, workspace: Workspace, targets: Sequence[str] = ()) -> None:

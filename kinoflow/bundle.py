@@ -51,6 +51,10 @@ class Description(BaseModel):
     weights: str | None = None  # MD5 of the file of the weights that training began with
     # that probabilities are calibrated with; see `calibrated`
     temperature: Annotated[float, Field(gt=0)] = 1.0
+    trained_on: tuple[str, ...] = ("train",)  # the sides of the split that the weights fit
+    # whether it is the winner, trained once more with its validation clips, for as many epochs as
+    # were best before; then `metrics` has no validation scores
+    refit: bool = False
 
     @classmethod
     def read(cls, folder: Path) -> "Description":

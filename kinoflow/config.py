@@ -78,10 +78,17 @@ class Duplicates(_Section):
 
 
 class Split(_Section):
-    method: Literal["stratified_group", "official", "leave_one_group_out", "random"]
+    method: Literal[
+        "stratified_group",
+        "official",
+        "leave_one_group_out",
+        "group_kfold",
+        "random",
+    ]
     val: Fraction
     test: Fraction
     fold: Annotated[int, Field(ge=1, le=99)] = 1
+    folds: Annotated[int, Field(ge=2, le=99)] = 5
     near_duplicates: Literal["block", "merge", "warn"] = "merge"
 
     @model_validator(mode="after")
@@ -132,6 +139,7 @@ class Training(_Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     patience: Count | None
     class_weights: Literal["balanced", "none"]
+    refit: bool = False
 
 
 class Candidate(_Section):
@@ -168,6 +176,7 @@ class Evaluation(_Section):
     calibration_bins: Count
     latency_clips: Count
     orders: bool = True
+    learning_curve: bool = False
 
 
 class Selection(_Section):
@@ -269,6 +278,11 @@ class Params(_Section):
                         f"candidates.{name}.{field} is {wanted}, but the clips hold {stored}: "
                         f"raise clip.{field} or lower this one"
                     )
+            if "refit" in candidate.training:
+                raise ValueError(
+                    f"candidates.{name}.training.refit: the winner is trained once more, whichever "
+                    "it is: set training.refit instead"
+                )
             augment = self.resolve(name).augment
             if self.evaluation.flip and (augment.flip_except or not augment.flip):
                 raise ValueError(

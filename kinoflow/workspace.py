@@ -84,6 +84,11 @@ class Workspace:
         return self.work / "split.csv"
 
     @property
+    def folds(self) -> Path:
+        """The sides that each video is on in each fold; empty unless there are folds."""
+        return self.work / "folds.csv"
+
+    @property
     def clips(self) -> Path:
         return self.work / "clips"
 
@@ -109,6 +114,10 @@ class Workspace:
         """The checkpoint from which a killed training of one candidate resumes."""
         return self.work / "checkpoints" / candidate
 
+    def fold_models(self, candidate: str) -> Path:
+        """The models of one candidate that were trained on the folds; empty without folds."""
+        return self.work / "folds" / candidate
+
     def training(self, candidate: str) -> Path:
         """Learning curves and duration of one candidate's training."""
         return self.work / "training" / candidate
@@ -120,6 +129,25 @@ class Workspace:
     def evaluated(self, candidate: str) -> Path:
         """The MD5 of each file of one candidate's report."""
         return self.work / "evaluated" / f"{candidate}.json"
+
+    def answers(self, candidate: str) -> Path:
+        """What one candidate's bundle itself answered, which its Bento has to repeat."""
+        return self.work / "answers" / f"{candidate}.csv"
+
+    @property
+    def refit(self) -> Path:
+        """The winner, trained once more on train and val; an empty folder without `refit`."""
+        return self.work / "refit"
+
+    @property
+    def refit_answers(self) -> Path:
+        """What the bundle `refit` answered, which its Bento has to repeat."""
+        return self.work / "refit.csv"
+
+    @property
+    def learning_curve_models(self) -> Path:
+        """Models that were trained on fewer recordings; empty if there is no learning curve."""
+        return self.work / "learning_curve"
 
     # === Results ===
 
@@ -177,6 +205,15 @@ class Workspace:
     @property
     def winner(self) -> Path:
         return self.reports / "winner.json"
+
+    @property
+    def refit_record(self) -> Path:
+        """What `refit` was trained on, and its test scores."""
+        return self.reports / "refit.json"
+
+    @property
+    def learning_curve(self) -> Path:
+        return self.reports / "learning_curve.csv"
 
     @property
     def dist(self) -> Path:

@@ -2,6 +2,7 @@
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,93 +15,78 @@ from kinoflow.bundle import Bundle
 from kinoflow.config import Evaluation
 from kinoflow.data import clips, tables
 from kinoflow.data.clips import ClipSet
-from kinoflow.reports import figures, metrics, orders
-from kinoflow.reports.predictions import predict, prediction_table
+from kinoflow.reports import figures, metrics, orders, scoring
+from kinoflow.reports.predictions import prediction_table
 from kinoflow.reports.records import (
     Accuracy,
     CandidateScores,
     Evaluated,
     Metrics,
     Orders,
-    Scores,
     Timing,
     TrainingTime,
 )
+from kinoflow.reports.scoring import Answers, Side
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 
 
 @dataclass(frozen=True)
-class Side:
-    """The clips of one side of the split, and the recording (N,) that each was cut from."""
+class Part:
+    """A bundle, and the clips that it is scored on: those of the split, or of one fold."""
 
-    clips: ClipSet
-    groups: NDArray
+    model: Bundle
+    val: Side
+    test: Side
 
 
 def evaluate(
-    model: Bundle, *, val: Side, test: Side, params: Evaluation, seed: int, folder: Path
+    model: Bundle,
+    parts: Sequence[Part],
+    *,
+    params: Evaluation,
+    seed: int,
+    folder: Path,
+    folds: int | None = None,
 ) -> Metrics:
     """Write the report on a bundle to `folder`, and return what its metrics.json holds.
 
     No file holds a date or a duration: the same bundle and clips give the same bytes.
 
     Args:
-        model: the bundle.
-        val: the validation clips.
-        test: the test clips; tables and pictures are of these.
+        model: the bundle of the candidate.
+        parts: that bundle with the clips of the split. With folds, for each of them the bundle that
+            was trained on it, and its clips; the answers of all folds are scored together. Tables
+            and pictures are of the test clips.
         params: the section `evaluation` of params.yaml.
         seed: seed of the resampling behind the intervals.
         folder: an empty folder.
+        folds: how many folds there are; None without folds.
     """
-    val_answers = _answers(model, val, "val")
-    test_answers = _answers(model, test, "test")
+    val, test = (scoring.join([getattr(part, side) for part in parts]) for side in ("val", "test"))
+    val_answers = scoring.join_answers([scoring.answer(p.model, p.val, "val") for p in parts])
+    test_answers = scoring.join_answers([scoring.answer(p.model, p.test, "test") for p in parts])
     history = tables.read(model.folder / bundle.HISTORY, tables.HISTORY)
     _write_errors(test.clips, test_answers.calibrated, model.labels, folder)
     reliability = _reliability(test.clips, test_answers, params.calibration_bins)
     tables.write(reliability, folder / "reliability.csv", tables.RELIABILITY)
     figures.curves(history, int(model.description.metrics["epoch"])).savefig(folder / "curves.png")
     report = Metrics(
-        val=_scores(val, val_answers, params, seed),
-        test=_scores(test, test_answers, params, seed),
+        val=scoring.score(val, val_answers, params, seed),
+        test=scoring.score(test, test_answers, params, seed),
         parameters=model.model.count_params(),
         size_mb=round((model.folder / bundle.MODEL).stat().st_size / 1e6, 3),
         epochs=len(history),
         temperature=model.description.temperature,
-        time=_write_time(model, test, test_answers, params, seed, folder),
+        time=_write_time(parts, test, test_answers, params, seed, folder),
+        folds=folds,
     )
     report.write(folder / "metrics.json")
     return report
 
 
-@dataclass(frozen=True)
-class _Answers:
-    """Class probabilities (N, classes) of the clips of a side."""
-
-    calibrated: NDArray[np.float32]
-    uncalibrated: NDArray[np.float32]
-
-
-def _answers(model: Bundle, side: Side, name: str) -> _Answers:
-    pooled = predict(model, side.clips, name)
-    return _Answers(model.calibrated(pooled), pooled)
-
-
-def _scores(side: Side, answers: _Answers, params: Evaluation, seed: int) -> Scores:
-    values = metrics.scores(
-        side.clips.labels,
-        answers.calibrated,
-        side.groups,
-        uncalibrated=answers.uncalibrated,
-        bootstrap=params.bootstrap,
-        bins=params.calibration_bins,
-        seed=seed,
-    )
-    return Scores.model_validate(values)
-
-
-def _reliability(clipset: ClipSet, answers: _Answers, bins: int) -> pd.DataFrame:
+def _reliability(clipset: ClipSet, answers: Answers, bins: int) -> pd.DataFrame:
     """The table `tables.RELIABILITY`."""
     parts = {False: answers.uncalibrated, True: answers.calibrated}
     return pd.concat(
@@ -110,7 +96,12 @@ def _reliability(clipset: ClipSet, answers: _Answers, bins: int) -> pd.DataFrame
 
 
 def _write_time(
-    model: Bundle, test: Side, answers: _Answers, params: Evaluation, seed: int, folder: Path
+    parts: Sequence[Part],
+    test: Side,
+    answers: Answers,
+    params: Evaluation,
+    seed: int,
+    folder: Path,
 ) -> Orders | None:
     """Write the accuracy of each class by the order of frames; return that of all classes.
 
@@ -121,13 +112,15 @@ def _write_time(
         tables.write(tables.empty(tables.TIME), path, tables.TIME)
         return None
     truth = test.clips.labels
-    other = orders.predict_reordered(model, test.clips, seed)
+    found = [orders.predict_reordered(part.model, part.test.clips, seed) for part in parts]
+    other = {name: np.concatenate([each[name] for each in found]) for name in orders.ORDERS}
     as_is = answers.calibrated.argmax(axis=1)
-    hits = pd.DataFrame({name: found == truth for name, found in {"as_is": as_is, **other}.items()})
+    hits = pd.DataFrame({name: given == truth for name, given in {"as_is": as_is, **other}.items()})
     classes = hits.groupby(truth)
-    table = classes.mean().reindex(range(len(model.labels)))
+    labels = parts[0].model.labels
+    table = classes.mean().reindex(range(len(labels)))
     table["clips"] = classes.size().reindex(table.index, fill_value=0)
-    table["label"] = model.labels
+    table["label"] = labels
     tables.write(table, path, tables.TIME)
     scored = {}
     for name in other:
@@ -201,36 +194,50 @@ def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     params.resolve(name)  # raises UserError unless it is a candidate
     model = bundle.load(workspace.bundle(name))
-    labels, sets = clips.load_sets(workspace, ("val", "test"))
-    if labels != model.labels:
+    folds = clips.fold_tables(workspace)
+    split = clips.split_table(workspace)
+    labels, sides = scoring.load_sides(workspace, ("val", "test"), split)
+    if folds:
+        trained_on = workspace.fold_models(name)
+        parts = [
+            Part(bundle.load(trained_on / str(fold)), found["val"], found["test"])
+            for fold, table in folds.items()
+            for _, found in [scoring.load_sides(workspace, ("val", "test"), table)]
+        ]
+    else:
+        parts = [Part(model, sides["val"], sides["test"])]
+    if any(labels != each.labels for each in (model, *(part.model for part in parts))):
         raise UserError(f"{name} was trained for other classes: train it again")
-    groups = clips.split_table(workspace).set_index("video")["group"]
-    sides = {
-        side: Side(clipset, groups[list(clipset.videos)].to_numpy())
-        for side, clipset in sets.items()
-    }
+    # with folds, all test clips are among those that the bundle was trained on
+    timed = sides["val" if folds else "test"]
     trained = TrainingTime.read(workspace.training(name) / "timing.json")
     with files.replacing_folder(workspace.report(name)) as folder:
         report = evaluate(
             model,
-            val=sides["val"],
-            test=sides["test"],
+            parts,
             params=params.evaluation,
             seed=params.seed,
             folder=folder,
+            folds=len(folds) or None,
         )
         count = params.evaluation.latency_clips
-        latency = round(latency_ms(model, sets["test"], count), 2)
+        latency = round(latency_ms(model, timed.clips, count), 2)
         seconds = tables.read(workspace.catalog, tables.CATALOG).set_index("video")["seconds"]
         Timing(
             latency_ms=latency,
             train_seconds=trained.train_seconds,
-            video_seconds_per_s=video_seconds_per_s(latency, sets["test"], seconds, count),
+            video_seconds_per_s=video_seconds_per_s(latency, timed.clips, seconds, count),
         ).write(folder / "timing.json")
     report_files = sorted(workspace.report(name).iterdir())
     Evaluated(files={path.name: files.md5(path) for path in report_files}).write(
         workspace.evaluated(name)
     )
+    # what `package` compares with: predictions.csv, unless that holds the answers of the folds
+    answered = tables.read(workspace.report(name) / "predictions.csv", tables.PREDICTIONS)
+    if folds:
+        answers = scoring.answer(model, timed, "val, by the packaged model").calibrated
+        answered = prediction_table(timed.clips, answers, labels)
+    tables.write(answered, workspace.answers(name), tables.PREDICTIONS)
     # selection is given no test scores, so that it cannot choose by them
     CandidateScores(
         val=report.val,

@@ -4,6 +4,7 @@ With `split.near_duplicates: block` the pipeline stops at a leak, after the repo
 """
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -56,14 +57,43 @@ def judge(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     found["split"], found["other_split"] = one.map(side), other.map(side)
     together = np.where(one.map(group) == other.map(group), "merged", "one side")
     found["verdict"] = np.where(found["split"] == found["other_split"], together, "leaks")
+    return _leaks_first(found)
+
+
+def _leaks_first(found: pd.DataFrame) -> pd.DataFrame:
     order = found.assign(kept=found["verdict"] != "leaks")
     return order.sort_values(["kept", "similarity"], ascending=[True, False])[
         [*tables.LEAKS.columns]
     ]
 
 
+def judge_folds(
+    pairs: pd.DataFrame, table: pd.DataFrame, folds: Mapping[int, pd.DataFrame]
+) -> pd.DataFrame:
+    """As `judge`, where a pair leaks if it does so in the split or in any fold.
+
+    Args:
+        pairs: near-duplicates, as `stages.duplicates.find` gives them.
+        table: the split, with `video`, `split` and `group`.
+        folds: each fold by its number, with the same columns. A pair that leaks in one has sides
+            such as "test of fold 2".
+    """
+    found = judge(pairs, table)
+    for number, fold in folds.items():
+        sides = fold.assign(split=fold["split"] + f" of fold {number}")
+        judged = judge(pairs, sides)
+        leaking = judged[judged["verdict"] == "leaks"]
+        # the first place in which a pair leaks is enough
+        new = leaking.index[found.loc[leaking.index, "verdict"] != "leaks"]
+        found.loc[new] = leaking.loc[new]
+    return _leaks_first(found)
+
+
 def score_cheap_model(
-    features: NDArray[np.float32], labels: NDArray, test: NDArray[np.bool_], seed: int
+    features: NDArray[np.float32],
+    labels: NDArray,
+    tests: Sequence[NDArray[np.bool_]],
+    seed: int,
 ) -> dict[str, float]:
     """How well a cheap model tells the classes apart on this split and on random ones.
 
@@ -72,13 +102,13 @@ def score_cheap_model(
     Args:
         features: (N, F) what each clip looks like, as `appearance` gives it.
         labels: (N,) the label of each clip.
-        test: (N,) whether the split has each clip in its test set.
+        tests: for the split, or for each fold, (N,) whether each clip is in the test set.
         seed: decides the random splits.
 
-    Returns test accuracies by name. `grouped` is that on the split. `random`, `random_lowest` and
-    `random_highest` are the mean and the range over random splits, which are stratified by class
-    and have as many test clips. `chance` is that of always answering the commonest class. `random`
-    less `grouped` is how much it helps to know the recordings.
+    Returns test accuracies by name. `grouped` is that on the split, or on all folds together.
+    `random`, `random_lowest` and `random_highest` are the mean and the range over random splits,
+    which are stratified by class and have as many test clips. `chance` is that of always answering
+    the commonest class. `random` less `grouped` is how much it helps to know the recordings.
     """
 
     def accuracy(held: NDArray[np.bool_]) -> float:
@@ -96,15 +126,17 @@ def score_cheap_model(
     for number in range(_RANDOM_SPLITS):
         rows = np.arange(len(labels))
         _, held = train_test_split(
-            rows, test_size=int(test.sum()), stratify=labels, random_state=seed + number
+            rows, test_size=int(tests[0].sum()), stratify=labels, random_state=seed + number
         )
         random.append(accuracy(np.isin(rows, held)))
+    grouped = np.average([accuracy(test) for test in tests], weights=[t.sum() for t in tests])
+    tested = labels[np.logical_or.reduce(tests)]
     return {
-        "grouped": round(accuracy(test), 4),
+        "grouped": round(float(grouped), 4),
         "random": round(float(np.mean(random)), 4),
         "random_lowest": round(min(random), 4),
         "random_highest": round(max(random), 4),
-        "chance": round(float(pd.Series(labels[test]).value_counts(normalize=True).max()), 4),
+        "chance": round(float(pd.Series(tested).value_counts(normalize=True).max()), 4),
     }
 
 
@@ -158,20 +190,26 @@ def check(found: pd.DataFrame, params: Split, page: Path) -> str:
     )
     if params.near_duplicates == "block":
         way_out = "set split.near_duplicates to merge to keep them together"
-        if params.method != "stratified_group":
+        if params.method not in ("stratified_group", "group_kfold"):
             way_out += ", or take one of each pair out of the data if published sides divide them"
         raise UserError(f"{message}, and {way_out}")
     return message
 
 
+def _tested(table: pd.DataFrame, divided: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether each video of the split (N,) is on the test side of the split or of a fold."""
+    tested = divided.loc[divided["split"] == "test", "video"]
+    return table["video"].isin(tested).to_numpy()
+
+
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     table, store = clips.split_table(workspace), ClipStore(workspace.clips)
-    found = judge(tables.read(workspace.duplicates, tables.DUPLICATES), table)
+    folds = clips.fold_tables(workspace)
+    found = judge_folds(tables.read(workspace.duplicates, tables.DUPLICATES), table, folds)
     features = np.stack([appearance(store.read(video)) for video in table["video"]])
-    numbers = score_cheap_model(
-        features, table["label"].to_numpy(), (table["split"] == "test").to_numpy(), params.seed
-    )
+    tests = [_tested(table, divided) for divided in folds.values() or (table,)]
+    numbers = score_cheap_model(features, table["label"].to_numpy(), tests, params.seed)
     shown = [strips(pair, store) for _, pair in found.head(_SHOWN).iterrows()]
     page = leaks_page.render(found, numbers, shown, _RANDOM_SPLITS)
     files.write_text(workspace.leaks_page, page)

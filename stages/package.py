@@ -6,7 +6,7 @@ from pathlib import Path
 from kinoflow import config
 from kinoflow.config import Params
 from kinoflow.data import tables
-from kinoflow.reports.records import Verdict, Winner
+from kinoflow.reports.records import Refit, Verdict, Winner
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
@@ -31,7 +31,10 @@ def package(workspace: Workspace, params: Params) -> None:
     answer test videos as evaluation did.
     """
     winner = Winner.read(workspace.winner).winner
-    answers = tables.read(workspace.report(winner) / "predictions.csv", tables.PREDICTIONS)
+    refit = Refit.read(workspace.refit_record).refit
+    bundle = workspace.refit / winner if refit else workspace.bundle(winner)
+    recorded = workspace.refit_answers if refit else workspace.answers(winner)
+    answers = tables.read(recorded, tables.PREDICTIONS)
     # first, so that no older Bento is taken for this winner's if the check fails
     files.sweep(workspace.dist)
     for older in workspace.dist.glob("*.bento"):
@@ -39,15 +42,16 @@ def package(workspace: Workspace, params: Params) -> None:
     require_grouped(workspace.validation)
     with tempfile.TemporaryDirectory(prefix="kinoflow-package-") as temporary:
         context, home = Path(temporary) / "context", Path(temporary) / "home"
-        assemble(workspace.bundle(winner), params.serving, context)
+        assemble(bundle, params.serving, context)
         version = files.folder_md5(context)[:12]
         target = workspace.dist / f"kinoflow-{version}.bento"
         with files.replacing(target) as partial:
             export(build(context, version, home), partial)
             worst = check(partial, answers, workspace.data, count=params.serving.check_videos)
     print(
-        f"package: {target} ({target.stat().st_size / 1e6:.1f} MB) holds {winner}; "
-        f"{min(params.serving.check_videos, len(answers))} test videos sent to it were answered "
+        f"package: {target} ({target.stat().st_size / 1e6:.1f} MB) holds {winner}"
+        f"{', trained once more on train and val' if refit else ''}; "
+        f"{min(params.serving.check_videos, len(answers))} videos sent to it were answered "
         f"as in evaluation, within {worst:.1g}"
     )
 

@@ -3,6 +3,7 @@
 Only the method `random` breaks this rule: it shows how much a leak flatters the scores.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,40 @@ def leave_one_group_out(
     return sides
 
 
+def group_kfold(table: pd.DataFrame, params: Split, seed: int) -> tuple[pd.Series, list[pd.Series]]:
+    """The side of each row of the catalog in the training that is packaged, and in each fold.
+
+    The groups are divided into `params.folds` parts, balanced by class. Each fold tests on one of
+    them, so that every video is tested on once. In the training that is packaged no video is on
+    test.
+
+    Raises UserError if a class has fewer groups than there are folds, or than each fold needs to
+    have the class on all of its sides.
+    """
+    groups = table.groupby("label")["group"].nunique()
+    # with two folds, each has half of the groups left for train and val
+    least = max(params.folds, len(SIDES), 4 if params.folds == 2 else 0)
+    few = groups[groups < least]
+    if len(few):
+        counted = ", near-duplicates as one" if params.near_duplicates == "merge" else ""
+        raise UserError(
+            f"class {few.index[0]} has {few.iloc[0]} groups (recordings{counted}), and "
+            f"split.folds {params.folds} takes at least {least} in each class"
+            + (f"; {', '.join(few.index[1:])} have too few as well" if len(few) > 1 else "")
+        )
+    splitter = StratifiedGroupKFold(params.folds, shuffle=True, random_state=seed)
+    parts = splitter.split(table.index, table["label"].to_numpy(), table["group"].to_numpy())
+    tests = [table.index[rows] for _, rows in parts]
+
+    def divided(test: pd.Index) -> pd.Series:
+        sides = pd.Series("train", index=table.index, dtype="str")
+        sides[test] = "test"
+        sides[_held_out(table.drop(index=test), params.val, seed)] = "val"
+        return sides
+
+    return divided(table.index[:0]), [divided(test) for test in tests]
+
+
 def random(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
     """A random side for each row of the catalog, stratified by class: groups leak.
 
@@ -124,8 +159,8 @@ def random(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
     return sides
 
 
-def check(table: pd.DataFrame, sides: pd.Series) -> None:
-    """Raise UserError if a group is on two sides or a class is missing on one."""
+def check(table: pd.DataFrame, sides: pd.Series, needed: Sequence[str] = SIDES) -> None:
+    """Raise UserError if a group is on two sides or a class is missing on one of those needed."""
     used = table.assign(split=sides)[sides != ""]
     per_group = used.groupby("group")["split"].nunique()
     leaking = per_group[per_group > 1]
@@ -137,12 +172,12 @@ def check(table: pd.DataFrame, sides: pd.Series) -> None:
             + ", ".join(f"{row.video} in {row.split}" for row in rows.itertuples())
         )
     counts = pd.crosstab(used["label"], used["split"]).reindex(columns=SIDES, fill_value=0)
-    for side in SIDES:
+    for side in needed:
         missing = counts.index[counts[side] == 0]
         if len(missing):
             raise UserError(
                 f"{side} would have no video of class {', '.join(missing)}: "
-                "give that class more groups, or change split.val and split.test"
+                "give that class more groups, or change the settings of split"
             )
 
 
@@ -180,6 +215,16 @@ def divide(
 
     Raises UserError as the methods and `check` do.
     """
+    return divide_with_folds(table, params, seed, data, pairs)[0]
+
+
+def divide_with_folds(
+    table: pd.DataFrame, params: Split, seed: int, data: Path, pairs: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What `divide` gives, and the table `tables.FOLDS`.
+
+    The second table has no rows unless the method is `group_kfold`.
+    """
     by_folder = read_folders(table["video"], data)
     if len(by_folder) and params.method != "official":
         raise UserError(
@@ -193,6 +238,7 @@ def divide(
         merged = readable.assign(group=merged_groups(readable, pairs))
     # `official` and `leave_one_group_out` fix the sides of groups as the catalog has them. So these
     # groups are checked: published sides may divide a merged group.
+    folds: list[pd.Series] = []
     if params.method == "official":
         published = published_sides(table, data, params.fold)
         sides = official(merged, published, params, seed)
@@ -204,10 +250,17 @@ def divide(
         sides = random(merged, params, seed)
         # here every video counts as a group of its own, so only the classes are checked
         check(merged.assign(group=merged["video"]), sides)
+    elif params.method == "group_kfold":
+        sides, folds = group_kfold(merged, params, seed)
+        check(merged, sides, needed=("train", "val"))
+        for each in folds:
+            check(merged, each)
     else:
         sides = stratified_group(merged, params, seed)
         check(merged, sides)
-    return merged[["video"]].assign(split=sides, group=merged["group"])[sides != ""]
+    divided = merged[["video"]].assign(split=sides, group=merged["group"])[sides != ""]
+    numbered = [divided.assign(fold=number, split=each) for number, each in enumerate(folds, 1)]
+    return divided, pd.concat([tables.empty(tables.FOLDS), *numbered], ignore_index=True)
 
 
 def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:
@@ -235,12 +288,14 @@ def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     table = tables.read(workspace.catalog, tables.CATALOG)
     pairs = tables.read(workspace.duplicates, tables.DUPLICATES)
-    split = divide(table, params.split, params.seed, workspace.data, pairs)
+    split, folds = divide_with_folds(table, params.split, params.seed, workspace.data, pairs)
     tables.write(split, workspace.split, tables.SPLIT)
+    tables.write(folds, workspace.folds, tables.FOLDS)
     left_out = int(table["readable"].sum()) - len(split)
     print(
         f"split ({params.split.method}): "
         + ", ".join(f"{(split['split'] == side).sum()} {side}" for side in SIDES)
+        + (f"; in {params.split.folds} folds each is tested on once" if len(folds) else "")
         + (f"; {left_out} in no published list are left out" if left_out else "")
         + ("; it LEAKS" if params.split.method == "random" else "")
     )

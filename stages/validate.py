@@ -35,6 +35,7 @@ def validate(
     site: Path,
     *,
     random: bool = False,
+    folds: pd.DataFrame | None = None,
 ) -> list[Finding]:
     """Check that a catalog, its split and its clips are as training expects them.
 
@@ -47,6 +48,7 @@ def validate(
         spec: what a clip has to be.
         site: the folder of the page, index.html.
         random: whether the split was drawn without regard to groups.
+        folds: the table `tables.FOLDS`, if there are folds.
 
     Returns the expectations that are not met.
     """
@@ -61,9 +63,11 @@ def validate(
         "split": validate_tables.split_table(split, videos),
         "clips": validate_tables.clips_table(store, videos),
     }
+    if folds is not None:
+        checked["folds"] = validate_tables.folds_table(folds, videos)
     results = {
         name: _run_suite(context, name, checked[name], suite)
-        for name, suite in suites(spec, random).items()
+        for name, suite in suites(spec, random, folds is not None).items()
     }
     findings = [
         _finding(name, result)
@@ -146,6 +150,7 @@ def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     # if this stage fails, training must not read an older verdict
     workspace.validation.unlink(missing_ok=True)
+    kfold = params.split.method == "group_kfold"
     with files.replacing_folder(workspace.validation_site) as site:
         findings = validate(
             tables.read(workspace.catalog, tables.CATALOG),
@@ -154,6 +159,7 @@ def main(workspace: Workspace) -> None:
             params.clip,
             site,
             random=params.split.method == "random",
+            folds=tables.read(workspace.folds, tables.FOLDS) if kfold else None,
         )
     failures = tuple(finding for finding in findings if finding.severity == "critical")
     warnings = tuple(finding for finding in findings if finding.severity == "warning")

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
 
 
-def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]]":
+def suites(
+    spec: ClipSpec, random: bool = False, folds: bool = False
+) -> "dict[str, list[Expectation]]":
     """The expectations of each table. One that is not met blocks training or gives a warning.
 
     Args:
         spec: what a clip has to be.
         random: whether the split was drawn without regard to groups. Groups on two sides then give
             a warning only; the stage `package` refuses a model that was trained on such a split.
+        folds: whether there are folds, which have the test clips; the split then has none.
     """
     from great_expectations.expectations.row_conditions import Column
 
@@ -39,10 +42,13 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
 
     block, warn = partial(expect, "critical"), partial(expect, "warning")
     leak = warn if random else block
+    sides = ("train", "val") if folds else SIDES
+    named = "train and val" if folds else "train, val and test"
+    all_sides = [len(sides)]
     origin, shape = clips.describe(spec), shape_text(spec.shape)
     filler = "black frames" if spec.padding == "mask" else "copies of its last frame"
     enough = f"at least {spec.frames} frames"
-    return {
+    found = {
         "catalog": [
             block(known, "video", "every row names a video"),
             block(unique, "video", "a video has one row"),
@@ -65,11 +71,11 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
         "split": [
             block(unique, "video", "a video has one row"),
             block(among, "source", "a readable video of the catalog", value_set=["readable"]),
-            block(among, "split", "a side is train, val or test", value_set=[*SIDES]),
-            block(covers, "split", "train, val and test have videos", value_set=[*SIDES]),
+            block(among, "split", f"a side is {named.replace('and', 'or')}", value_set=[*sides]),
+            block(covers, "split", f"{named} have videos", value_set=[*sides]),
             leak(among, "splits_of_group", "no group stands on two sides", value_set=[1]),
             block(among, "splits_of_file", "no file stands on two sides", value_set=[1]),
-            block(among, "splits_of_label", "every class stands on all sides", value_set=[3]),
+            block(among, "splits_of_label", "every class stands on all sides", value_set=all_sides),
             # scores on fewer videos mean little, and scores on one group measure one scene
             warn(between, "videos_on_side", "5 videos of the class on the side", min_value=5),
             warn(between, "groups_on_side", "2 groups of the class on the side", min_value=2),
@@ -83,3 +89,17 @@ def suites(spec: ClipSpec, random: bool = False) -> "dict[str, list[Expectation]
             warn(between, "contrast", "a clip is not blank", min_value=1),
         ],
     }
+    if folds:
+        once = {"value_set": [1]}
+        found["folds"] = [
+            block(among, "source", "a readable video of the catalog", value_set=["readable"]),
+            block(among, "split", "a side is train, val or test", value_set=[*SIDES]),
+            block(among, "tests_of_video", "a video is tested on in one fold", **once),
+            block(among, "tests_of_group", "no group is tested on in two folds", **once),
+            block(among, "splits_of_group", "no group stands on two sides of a fold", **once),
+            block(among, "splits_of_merged", "no merged group stands on two sides", **once),
+            block(among, "splits_of_file", "no file stands on two sides of a fold", **once),
+            block(among, "splits_of_label", "every class stands on all sides", value_set=[3]),
+            warn(between, "groups_on_side", "2 groups of the class on the side", min_value=2),
+        ]
+    return found

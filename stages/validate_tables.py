@@ -41,6 +41,27 @@ def split_table(split: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def folds_table(folds: pd.DataFrame, videos: pd.DataFrame) -> pd.DataFrame:
+    """The folds, and in how many each row's video and group are tested on.
+
+    Further columns say on how many sides of its fold the group, the merged group, the file and the
+    label of each row are.
+    """
+    known = videos[["video", "label", "group", "md5", "readable"]].drop_duplicates("video")
+    table = folds.rename(columns={"group": "merged"}).merge(known, on="video", how="left")
+    table["source"] = _source(table["readable"], "readable")
+    # 0 for a video of the folds that no fold tests on
+    tested = table["fold"].where(table["split"] == "test")
+    for name in ("video", "group"):
+        table[f"tests_of_{name}"] = tested.groupby(table[name]).transform("nunique")
+    columns = {"group": "group", "merged": "merged", "file": "md5", "label": "label"}
+    for name, column in columns.items():
+        table[f"splits_of_{name}"] = table.groupby(["fold", column])["split"].transform("nunique")
+    side = table.groupby(["fold", "label", "split"])
+    table["groups_on_side"] = side["group"].transform("nunique")
+    return table
+
+
 def clips_table(store: ClipStore, videos: pd.DataFrame) -> pd.DataFrame:
     """The clip records, what the clips' files hold, and whether the videos are still the same.
 

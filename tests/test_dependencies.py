@@ -39,8 +39,8 @@ def test_who_loads_a_model_waits_for_its_layers(stage: str) -> None:
     layers = "kinoflow.models.layers"
     without = dependencies.NO_EFFECT.keys() - {layers}
     if layers in imported([f"stages.{stage}"], dependencies.PACKAGES, without=without):
-        code = {"work/architectures/${key}.json", source(layers).relative_to(ROOT).as_posix()}
-        assert code & {*listed(stage)}
+        lists = {"work/architectures", "work/architectures/${key}.json"}
+        assert {*lists, source(layers).relative_to(ROOT).as_posix()} & {*listed(stage)}
 
 
 def test_a_model_is_made_of_its_family_and_its_layers_alone() -> None:

@@ -13,10 +13,11 @@ from kinoflow.data import tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.reports import figures
 from kinoflow.reports.records import Metrics
+from kinoflow.reports.scoring import Side
 from kinoflow.system import files
 from kinoflow.training import export
 from kinoflow.video import ClipSpec
-from stages.evaluate import Side, evaluate, latency_ms, video_seconds_per_s
+from stages.evaluate import Part, evaluate, latency_ms, video_seconds_per_s
 from tests.networks import build
 
 SPEC = ClipSpec(4, 16, 16)
@@ -64,8 +65,7 @@ def test_the_report_agrees_with_the_model_and_with_itself(
         (tmp_path / folder).mkdir()
         evaluate(
             model,
-            val=val,
-            test=test,
+            [Part(model, val, test)],
             params=defaults.evaluation,
             seed=7,
             folder=tmp_path / folder,
@@ -113,10 +113,36 @@ def test_without_other_orders_there_is_a_table_without_rows(
     side = Side(clipset(tmp_path, 6, 0), np.arange(6) // 3)
     (tmp_path / "report").mkdir()
     params = defaults.evaluation.model_copy(update={"orders": False})
-    found = evaluate(model, val=side, test=side, params=params, seed=7, folder=tmp_path / "report")
+    parts = [Part(model, side, side)]
+    found = evaluate(model, parts, params=params, seed=7, folder=tmp_path / "report")
     assert found.time is None
     assert "time" not in files.read_json(tmp_path / "report" / "metrics.json")
     assert len(tables.read(tmp_path / "report" / "time.csv", tables.TIME)) == 0
+
+
+def test_with_folds_each_models_answers_to_its_own_clips_are_scored_together(
+    model: Bundle, defaults: Params, tmp_path: Path
+) -> None:
+    unsure = model.description.model_copy(update={"temperature": 4.0})
+    models = [model, bundle.Bundle(model.folder, unsure)]
+    tests = [Side(clipset(tmp_path, 6, seed), np.arange(6) // 3 + 2 * seed) for seed in range(2)]
+    parts = [Part(own, test, test) for own, test in zip(models, tests, strict=True)]
+    (tmp_path / "report").mkdir()
+    found = evaluate(
+        model, parts, params=defaults.evaluation, seed=7, folder=tmp_path / "report", folds=2
+    )
+    assert found.folds == 2
+    assert found.temperature == model.description.temperature
+    table = tables.read(tmp_path / "report" / "predictions.csv", tables.PREDICTIONS)
+    assert list(table["video"]) == [video for test in tests for video in test.clips.videos]
+    rows = np.arange(6)
+    expected = [own.predict(test.clips.read(rows)) for own, test in zip(models, tests, strict=True)]
+    stored = table[[f"p_{label}" for label in LABELS]].to_numpy(np.float32)
+    np.testing.assert_array_equal(stored, np.concatenate(expected))
+    assert found.test.accuracy == pytest.approx((table["predicted"] == table["label"]).mean())
+    assert found.time is not None
+    by_class = tables.read(tmp_path / "report" / "time.csv", tables.TIME)
+    assert list(by_class["clips"]) == [4, 4, 4]
 
 
 def test_learning_curves_mark_the_epoch_that_the_bundle_keeps() -> None:

@@ -73,11 +73,11 @@ def test_the_probe_sees_what_a_random_split_gives_away(
     labels = np.where(groups % 2, "run", "walk")
     # a clip looks like its recording, and next to nothing like its class
     looks = rng.normal(size=(100, 120))[groups] + 0.1 * rng.normal(size=(600, 120))
-    numbers = leaks.score_cheap_model(looks.astype(np.float32), labels, groups >= 60, 7)
+    numbers = leaks.score_cheap_model(looks.astype(np.float32), labels, [groups >= 60], 7)
     within("wrong on a random split", 1 - numbers["random"], 0.05)
     within("above chance on a grouped split", numbers["grouped"] - 0.5, 0.25)
     assert numbers["chance"] == 0.5
-    assert numbers == leaks.score_cheap_model(looks.astype(np.float32), labels, groups >= 60, 7)
+    assert numbers == leaks.score_cheap_model(looks.astype(np.float32), labels, [groups >= 60], 7)
 
 
 def test_features_tell_no_order_in_time() -> None:

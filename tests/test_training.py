@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from kinoflow import bundle
 from kinoflow.config import Params
 from kinoflow.data.clips import ClipSet
-from kinoflow.reports.records import Finding, Verdict
+from kinoflow.reports.records import Finding, Verdict, require_validated
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.training.fit import build_model
-from stages.train import require_validated
 from tests.training import SMALL, moving, settings, train
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from kinoflow.config import Params
 from kinoflow.data import tables
-from kinoflow.reports.records import Finding
+from kinoflow.reports.records import Finding, require_validated
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
-from stages import train, validate
+from stages import validate
 from stages.validate_suites import suites
 from tests import pages
 from tests.conftest import ROOT
@@ -87,7 +87,7 @@ def test_warnings_are_printed_and_do_not_stop(
         f"warning: catalog.fps {BETWEEN} (1 to 240 frames a second): {name(1, 1)}\n"
     )
     assert "passed, warnings: 1," in printed.out
-    train.require_validated(Workspace().validation)
+    require_validated(Workspace().validation)
     outputs = (Workspace().validation, Workspace().validation_site / "index.html")
     first = [path.read_bytes() for path in outputs]
     validate.main(Workspace())
@@ -157,4 +157,4 @@ def test_failing_data_is_one_line_on_the_terminal(here: Work) -> None:
     assert f"): {name(4, 2)}; " in line
     assert (Workspace().validation_site / "index.html").exists()
     with pytest.raises(UserError, match="failed validation"):
-        train.require_validated(Workspace().validation)
+        require_validated(Workspace().validation)

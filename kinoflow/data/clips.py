@@ -131,34 +131,53 @@ def describe(spec: ClipSpec) -> str:
 
 def split_table(workspace: Workspace) -> pd.DataFrame:
     """The videos of the split with `split`, `group`, `label` and `md5`, in the split's order."""
-    columns = ["video", "label", "md5"]
-    return tables.read(workspace.split, tables.SPLIT).merge(
-        tables.read(workspace.catalog, tables.CATALOG)[columns], on="video", validate="one_to_one"
-    )
+    return _with_labels(workspace, tables.read(workspace.split, tables.SPLIT))
 
 
-def data_md5(workspace: Workspace) -> str:
-    """One MD5 over all data that training uses: clips, labels and sides of the split."""
+def fold_tables(workspace: Workspace) -> dict[int, pd.DataFrame]:
+    """Each fold by its number, as `split_table` gives the split.
+
+    Empty unless `split.method` is group_kfold.
+    """
+    folds = tables.read(workspace.folds, tables.FOLDS).groupby("fold")
+    return {
+        int(str(fold)): _with_labels(workspace, table.drop(columns="fold").reset_index(drop=True))
+        for fold, table in folds
+    }
+
+
+def _with_labels(workspace: Workspace, split: pd.DataFrame) -> pd.DataFrame:
+    catalog = tables.read(workspace.catalog, tables.CATALOG)[["video", "label", "md5"]]
+    return split.merge(catalog, on="video", validate="one_to_one")
+
+
+def data_md5(workspace: Workspace, table: pd.DataFrame | None = None) -> str:
+    """One MD5 over all data that training uses: clips, labels and sides of the split.
+
+    Args:
+        workspace: the work tree.
+        table: what is trained on, as `split_table` gives it; the split if not given.
+    """
+    table = split_table(workspace) if table is None else table
     records = ClipStore(workspace.clips).records().drop(columns="md5")
-    text = tables.text(
-        split_table(workspace).merge(records, on="video", validate="one_to_one"), tables.TRAINED
-    )
+    text = tables.text(table.merge(records, on="video", validate="one_to_one"), tables.TRAINED)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def load_sets(
-    workspace: Workspace, sides: tuple[str, ...]
+    workspace: Workspace, sides: tuple[str, ...], table: pd.DataFrame | None = None
 ) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
-    """The labels of the whole split, in alphabetical order, and the clips of each side.
+    """The labels of the whole table, in alphabetical order, and the clips of each side.
 
     Args:
         workspace: the work tree.
         sides: the sides to load, of `tables.SIDES`.
+        table: the clips and their sides, as `split_table` gives them; the split if not given.
 
     Returns the labels, and for each side its clips. A clip's class index is the index of its
     label among all labels, whichever sides are loaded.
     """
-    table = split_table(workspace)
+    table = split_table(workspace) if table is None else table
     labels = tuple(sorted(table["label"].unique()))
     indices = table["label"].map({label: index for index, label in enumerate(labels)})
     sets = {

@@ -69,6 +69,10 @@ SPLIT = Schema(
     }
 )
 
+# One row per fold and video, written by the stage split: in each fold a video is on one side, and
+# in one fold it is on test. Empty unless split.method is group_kfold.
+FOLDS = Schema({"fold": "int64", **SPLIT.columns})  # folds are counted from 1
+
 # the split joined with the catalog and the clip records: all data that training uses
 TRAINED = Schema({**SPLIT.columns, "label": "str", "md5": "str", "spec": "str"})
 
@@ -182,6 +186,20 @@ COMPARISON = Schema(
         "p": "float64",  # for this pair alone
         "p_holm": "float64",  # for all pairs together
         "verdict": "str",
+    },
+    float_format=_FLOAT32,
+)
+
+# what the winner's architecture scores when it is trained on fewer recordings
+LEARNING_CURVE = Schema(
+    {
+        "fraction": "float64",  # of the recordings of the training side
+        "recordings": "int64",  # trained on; with folds, the mean over them
+        "clips": "int64",  # trained on; with folds, the mean over them
+        "side": "str",  # that is scored
+        "accuracy": "float64",
+        "low": "float64",  # of the 95% interval, recordings resampled
+        "high": "float64",
     },
     float_format=_FLOAT32,
 )

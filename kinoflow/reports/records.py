@@ -77,6 +77,19 @@ class Verdict(Document):
     warnings: tuple[Finding, ...] = ()
 
 
+def require_validated(path: Path) -> None:
+    """Raise UserError unless the stage validate, whose verdict is in `path`, let the data pass."""
+    if not path.exists():
+        raise UserError("the data was not validated: run `python -m stages.validate` first")
+    verdict = Verdict.read(path)
+    if not verdict.passed:
+        reasons = "; ".join(
+            f"{failure.table}.{failure.column}: expected that {failure.meaning}"
+            for failure in verdict.failures
+        )
+        raise UserError(f"the data failed validation ({reasons}): mend it, then train")
+
+
 class TrainingTime(Document):
     """work/training/<candidate>/timing.json."""
 
@@ -128,6 +141,20 @@ class Metrics(Document):
     epochs: int  # trained for
     temperature: float  # that probabilities are calibrated with
     time: Orders | None = None  # None if `evaluation.orders` is off
+    folds: int | None = None  # that the scores come from; None: from the split
+
+
+class Refit(Document):
+    """reports/refit.json: whether and how the winner was trained once more before packaging."""
+
+    stage = "refit"
+
+    refit: bool  # if false, the packaged model is models/<winner>, and the rest is not there
+    candidate: str | None = None
+    epochs: int | None = None  # as many as were best when it was trained with validation clips
+    trained_on: tuple[str, ...] = ()  # sides of the split
+    clips: int | None = None  # on these sides
+    test: Scores | None = None  # None as well if no clips are left to test on
 
 
 class Timing(Document):

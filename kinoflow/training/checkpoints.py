@@ -32,7 +32,13 @@ def code_md5(root: Path = Path(__file__).parent.parent) -> str:
 
 
 def identity(
-    run: Run, *, data: str, code: str, weights: str | None, versions: Mapping[str, str]
+    run: Run,
+    *,
+    data: str,
+    code: str,
+    weights: str | None,
+    versions: Mapping[str, str],
+    refit: object = None,
 ) -> str:
     """One SHA-256 in hex over all that a training depends on.
 
@@ -44,17 +50,20 @@ def identity(
         code: a hash of the code of the model and of training.
         weights: a hash of the file of the model's first weights; None if there is no file.
         versions: the versions of the libraries by name.
+        refit: how the training differs from an ordinary one, as JSON can hold it; None if it does
+            not.
     """
     parts = [
         code,
         run.candidate.model_dump(),
         weights,
-        run.training.model_dump(),
+        run.training.model_dump(exclude={"refit"}),  # of candidates, no training depends on it
         run.augment.model_dump(),
         vars(run.clip),
         run.seed,
         data,
         versions,
+        refit,
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

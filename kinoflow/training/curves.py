@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from dvclive.live import Live
 
 
-def open_curves(folder: Path) -> "Live":
-    """DVCLive that writes to `folder`, for a `with` statement.
+def open_curves(folder: Path | None) -> "contextlib.AbstractContextManager[Live | None]":
+    """DVCLive that writes to `folder`, for a `with` statement; nothing if there is no folder.
 
     It writes only the curves: no experiment, no page and no DVC files, which the pipeline has.
     """
+    if folder is None:
+        return contextlib.nullcontext()
     from dvclive.live import Live
     from scmrepo.exceptions import SCMError
 
@@ -28,8 +30,10 @@ def open_curves(folder: Path) -> "Live":
     return Curves(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
 
 
-def draw(live: "Live", scores: Scores) -> None:
-    """Append the scores of one epoch to the curves."""
+def draw(live: "Live | None", scores: Scores) -> None:
+    """Append the scores of one epoch to the curves, if any are drawn."""
+    if live is None:
+        return
     for name, value in scores.items():
         live.log_metric(name, value)
     live.next_step()

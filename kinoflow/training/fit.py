@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
+import pandas as pd
 
 from kinoflow import bundle
 from kinoflow.config import Run
-from kinoflow.data import tables
+from kinoflow.data import clips, tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.models import build
 from kinoflow.system.errors import UserError
@@ -32,9 +33,28 @@ class TrainingData:
 
     labels: tuple[str, ...]  # names of the classes, by index
     train: ClipSet
-    val: ClipSet
+    val: ClipSet | None  # None: no clips are left to validate on
     md5: str  # of all data: the clips, their labels and sides of the split
     val_recordings: int  # how many recordings the validation clips were cut from
+
+    @classmethod
+    def of(cls, workspace: Workspace, table: pd.DataFrame | None = None) -> "TrainingData":
+        """The training and validation clips of a work tree.
+
+        Args:
+            workspace: the work tree.
+            table: the clips and their sides, as `kinoflow.data.clips.split_table` gives them; the
+                split if not given.
+        """
+        table = clips.split_table(workspace) if table is None else table
+        labels, sets = clips.load_sets(workspace, ("train", "val"), table)
+        return cls(
+            labels=labels,
+            train=sets["train"],
+            val=sets["val"] if len(sets["val"]) else None,
+            md5=clips.data_md5(workspace, table),
+            val_recordings=table.loc[table["split"] == "val", "group"].nunique(),
+        )
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ class Outputs:
     """The folders that a training writes to."""
 
     bundle: Path  # the trained model
-    curves: Path  # the scores of each epoch, as DVCLive writes them
+    curves: Path | None  # the scores of each epoch, as DVCLive writes them; None: nowhere
     checkpoints: Path  # the checkpoint of a killed training; deleted at the end
 
     @classmethod
@@ -55,7 +75,15 @@ class Outputs:
         )
 
 
-def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
+@dataclass(frozen=True)
+class Refit:
+    """How an earlier training is done once more with its validation clips as training clips."""
+
+    epochs: int  # after which to stop: those that were best in the earlier training
+    temperature: float  # of the earlier training: no clips are left to fit one to
+
+
+def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = None) -> float:
     """Train the candidate of a run and write its bundle.
 
     A killed training resumes after its last complete epoch, and gives the same bundle as one that
@@ -65,6 +93,8 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
         run: the settings.
         data: what to train on.
         outputs: where to write.
+        refit: for a training without validation clips; its last epoch is kept. The learning rate
+            follows the schedule for all epochs of the settings.
 
     Returns:
         The seconds spent in epochs, including those before a kill.
@@ -72,13 +102,24 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     Raises UserError for options that the model does not have, classes in `flip_except` that do
     not exist, and a loss that is not finite.
     """
-    batches, validation = augmented_batches(run, data), _batches(run, data)
+    if (data.val is None) != (refit is not None):
+        raise ValueError("a training without validation clips is told when to stop, and no other")
+    batches = augmented_batches(run, data)
+    validation = None if data.val is None else _batches(run, data, data.val)
     model = compile_model(run, len(data.labels), steps=len(batches) * run.training.epochs)
     versions = bundle.library_versions()
     weights = export.weights_md5(run.candidate.options)
-    trained_by = identity(run, data=data.md5, code=code_md5(), weights=weights, versions=versions)
+    trained_by = identity(
+        run,
+        data=data.md5,
+        code=code_md5(),
+        weights=weights,
+        versions=versions,
+        refit=vars(refit) if refit else None,
+    )
     checkpoints = Checkpoints(outputs.checkpoints, trained_by)
-    history = History(run.training.patience)
+    history = History(None if refit else run.training.patience)
+    epochs = refit.epochs if refit else run.training.epochs
 
     checkpoints.resume(model, history)
     if history:
@@ -86,12 +127,12 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
     with curves.open_curves(outputs.curves) as live:
         for scores in history.scores:
             curves.draw(live, scores)
-        if len(history) < run.training.epochs and not history.stopped:
+        if len(history) < epochs and not history.stopped:
             batches.set_epoch(len(history))
             model.fit(
                 batches,
                 validation_data=validation,
-                epochs=run.training.epochs,
+                epochs=epochs,
                 initial_epoch=len(history),
                 callbacks=_callbacks(run, history, checkpoints, live),
                 shuffle=False,  # the batches are, by the epoch
@@ -112,10 +153,16 @@ def fit(run: Run, data: TrainingData, outputs: Outputs) -> float:
         data=data.md5,
         versions=versions,
         metrics={"epoch": history.best_epoch + 1, **history.best},
+        trained_on=("train", "val") if refit else ("train",),
+        refit=refit is not None,
     )
     plain = _without_optimizer(model, run, len(data.labels))
     uncalibrated = bundle.Bundle(outputs.bundle, description, trained=plain)
-    temperature = calibration.temperature_on(uncalibrated, data.val, data.val_recordings)
+    if data.val is None:
+        assert refit is not None
+        temperature = refit.temperature
+    else:
+        temperature = calibration.temperature_on(uncalibrated, data.val, data.val_recordings)
     description = description.model_copy(update={"temperature": temperature})
     export.save(outputs.bundle, plain, description, tables.text(history.table(), tables.HISTORY))
     checkpoints.delete()
@@ -168,9 +215,9 @@ def compile_model(run: Run, classes: int, steps: int) -> keras.Model:
     return model
 
 
-def _batches(run: Run, data: TrainingData) -> ClipBatches:
+def _batches(run: Run, data: TrainingData, clipset: ClipSet) -> ClipBatches:
     return ClipBatches(
-        data.val,
+        clipset,
         classes=len(data.labels),
         frames=run.model_clip.frames,
         size=run.training.batch_size,
@@ -211,7 +258,7 @@ def _without_optimizer(model: keras.Model, run: Run, classes: int) -> keras.Mode
 
 
 def _callbacks(
-    run: Run, history: History, checkpoints: Checkpoints, live: "Live"
+    run: Run, history: History, checkpoints: Checkpoints, live: "Live | None"
 ) -> list[keras.callbacks.Callback]:
     callbacks: list[keras.callbacks.Callback] = []
     if keras.backend.backend() == "torch":
@@ -234,7 +281,7 @@ def _callbacks(
 class _EpochEnd(keras.callbacks.Callback):
     """After each epoch: records its scores, saves a checkpoint, stops if patience has run out."""
 
-    def __init__(self, history: History, checkpoints: Checkpoints, live: "Live") -> None:
+    def __init__(self, history: History, checkpoints: Checkpoints, live: "Live | None") -> None:
         super().__init__()
         self.history = history
         self.checkpoints = checkpoints
@@ -254,11 +301,12 @@ class _EpochEnd(keras.callbacks.Callback):
         self.history.add(scores, seconds)
         self.checkpoints.save(self.model, self.history)
         curves.draw(self.live, scores)
+        names = ("loss", "accuracy", "val_loss", "val_accuracy")
         print(
             f"epoch {epoch + 1}/{self.params['epochs']}: "
-            f"loss {scores['loss']:.3f}, accuracy {scores['accuracy']:.3f}, "
-            f"val_loss {scores['val_loss']:.3f}, val_accuracy {scores['val_accuracy']:.3f}, "
-            f"{seconds:.1f} s" + " *" * self.history.improved,
+            + ", ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)
+            + f", {seconds:.1f} s"
+            + " *" * self.history.improved,
             file=sys.stderr,
             flush=True,
         )

@@ -16,7 +16,8 @@ class History:
     Args:
         patience: how many epochs in a row may bring no lower validation loss before training
             stops. None: training never stops early, and the last epoch counts as the best.
-        scores: for each epoch its loss, accuracy, val_loss and val_accuracy.
+        scores: for each epoch its loss, accuracy, val_loss and val_accuracy; without validation
+            clips, which needs patience None, the first two.
         best_epoch: the epoch whose weights are kept, counted from 0.
         seconds: how long all epochs took.
     """
