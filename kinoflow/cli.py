@@ -6,6 +6,7 @@ from pathlib import Path
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.config import METHODS
 from kinoflow.live import predictions
 from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner
@@ -47,6 +48,39 @@ def live(arguments: argparse.Namespace) -> None:
             print(_top(model, probabilities, arguments.top), flush=True)
     except UnreadableVideo as problem:
         raise UserError(f"{source}: {problem}") from None
+
+
+def explain(arguments: argparse.Namespace) -> None:
+    """Show where and when in a video the model found evidence for its answer.
+
+    Writes a film, in which the evidence is drawn over the clip, and a strip of pictures beside it.
+    """
+    # here, since they load the encoder and Keras
+    from kinoflow.explain import film
+    from kinoflow.explain.methods import Explainer
+
+    model = _load_model(arguments.model)
+    if arguments.output.suffix != ".mp4":
+        raise UserError(f"{arguments.output} must end in .mp4: the film is H.264 in MP4")
+    if arguments.label is not None and arguments.label not in model.labels:
+        raise UserError(
+            f"the model has no class {arguments.label!r}; there are {', '.join(model.labels)}"
+        )
+    label = None if arguments.label is None else model.labels.index(arguments.label)
+    method = None if arguments.method == "auto" else arguments.method
+    try:
+        clip = sample(arguments.video, model.clip)
+        frames, fps = film.readable(arguments.video, model.clip)
+    except UnreadableVideo as problem:
+        raise UserError(f"{printable(str(arguments.video))}: {problem}") from None
+    explanation = Explainer(model, method).explain(clip, label)
+    film.write_film(arguments.output, film.film(frames, explanation), fps)
+    strip = arguments.output.with_suffix(".png")
+    film.write_strip(strip, film.strip(frames, explanation))
+    found = ", ".join(f"{value:+.3f}" for value in explanation.segments)
+    print(f"{printable(str(arguments.video))}: {_top(model, explanation.probabilities, 1)}")
+    print(f"{explanation.method} for {model.labels[explanation.label]}; eighths of time: {found}")
+    print(f"wrote {arguments.output} and {strip}")
 
 
 def show_results(arguments: argparse.Namespace) -> None:
@@ -131,6 +165,21 @@ def main() -> None:
         help="frames that a causal model remembers, at least",
     )
     command.set_defaults(run=live)
+
+    command = commands.add_parser("explain", help=(explain.__doc__ or "").partition("\n")[0])
+    command.add_argument("video", type=Path)
+    command.add_argument("--model", type=Path, help="a bundle; the winner's if not given")
+    command.add_argument(
+        "--method",
+        choices=("auto", *METHODS),
+        default="auto",
+        help="how evidence is found; auto: as suits the architecture",
+    )
+    command.add_argument("--label", help="the class to explain; the most probable if not given")
+    command.add_argument(
+        "-o", "--output", type=Path, required=True, help="the film, .mp4; a strip, .png, is beside"
+    )
+    command.set_defaults(run=explain)
 
     command = commands.add_parser("results", help=show_results.__doc__)
     command.set_defaults(run=show_results)

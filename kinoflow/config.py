@@ -5,7 +5,7 @@ params.yaml itself explains each key; docs/training.md says more about `training
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -21,6 +21,9 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 # a candidate's name is a folder in models/ and reports/, and part of a Bento's version
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# how an explanation finds evidence in space: docs/explaining.md
+Method = Literal["gradcam", "rollout", "occlusion", "integrated_gradients", "gradients"]
+METHODS: tuple[Method, ...] = get_args(Method)
 # reports/ has folders of these names already
 _RESERVED = {"explain", "explore", "figures", "validation"}
 
@@ -179,6 +182,14 @@ class Evaluation(_Section):
     learning_curve: bool = False
 
 
+class Explain(_Section):
+    method: Method | Literal["auto"]
+    errors: Annotated[int, Field(ge=0)]
+    confused: Annotated[int, Field(ge=0)]
+    right: Annotated[int, Field(ge=0)]
+    proof_clips: Annotated[int, Field(ge=0)]
+
+
 class Selection(_Section):
     metric: Literal["accuracy", "f1", "auc"]
     tie: Annotated[float, Field(ge=0)]
@@ -262,6 +273,7 @@ class Params(_Section):
     candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
     evaluation: Evaluation
     selection: Selection
+    explain: Explain
     serving: Serving
     retrain: Retrain
     compute: Compute

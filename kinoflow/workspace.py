@@ -9,6 +9,7 @@ from typing import NoReturn
 from kinoflow.system import errors
 
 LABELS = "labels.csv"  # in the folder of videos: their labels, groups and sides of the split
+TRUTH = ".truth.csv"  # in the folder of synthetic videos: where the actor is; hidden, as well
 LISTS = ".lists"  # in the folder of videos: published split lists; hidden, so it is no class
 
 
@@ -45,6 +46,11 @@ class Workspace:
     def lists(self) -> Path:
         """Published split lists."""
         return self.data / LISTS
+
+    @property
+    def truth(self) -> Path:
+        """Where the actor is in each frame; only synthetic videos have it."""
+        return self.data / TRUTH
 
     @property
     def downloads(self) -> Path:
@@ -170,6 +176,11 @@ class Workspace:
     @property
     def exploration(self) -> Path:
         return self.reports / "explore"
+
+    @property
+    def explanations(self) -> Path:
+        """Explanations of the winner's answers, and how they were checked."""
+        return self.reports / "explain"
 
     @property
     def validation_site(self) -> Path:

@@ -22,7 +22,7 @@ from kinoflow.data import names
 from kinoflow.system import dvc_rwlock, files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import progress
-from kinoflow.workspace import LISTS, Workspace, run
+from kinoflow.workspace import LISTS, TRUTH, Workspace, run
 from stages.sources import registry
 from stages.sources.item import Item, copied
 from stages.sources.remote.addresses import redacted
@@ -45,7 +45,8 @@ def items(params: Params, downloads: Path) -> list[Item]:
     found = registry.find(dataset.source)(dataset, params.seed, downloads)
     selected = select_items([*found, *_list_items(dataset.lists)], dataset)
     place = redacted(dataset.path or dataset.source)
-    names.check_videos((item.name.removeprefix(f"{LISTS}/") for item in selected), place)
+    videos = (item.name.removeprefix(f"{LISTS}/") for item in selected if item.name != TRUTH)
+    names.check_videos(videos, place)
     return selected
 
 

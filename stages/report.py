@@ -26,6 +26,7 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
     published, published_numbers = report_leaderboard.published(inputs)
     differences, pairs = report_leaderboard.differences(inputs)
     winner, winner_numbers = report_winner.winner(inputs)
+    footage, footage_numbers = report_winner.more_footage(inputs)
     orders, order_numbers = report_winner.orders(inputs)
     explanations, explanation_numbers = report_explanations.explanations(inputs)
     data, classes = report_data.data(inputs)
@@ -43,6 +44,8 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
         published=published,
         differences=differences,
         winner=winner,
+        refit=inputs.refit,
+        footage=footage,
         orders=orders,
         explanations=explanations,
         data=data,
@@ -53,6 +56,7 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
         "published": published_numbers,
         "differences": pairs,
         **winner_numbers,
+        **footage_numbers,
         **order_numbers,
         **explanation_numbers,
         "classes": classes,

@@ -12,7 +12,7 @@ from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Params
 from kinoflow.data import clips, tables
-from kinoflow.reports.records import Metrics, Timing, Verdict, Winner
+from kinoflow.reports.records import Metrics, Refit, Timing, Verdict, Winner
 from kinoflow.workspace import Workspace
 
 
@@ -68,6 +68,16 @@ class Inputs:
     def history(self) -> pd.DataFrame:
         """The table `tables.HISTORY` of the winner's training."""
         return tables.read(self.workspace.bundle(self.winner.name) / bundle.HISTORY, tables.HISTORY)
+
+    @cached_property
+    def refit(self) -> Refit:
+        """Whether the packaged model was trained once more, and on what."""
+        return Refit.read(self.workspace.refit_record)
+
+    @cached_property
+    def learning_curve(self) -> pd.DataFrame:
+        """The table `tables.LEARNING_CURVE`; without rows if it was not asked for."""
+        return tables.read(self.workspace.learning_curve, tables.LEARNING_CURVE)
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -88,6 +88,42 @@ def orders(inputs: Inputs) -> tuple[dict[str, Any] | None, dict[str, pd.DataFram
     return shown, found
 
 
+def more_footage(inputs: Inputs) -> tuple[dict[str, Any] | None, dict[str, pd.DataFrame]]:
+    """What the winner scores if it is trained on fewer recordings; nothing if it was not asked for.
+
+    The words compare the test scores with all and with half of the recordings.
+    """
+    table = inputs.learning_curve
+    if table.empty:
+        return None, {}
+    test = table[table["side"] == "test"].sort_values("fraction")
+    half, whole = test.iloc[-2], test.iloc[-1]
+    return {
+        "rows": [
+            (
+                row["side"],
+                f"{100 * row['fraction']:.0f} %",
+                row["recordings"],
+                row["clips"],
+                _with_interval(row),
+            )
+            for row in table.to_dict("records")
+        ],
+        "gain": 100 * (whole["accuracy"] - half["accuracy"]),
+        # a gain that the intervals do not hide
+        "helps": bool(whole["low"] > half["accuracy"]),
+        "figure": vector(
+            partial(
+                page_figures.fractions,
+                {str(side): rows for side, rows in table.groupby("side", sort=False)},
+                "fraction",
+                "accuracy",
+                ("share of the training recordings", "accuracy"),
+            )
+        ),
+    }, {"more_footage": table}
+
+
 def _orders(each: Candidate) -> list[dict[str, Any]]:
     time = each.metrics.time
     assert time is not None

@@ -51,6 +51,19 @@ CATALOG = Schema(
     }
 )
 
+# where the actor of a synthetic video is, in fractions of the frame's width and height
+TRUTH = Schema(
+    {
+        "video": "str",
+        "frame": "int64",
+        "left": "float64",
+        "top": "float64",
+        "right": "float64",
+        "bottom": "float64",
+    },
+    float_format="%.4f",
+)
+
 CLIPS = Schema(
     {
         "video": "str",

@@ -14,6 +14,8 @@ from kinoflow.video.spec import Frames
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
+# left, top, right, bottom of an upright rectangle, in pixels
+Box = tuple[float, float, float, float]
 
 # cv2 draws at sub-pixel positions given as integers with this many fractional bits
 _SHIFT = 4
@@ -80,6 +82,19 @@ class Brush:
         rim = (colour[0] // 2, colour[1] // 2, colour[2] // 2)
         cv2.polylines(self.canvas, [path], True, rim, 1, cv2.LINE_AA, _SHIFT)
 
+    def around(self, *discs: tuple[Point, float]) -> Box:
+        """The rectangle around discs, each given by its centre and radius."""
+        sides = [
+            (self.origin + self.facing * x * self.unit, self.ground - y * self.unit, r * self.unit)
+            for (x, y), r in discs
+        ]
+        return (
+            min(x - r for x, _, r in sides),
+            min(y - r for _, y, r in sides),
+            max(x + r for x, _, r in sides),
+            max(y + r for _, y, r in sides),
+        )
+
 
 def random_appearance(rng: np.random.Generator, width: int, height: int) -> Appearance:
     """The appearance of one recording, drawn at random, for frames of this size in pixels."""
@@ -130,20 +145,20 @@ def backdrop(appearance: Appearance, time: float, offset: float, width: int, hei
     return np.asarray(frame, dtype=np.uint8)
 
 
-def sit(brush: Brush, appearance: Appearance, phase: float) -> None:
-    """Standing before a chair (phase 0) to sitting on it (1)."""
+def sit(brush: Brush, appearance: Appearance, phase: float) -> Box:
+    """Standing before a chair (phase 0) to sitting on it (1); returns the actor's box."""
     brush.limb(appearance.prop, 0.05, (-0.36, 0.0), (-0.36, 0.62))
     brush.limb(appearance.prop, 0.05, (-0.36, 0.27), (-0.04, 0.27), (-0.04, 0.0))
     hip = (-0.02 - 0.16 * phase, 0.5 - 0.17 * phase)
     # the body leans forward on the way, most in the middle
     lean = 0.1 + 0.9 * phase * (1 - phase) * 1.4
-    _body(
+    return _body(
         brush, appearance, hip, lean, feet=[(0.1, 0.0), (0.14, 0.0)], hands=[_hang(hip, lean, 0.1)]
     )
 
 
-def door(brush: Brush, appearance: Appearance, phase: float) -> None:
-    """A door closed (phase 0) to wide open (1), a hand on its handle all along."""
+def door(brush: Brush, appearance: Appearance, phase: float) -> Box:
+    """A door closed (phase 0) to wide open (1), a hand on its handle; returns the actor's box."""
     left, top, wide = 0.28, 1.05, 0.62
     angle = phase * np.pi * 0.46
     edge = left + wide - wide * np.cos(angle)  # hinged at the far side
@@ -156,11 +171,14 @@ def door(brush: Brush, appearance: Appearance, phase: float) -> None:
     hip = (handle[0] - 0.35, 0.5)
     gait = 0.12 * np.sin(phase * 2 * np.pi)
     feet = [(hip[0] - 0.06 - gait, 0.0), (hip[0] + 0.08 + gait, 0.0)]
-    _body(brush, appearance, hip, 0.12, feet=feet, hands=[handle])
+    return _body(brush, appearance, hip, 0.12, feet=feet, hands=[handle])
 
 
-def box(brush: Brush, appearance: Appearance, phase: float) -> None:
-    """A box moved forward over the ground, from behind the middle (phase 0) to before it (1)."""
+def box(brush: Brush, appearance: Appearance, phase: float) -> Box:
+    """A box moved forward over the ground, from behind the middle (phase 0) to before it (1).
+
+    Returns the actor's box.
+    """
     along = -0.52 + 0.9 * phase
     gait = np.sin(phase * 3 * np.pi) * 0.17
     near = along + 0.36
@@ -168,7 +186,7 @@ def box(brush: Brush, appearance: Appearance, phase: float) -> None:
     brush.limb((40, 35, 30), 0.03, (near + 0.21, 0.02), (near + 0.21, 0.4))
     hip = (along - 0.1, 0.46)
     feet = [(along - 0.22 + gait, 0.0), (along - 0.22 - gait, 0.0)]
-    _body(brush, appearance, hip, 0.6, feet=feet, hands=[(near, 0.36), (near, 0.3)])
+    return _body(brush, appearance, hip, 0.6, feet=feet, hands=[(near, 0.36), (near, 0.3)])
 
 
 def _body(
@@ -179,21 +197,26 @@ def _body(
     *,
     feet: list[Point],
     hands: list[Point],
-) -> None:
-    """A figure with its hip at `hip`, leaning forward by `lean` radians."""
+) -> Box:
+    """A figure with its hip at `hip`, leaning forward by `lean` radians; returns its box."""
     shoulder = (hip[0] + 0.33 * np.sin(lean), hip[1] + 0.33 * np.cos(lean))
     head = (shoulder[0] + 0.15 * np.sin(lean * 0.6), shoulder[1] + 0.15 * np.cos(lean * 0.6))
+    thick = appearance.girth / 2
+    parts = [(hip, thick * 1.7), (shoulder, thick * 1.7), (head, 0.1)]
     for foot in feet:
-        knee = _joint(hip, foot, 0.255, 1)
+        knee, toes = _joint(hip, foot, 0.255, 1), (foot[0] + 0.07, foot[1])
+        parts += [(knee, thick), (foot, thick), (toes, thick * 0.8)]
         brush.limb(appearance.trousers, appearance.girth, hip, knee, foot)
-        brush.limb(appearance.hair, appearance.girth * 0.8, foot, (foot[0] + 0.07, foot[1]))
+        brush.limb(appearance.hair, appearance.girth * 0.8, foot, toes)
     brush.limb(appearance.shirt, appearance.girth * 1.7, hip, shoulder)
     brush.disc(appearance.hair, (head[0] - 0.015, head[1] + 0.015), 0.082)
     brush.disc(appearance.skin, (head[0] + 0.012, head[1] - 0.008), 0.072)
     for hand in hands:
         elbow = _joint(shoulder, hand, 0.19, -1)
+        parts += [(elbow, thick * 0.8), (hand, thick * 0.7)]
         brush.limb(appearance.shirt, appearance.girth * 0.8, shoulder, elbow)
         brush.limb(appearance.skin, appearance.girth * 0.7, elbow, hand)
+    return brush.around(*parts)
 
 
 def _hang(hip: Point, lean: float, forward: float) -> Point:

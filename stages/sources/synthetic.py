@@ -7,24 +7,36 @@ not on a grouped one.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from kinoflow.config import Dataset
+from kinoflow.data import tables
 from kinoflow.video.decoder import probe
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.spec import Frames
-from stages.sources.figure import Appearance, Brush, backdrop, box, door, random_appearance, sit
+from kinoflow.workspace import TRUTH
+from stages.sources.figure import (
+    Appearance,
+    Box,
+    Brush,
+    backdrop,
+    box,
+    door,
+    random_appearance,
+    sit,
+)
 from stages.sources.item import Item
 
 # name, what is drawn, and whether its phase runs backwards
-CLASSES: tuple[tuple[str, Callable[[Brush, Appearance, float], None], bool], ...] = (
+CLASSES: tuple[tuple[str, Callable[[Brush, Appearance, float], Box], bool], ...] = (
     ("SitDown", sit, False),
     ("StandUp", sit, True),
     ("OpenDoor", door, False),
@@ -58,15 +70,23 @@ class SyntheticVideo:
 
 
 def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
-    """The videos that `dataset.synthetic` asks for. Each is rendered when it is fetched."""
+    """The videos that `dataset.synthetic` asks for, and where the actor is in each of their frames.
+
+    Each is rendered when it is fetched.
+    """
     wanted = dataset.synthetic
-    return [
-        Item(video.name, f"synthetic-{_VERSION}-{astuple(video)}", partial(write, video))
+    videos = [
+        SyntheticVideo(seed, label, group, clip, wanted.width, wanted.height)
         for label in range(wanted.classes)
         for group in range(1, wanted.groups + 1)
         for clip in range(1, wanted.clips_per_group + 1)
-        for video in [SyntheticVideo(seed, label, group, clip, wanted.width, wanted.height)]
     ]
+    truth = Item(TRUTH, f"synthetic-{_VERSION}-{seed}-{wanted}", partial(write_truth, videos))
+    rendered = [
+        Item(video.name, f"synthetic-{_VERSION}-{astuple(video)}", partial(write, video))
+        for video in videos
+    ]
+    return [*rendered, truth]
 
 
 def phases(video: SyntheticVideo) -> NDArray[np.float64]:
@@ -79,9 +99,16 @@ def phases(video: SyntheticVideo) -> NDArray[np.float64]:
     return eased[::-1] if CLASSES[video.label][2] else eased
 
 
-def render(video: SyntheticVideo) -> Frames:
-    """The video as uint8 RGB (T, H, W, 3)."""
-    _, draw, _ = CLASSES[video.label]
+@dataclass(frozen=True)
+class _Scene:
+    """Where one video puts its actor, all from the video's seed."""
+
+    appearance: Appearance
+    rng: np.random.Generator  # for what is drawn besides the actor
+    brush: Callable[[Frames, float], Brush]  # for a canvas, and the actor's sway in pixels
+
+
+def _scene(video: SyntheticVideo) -> _Scene:
     appearance = random_appearance(
         np.random.default_rng((video.seed, video.label, video.group)), video.width, video.height
     )
@@ -90,18 +117,61 @@ def render(video: SyntheticVideo) -> Frames:
     unit = appearance.height * video.height * rng.uniform(0.95, 1.05)
     origin = video.width * (0.5 + rng.uniform(-0.05, 0.05)) - facing * 0.15 * unit
     ground = video.height * rng.uniform(0.9, 0.95)
+    return _Scene(
+        appearance, rng, lambda canvas, sway: Brush(canvas, ground, origin + sway, unit, facing)
+    )
+
+
+def _sway(time: int, start: float) -> float:
+    """Pixels to the right by which the actor sways."""
+    return 0.3 * float(np.sin(time * 0.7 + start))
+
+
+def render(video: SyntheticVideo) -> Frames:
+    """The video as uint8 RGB (T, H, W, 3)."""
+    _, draw, _ = CLASSES[video.label]
+    scene = _scene(video)
+    appearance, rng = scene.appearance, scene.rng
     offset, start = video.width * 0.25 + rng.uniform(-8, 8), rng.uniform(0, 100)
     grain = rng.normal(0, 2.5, (4, video.height, video.width, 1)).astype(np.int16)
 
     frames = []
     for time, phase in enumerate(phases(video)):
         canvas = backdrop(appearance, time + start * 0.1, offset, video.width, video.height)
-        sway = 0.3 * np.sin(time * 0.7 + start)
-        draw(Brush(canvas, ground, origin + sway, unit, facing), appearance, float(phase))
+        draw(scene.brush(canvas, _sway(time, start)), appearance, float(phase))
         light = appearance.light + appearance.flicker * np.sin(time * 0.9 + start)
         lit = cv2.convertScaleAbs(canvas, alpha=light)
         frames.append(np.clip(lit + grain[time % 4], 0, 255).astype(np.uint8))
     return np.stack(frames)
+
+
+def actor_boxes(video: SyntheticVideo) -> NDArray[np.float64]:
+    """Where the actor is in each frame, without what it handles.
+
+    Returns (T, 4): left, top, right and bottom as fractions of the frame, 0 to 1.
+    """
+    _, draw, _ = CLASSES[video.label]
+    scene = _scene(video)
+    scene.rng.uniform(-8, 8)
+    start = scene.rng.uniform(0, 100)
+    nothing = np.zeros((1, 1, 3), np.uint8)  # what is drawn is not looked at
+    boxes = [
+        draw(scene.brush(nothing, _sway(time, start)), scene.appearance, float(phase))
+        for time, phase in enumerate(phases(video))
+    ]
+    size = (video.width, video.height, video.width, video.height)
+    return np.clip(np.array(boxes) / size, 0, 1)
+
+
+def write_truth(videos: Iterable[SyntheticVideo], path: Path) -> None:
+    """Write where the actor is in each frame of videos: the table `tables.TRUTH`."""
+    parts = []
+    for video in videos:
+        boxes = pd.DataFrame(actor_boxes(video), columns=["left", "top", "right", "bottom"])
+        boxes.insert(0, "frame", range(len(boxes)))
+        boxes.insert(0, "video", video.name)
+        parts.append(boxes)
+    tables.write(pd.concat(parts, ignore_index=True), path, tables.TRUTH)
 
 
 def write(video: SyntheticVideo, path: Path) -> None:

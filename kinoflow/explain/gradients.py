@@ -1,0 +1,54 @@
+"""Gradients with respect to pixels: gradients times input, and integrated gradients.
+
+Both say how a class's logit differs between a clip and a baseline, shared out over pixels.
+Shrikumar et al., "Not Just a Black Box: Learning Important Features Through Propagating Activation
+Differences" (2016); Sundararajan et al., "Axiomatic Attribution for Deep Networks" (ICML 2017).
+"""
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kinoflow.explain.tracing import gradient, logits, trace
+from kinoflow.video.spec import Frames
+
+
+class Gradients:
+    """Gradients of one model.
+
+    Args:
+        model: the model.
+        steps: how many points of the straight line between baseline and clip are averaged over;
+            1: the clip alone, which is gradients times input.
+    """
+
+    def __init__(self, model: keras.Model, steps: int = 1) -> None:
+        traced = trace(model)
+        self._network = keras.Model(traced.clip, traced.probabilities)
+        # the middles of equal parts, so that the sum is exact to second order
+        self._points = (np.arange(steps) + 0.5) / steps if steps > 1 else np.ones(1)
+
+    def __call__(self, views: Frames, baselines: Frames, label: int) -> NDArray[np.float32]:
+        """What each pixel adds to the class's logit.
+
+        Args:
+            views: uint8 (B, T, H, W, 3), as the model takes them.
+            baselines: of the same shape, what stands for no evidence.
+            label: index of the class.
+
+        Returns float32 (B, T, H, W), summed over colours; negative where a pixel speaks against the
+        class. With many steps the sum over a view is the logit for the view less that for its
+        baseline (see `kinoflow.explain.tracing.logits`).
+        """
+        start = baselines.astype(np.float32)
+        change = views.astype(np.float32) - start
+
+        def score(clips: Any) -> Any:
+            return logits(self._network(clips, training=False), label)
+
+        total = np.zeros_like(change)
+        for point in self._points:
+            total += gradient(score, start + np.float32(point) * change)
+        return (total / np.float32(len(self._points)) * change).sum(axis=-1)

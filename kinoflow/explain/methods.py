@@ -1,0 +1,198 @@
+"""Explain a bundle's answer to a clip, by the method that suits the architecture or by another.
+
+What is explained is what `Bundle.predict` answers. Where an answer averages several views of a
+clip, mirrored ones among them, so does its explanation. Shapley values and occlusion ask the bundle
+itself, so a calibrated answer is explained as it is; Grad-CAM and gradients look at the logits of
+each view, which a temperature would only scale.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.config import METHODS, Method
+from kinoflow.explain import absence, shapley
+from kinoflow.system.errors import UserError
+from kinoflow.video.padding import valid_frames
+from kinoflow.video.sampling import temporal_views
+from kinoflow.video.spec import Frames
+
+if TYPE_CHECKING:
+    import keras
+
+INTEGRATION_STEPS = 32
+
+# takes a clip (T, H, W, 3) and the index of a class; gives the evidence for it, (T, H, W)
+Maps = Callable[[Frames, int], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where and when a model found evidence for a class in a clip of T frames of H x W pixels."""
+
+    method: Method
+    label: int  # index of the class that is explained
+    probabilities: Probabilities  # (classes,) the model's answer
+    # float32 (T, H, W): evidence for the class, 0 or more, in the method's own unit; 0 in padding
+    maps: NDArray[np.float32]
+    # float64 (8,): the Shapley value of each eighth of time. Together they are the probability of
+    # the class for the clip less that for its mean frame.
+    segments: NDArray[np.float64]
+    # float64 (256, classes): probabilities with each set of segments present, which they come from
+    worth: NDArray[np.float64]
+
+
+def default_method(model: "keras.Model") -> Method:
+    """The method for an architecture: rollout for transformers, Grad-CAM for networks with maps.
+
+    For others, such as motion histograms, it is occlusion.
+    """
+    from kinoflow.explain.gradcam import find_layer
+    from kinoflow.explain.rollout import has_attention
+
+    if has_attention(model):
+        return "rollout"
+    return "occlusion" if find_layer(model) is None else "gradcam"
+
+
+class Explainer:
+    """Explains the answers of one bundle.
+
+    Args:
+        model: the bundle.
+        method: how maps are made; None: as `default_method` says.
+
+    Raises UserError for a method that the architecture does not allow.
+    """
+
+    def __init__(self, model: Bundle, method: Method | None = None) -> None:
+        self.model = model
+        self.method: Method = method or default_method(model.model)
+        self._maps = _maps(model, self.method)
+
+    def maps(self, clip: Frames, label: int) -> NDArray[np.float32]:
+        """Evidence for a class in each place and at each time.
+
+        Args:
+            clip: uint8 RGB (T, H, W, 3), sampled as `Bundle.clip` says.
+            label: index of the class.
+
+        Returns float32 (T, H, W), 0 or more.
+        """
+        return np.maximum(self._maps(clip, label), 0)
+
+    def explain(self, clip: Frames, label: int | None = None) -> Explanation:
+        """Explain the answer to a clip.
+
+        Args:
+            clip: uint8 RGB (T, H, W, 3), sampled as `Bundle.clip` says.
+            label: index of the class to explain; None: the most probable one.
+
+        Raises ValueError for a clip of another shape.
+        """
+        probabilities = self.model.predict(clip[None])[0]
+        label = int(probabilities.argmax()) if label is None else label
+        worth = shapley.worth_of_times(clip, valid(self.model, clip), self.model.predict)
+        return Explanation(
+            method=self.method,
+            label=label,
+            probabilities=probabilities,
+            maps=self.maps(clip, label),
+            segments=shapley.shapley_values(worth[:, label]),
+            worth=worth,
+        )
+
+
+def valid(model: Bundle, clip: Frames) -> int:
+    """How many frames of a clip (T, H, W, 3) are not padding."""
+    return valid_frames(clip, masked=model.clip.padding == "mask")
+
+
+def _maps(model: Bundle, method: Method) -> Maps:
+    """How a method makes maps; Keras is imported only by those that open the model."""
+    if method not in METHODS:
+        raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    if method == "occlusion":
+        return lambda clip, label: _occlusion(model, clip, label)
+    try:
+        if method == "gradcam":
+            from kinoflow.explain.gradcam import GradCam
+
+            cam = GradCam(model.model)
+            return lambda clip, label: _over_views(model, clip, lambda v, _: cam(v, label))
+        if method == "rollout":
+            from kinoflow.explain.rollout import Rollout
+
+            rollout = Rollout(model.model)
+            return lambda clip, label: _over_views(model, clip, lambda v, _: rollout(v, label))
+    except ValueError as error:
+        raise UserError(f"{method} does not suit this model: {error}") from None
+    from kinoflow.explain.gradients import Gradients
+
+    slopes = Gradients(model.model, INTEGRATION_STEPS if method == "integrated_gradients" else 1)
+    return lambda clip, label: _over_views(model, clip, lambda v, b: slopes(v, b, label))
+
+
+def _occlusion(model: Bundle, clip: Frames, label: int) -> NDArray[np.float32]:
+    real = valid(model, clip)
+    places = shapley.occlusion(clip, real, label, model.predict)
+    which = shapley.cells(*clip.shape[1:3])
+    maps = np.zeros(clip.shape[:3], np.float32)
+    maps[:real] = places.ravel()[which]
+    return maps
+
+
+def _over_views(
+    model: Bundle, clip: Frames, explained: Callable[[Frames, Frames], NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The mean of what `explained` gives for the views of a clip and for those of its baseline."""
+    real = valid(model, clip)
+    times = temporal_views(real, model.description.frames, model.description.views)
+    baseline = absence.still(clip, real)
+    total = np.zeros(clip.shape[:3], np.float32)
+    for columns in model.mirrorings:
+        views, baselines = (
+            np.stack([frames[taken] for taken in times])[..., columns, :]
+            for frames in (clip, baseline)
+        )
+        for maps, taken in zip(np.maximum(explained(views, baselines), 0), times, strict=True):
+            places = _steps(len(maps), taken, real)
+            total[:real] += _sized(_interpolated(maps, places), clip.shape[1:3])[..., columns]
+    total /= np.float32(len(times) * len(model.mirrorings))
+    return total
+
+
+def _steps(steps: int, taken: NDArray[np.int64], frames: int) -> NDArray[np.float64]:
+    """Where among the time steps of a view's maps each frame of the clip lies: (frames,).
+
+    Args:
+        steps: how many there are, evenly spread over the view.
+        taken: (T,) which frames of the clip the view shows; padding follows frame `frames` - 1.
+        frames: how many frames of the clip are not padding.
+    """
+    real = taken[taken < frames]
+    at = np.interp(np.arange(frames), real, np.arange(len(real)))
+    return np.clip((at + 0.5) * steps / len(taken) - 0.5, 0, steps - 1)
+
+
+def _interpolated(maps: NDArray[np.float32], places: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Maps (t, h, w) at places (N,) between their time steps: (N, h, w)."""
+    before = np.floor(places).astype(int)
+    after = np.minimum(before + 1, len(maps) - 1)
+    share = (places - before).astype(np.float32)[:, None, None]
+    between: NDArray[np.float32] = maps[before] * (1 - share) + maps[after] * share
+    return between
+
+
+def _sized(maps: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    """Maps (N, h, w) scaled to (N, *size)."""
+    import cv2
+
+    height, width = size
+    if maps.shape[1:] == (height, width):
+        return maps
+    return np.stack([cv2.resize(each, (width, height)) for each in maps])
