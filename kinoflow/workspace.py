@@ -199,11 +199,6 @@ class Workspace:
         return self.reports / "leaks.html"
 
     @property
-    def explanations(self) -> Path:
-        """What the winner looks at."""
-        return self.reports / "explain"
-
-    @property
     def page(self) -> Path:
         """The page over everything, for people."""
         return self.reports / "index.html"
