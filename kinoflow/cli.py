@@ -12,7 +12,7 @@ from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
-from kinoflow.video.decoder import sample
+from kinoflow.video.decoder import probe, sample
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import Workspace
 
@@ -70,10 +70,12 @@ def explain(arguments: argparse.Namespace) -> None:
     method = None if arguments.method == "auto" else arguments.method
     try:
         clip = sample(arguments.video, model.clip)
-        frames, fps = film.readable(arguments.video, model.clip)
+        info = probe(arguments.video)
+        frames = film.readable(arguments.video, model.clip, width=info.width, height=info.height)
     except UnreadableVideo as problem:
         raise UserError(f"{printable(str(arguments.video))}: {problem}") from None
     explanation = Explainer(model, method).explain(clip, label)
+    fps = film.rate(len(frames), info.seconds)
     film.write_film(arguments.output, film.film(frames, explanation), fps)
     strip = arguments.output.with_suffix(".png")
     film.write_strip(strip, film.strip(frames, explanation))

@@ -187,7 +187,7 @@ class Explain(_Section):
     errors: Annotated[int, Field(ge=0)]
     confused: Annotated[int, Field(ge=0)]
     right: Annotated[int, Field(ge=0)]
-    proof_clips: Annotated[int, Field(ge=0)]
+    proof_clips: Count
 
 
 class Selection(_Section):

@@ -160,6 +160,32 @@ MOST_CONFUSED = Schema(
     {"label": "str", "taken_for": "str", "clips": "int64", "rate": "float64"},
     float_format=_FLOAT32,
 )
+# what the winner's answers were explained by; s1 to s8 are the Shapley values of eighths of time
+EXPLAINED = Schema(
+    {
+        "file": "str",  # the film, in the same folder
+        "video": "str",
+        "why": "str",  # the clip was chosen: error, confused or right
+        "label": "str",
+        "predicted": "str",  # and explained
+        "method": "str",
+        **{f"s{number}": "float64" for number in range(1, 9)},
+    },
+    float_format="%.6f",
+)
+# mean probability of the explained class as parts of clips go or come
+CURVES = Schema(
+    {
+        "parts": "str",  # space or time
+        "curve": "str",  # deletion or insertion
+        "order": "str",  # evidence or random
+        "fraction": "float64",  # of the parts that are gone, or that have come
+        "probability": "float64",
+        "low": "float64",  # of the 95% interval, recordings resampled
+        "high": "float64",
+    },
+    float_format="%.6f",
+)
 CONFUSION = Schema({"actual": "str", "predicted": "str"})
 
 # one row per bin of confidence that has clips, before and after calibration

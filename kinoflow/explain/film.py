@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from kinoflow.explain.methods import Explanation
 from kinoflow.explain.shapley import segment_of
 from kinoflow.system import files
-from kinoflow.video.decoder import probe, sample
+from kinoflow.video.decoder import sample
 from kinoflow.video.spec import ClipSpec, Frames
 
 Colour = tuple[int, int, int]
@@ -37,25 +37,32 @@ _GAP = 4  # pixels between parts
 _SLOWEST, _FASTEST = 4.0, 25.0  # frames per second
 
 
-def readable(path: Path, spec: ClipSpec) -> tuple[Frames, Fraction]:
-    """The frames of a video's clip as people watch them.
+def readable(path: Path, spec: ClipSpec, *, width: int, height: int) -> Frames:
+    """The frames of a video's clip as people watch them: uint8 RGB (T, H, W, 3).
+
+    H is at most 180, and the aspect ratio is the video's.
 
     Args:
         path: the video.
         spec: which frames the clip has; their size does not matter.
-
-    Returns uint8 RGB (T, H, W, 3), H at most 180 with the video's aspect ratio, and the frames per
-    second at which the clip takes as long as the video, between 4 and 25.
+        width: of the video, in pixels.
+        height: of the video, in pixels.
 
     Raises UnreadableVideo as the decoder does.
     """
-    info = probe(path)
-    height = min(_HIGH, info.height)
-    width = max(1, round(info.width * height / info.height))
-    # an odd side, which H.264 does not take, is evened out with the rest of the film
-    frames = sample(path, replace(spec, height=height, width=width))
-    rate = spec.frames / info.seconds if info.seconds else _FASTEST
-    return frames, Fraction(round(min(max(rate, _SLOWEST), _FASTEST) * 100), 100)
+    high = min(_HIGH, height)
+    return sample(path, replace(spec, height=high, width=max(1, round(width * high / height))))
+
+
+def rate(frames: int, seconds: float) -> Fraction:
+    """Frames per second at which a clip takes as long as its video, but between 4 and 25.
+
+    Args:
+        frames: of the clip.
+        seconds: of the video; 0 where that is not known.
+    """
+    fps = min(max(frames / seconds, _SLOWEST), _FASTEST) if seconds else _FASTEST
+    return Fraction(round(fps * 100), 100)
 
 
 def normalised(maps: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -71,7 +71,9 @@ class Explainer:
 
     def __init__(self, model: Bundle, method: Method | None = None) -> None:
         self.model = model
-        self.method: Method = method or default_method(model.model)
+        # it loads Keras without its chatter, so it comes before what imports Keras
+        network = model.model
+        self.method: Method = method or default_method(network)
         self._maps = _maps(model, self.method)
 
     def maps(self, clip: Frames, label: int) -> NDArray[np.float32]:

@@ -36,6 +36,14 @@ class Trace:
     probabilities: Any  # the output, (B, classes)
 
 
+def make_deterministic() -> None:
+    """Have TensorFlow compute the same gradients again and again; for the whole process."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
 def trace(model: keras.Model) -> Trace:
     """Put a model's own layers behind a float32 input.
 

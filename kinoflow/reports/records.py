@@ -207,6 +207,54 @@ class Winner(Document):
     against: dict[str, Rival]  # the other candidates by name, the best first
 
 
+class Interval(Record):
+    """A mean over clips, with its 95% interval, recordings resampled."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class Pointing(Record):
+    """Whether evidence lies on the actor."""
+
+    clips: int
+    share: float  # of the evidence inside the actor's box
+    area: float  # the share that evenly spread evidence would have
+    more: Interval  # share less area
+
+
+class Forgotten(Record):
+    """Layers that were randomised together, after those of the steps before."""
+
+    layers: tuple[str, ...]
+    similarity: Interval  # of maps to those of the trained model, rank correlation
+
+
+class Obeyed(Record):
+    """Areas below the curves of the answer's probability as parts go or come."""
+
+    clips: int
+    deletion: float  # those with the most evidence first: less is better
+    insertion: float  # those with the most evidence first: more is better
+    random: float  # both, in random order
+    falls_faster: Interval  # random less deletion
+    returns_faster: Interval  # insertion less random
+
+
+class Proofs(Document):
+    """reports/explain/proofs.json: whether explanations of the winner's answers can be believed."""
+
+    stage = "explain"
+
+    winner: str
+    method: str  # of the maps
+    pointing: Pointing | None = None  # None where nobody knows where the actor is
+    randomisation: tuple[Forgotten, ...]  # the last layers first
+    space: Obeyed  # places by the maps
+    time: Obeyed | None = None  # eighths of time by their Shapley values; of explained clips
+
+
 class ServiceSettings(config.Service, Document):
     """serving.json in a Bento: the keys of the section `serving` that the service needs."""
 

@@ -9,7 +9,7 @@ not on a grouped one.
 import errno
 from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -108,10 +108,14 @@ class _Scene:
     brush: Callable[[Frames, float], Brush]  # for a canvas, and the actor's sway in pixels
 
 
+# most of the time that a scene takes; the next video is mostly of the same group
+@lru_cache(maxsize=1)
+def _appearance(seed: int, label: int, group: int, width: int, height: int) -> Appearance:
+    return random_appearance(np.random.default_rng((seed, label, group)), width, height)
+
+
 def _scene(video: SyntheticVideo) -> _Scene:
-    appearance = random_appearance(
-        np.random.default_rng((video.seed, video.label, video.group)), video.width, video.height
-    )
+    appearance = _appearance(video.seed, video.label, video.group, video.width, video.height)
     rng = np.random.default_rng((video.seed, video.label, video.group, video.clip))
     facing = int(rng.choice([-1, 1]))
     unit = appearance.height * video.height * rng.uniform(0.95, 1.05)
