@@ -9,7 +9,7 @@ from kinoflow.bundle import Bundle, Probabilities
 from kinoflow.config import METHODS
 from kinoflow.live import predictions
 from kinoflow.reports import leaderboard
-from kinoflow.reports.records import Winner
+from kinoflow.reports.records import Winner, packaged
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
 from kinoflow.video.decoder import probe, sample
@@ -130,7 +130,7 @@ def _load_model(folder: Path | None) -> Bundle:
         workspace = Workspace()
         if not workspace.winner.exists():
             raise UserError("no winner here: run `make repro`, or name a bundle with --model")
-        folder = workspace.bundle(Winner.read(workspace.winner).winner)
+        folder = packaged(workspace, Winner.read(workspace.winner).winner)
     return bundle.load(folder)
 
 

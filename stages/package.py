@@ -6,7 +6,7 @@ from pathlib import Path
 from kinoflow import config
 from kinoflow.config import Params
 from kinoflow.data import tables
-from kinoflow.reports.records import Refit, Verdict, Winner
+from kinoflow.reports.records import Verdict, Winner, packaged
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
@@ -31,8 +31,8 @@ def package(workspace: Workspace, params: Params) -> None:
     answer test videos as evaluation did.
     """
     winner = Winner.read(workspace.winner).winner
-    refit = Refit.read(workspace.refit_record).refit
-    bundle = workspace.refit / winner if refit else workspace.bundle(winner)
+    bundle = packaged(workspace, winner)
+    refit = bundle != workspace.bundle(winner)
     recorded = workspace.refit_answers if refit else workspace.answers(winner)
     answers = tables.read(recorded, tables.PREDICTIONS)
     # first, so that no older Bento is taken for this winner's if the check fails

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
@@ -19,6 +20,8 @@ from kinoflow.data.tables import SIDES
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 from stages.split_published import published_sides, read_folders
+
+_TRIES = 20  # divisions into folds that are tried until every class is on all sides
 
 
 def stratified_group(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
@@ -108,7 +111,8 @@ def group_kfold(table: pd.DataFrame, params: Split, seed: int) -> tuple[pd.Serie
 
     The groups are divided into `params.folds` parts, balanced by class. Each fold tests on one of
     them, so that every video is tested on once. In the training that is packaged no video is on
-    test.
+    test. Where a class would be missing on a side, because groups with several classes are hard to
+    balance, other divisions are tried.
 
     Raises UserError if a class has fewer groups than there are folds, or than each fold needs to
     have the class on all of its sides.
@@ -124,17 +128,21 @@ def group_kfold(table: pd.DataFrame, params: Split, seed: int) -> tuple[pd.Serie
             f"split.folds {params.folds} takes at least {least} in each class"
             + (f"; {', '.join(few.index[1:])} have too few as well" if len(few) > 1 else "")
         )
-    splitter = StratifiedGroupKFold(params.folds, shuffle=True, random_state=seed)
-    parts = splitter.split(table.index, table["label"].to_numpy(), table["group"].to_numpy())
-    tests = [table.index[rows] for _, rows in parts]
 
-    def divided(test: pd.Index) -> pd.Series:
+    def divided(test: pd.Index, seed: int) -> pd.Series:
         sides = pd.Series("train", index=table.index, dtype="str")
         sides[test] = "test"
         sides[_held_out(table.drop(index=test), params.val, seed)] = "val"
         return sides
 
-    return divided(table.index[:0]), [divided(test) for test in tests]
+    labels = table["label"].to_numpy()
+    for drawn in range(seed, seed + _TRIES):
+        splitter = StratifiedGroupKFold(params.folds, shuffle=True, random_state=drawn % 2**32)
+        parts = splitter.split(table.index, labels, table["group"].to_numpy())
+        folds = [divided(table.index[rows], drawn % 2**32) for _, rows in parts]
+        if not any(_missing(labels, each) for each in folds):
+            break
+    return divided(table.index[:0], seed), folds
 
 
 def random(table: pd.DataFrame, params: Split, seed: int) -> pd.Series:
@@ -261,6 +269,12 @@ def divide_with_folds(
     divided = merged[["video"]].assign(split=sides, group=merged["group"])[sides != ""]
     numbered = [divided.assign(fold=number, split=each) for number, each in enumerate(folds, 1)]
     return divided, pd.concat([tables.empty(tables.FOLDS), *numbered], ignore_index=True)
+
+
+def _missing(labels: NDArray, sides: pd.Series) -> bool:
+    """Whether a class (N,) is missing on one of the sides (N,)."""
+    counts = pd.crosstab(labels, sides.to_numpy()).reindex(columns=SIDES, fill_value=0)
+    return bool((counts == 0).any(axis=None))
 
 
 def _held_out(table: pd.DataFrame, fraction: float, seed: int) -> pd.Index:

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
-from kinoflow.reports.records import Verdict
+from kinoflow.reports.records import Refit, Verdict
 from kinoflow.training import export
 from kinoflow.video import ClipSpec, sample
 from kinoflow.workspace import Workspace
@@ -90,9 +90,10 @@ def make_project(folder: Path) -> None:
             "predicted": max(answer, key=answer.__getitem__),
         }
         rows.append(row | {f"p_{label}": value for label, value in answer.items()})
-    report = Workspace(folder).report("voting")
-    report.mkdir(parents=True)
-    pd.DataFrame(rows).to_csv(report / "predictions.csv", index=False, float_format="%.9g")
+    answers = Workspace(folder).answers("voting")
+    answers.parent.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(answers, index=False, float_format="%.9g")
+    Refit(refit=False).write(Workspace(folder).refit_record)
     documents.winner("voting").write(Workspace(folder).winner)
     Verdict(passed=True, split="stratified_group").write(Workspace(folder).validation)
 

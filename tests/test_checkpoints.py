@@ -34,13 +34,18 @@ training.train(training.settings(config.load(Path("params.yaml")), epochs=4), Pa
 BUNDLE = ("model.keras", "history.csv", "bundle.json")
 
 
-def kill_itself(after: int) -> None:
-    """Have this process killed as soon as a checkpoint of so many epochs is saved."""
-    save = Checkpoints.save
+def kill_itself(after: int, training: int = 1) -> None:
+    """Have this process killed as soon as a checkpoint of so many epochs is saved.
+
+    If the process trains several times, the training of this number counts.
+    """
+    save, begun = Checkpoints.save, 0
 
     def saved(self: Checkpoints, model: keras.Model, history: History) -> None:
+        nonlocal begun
         save(self, model, history)
-        if len(history) == after:
+        begun += len(history) == 1
+        if len(history) == after and begun == training:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Checkpoints.save = saved  # type: ignore[method-assign]

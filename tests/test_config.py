@@ -42,6 +42,8 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
         ("model: lrcn", "model: lrcn\n    augment: {flipp: 1}", "lrcn.augment.flipp: did you"),
         ("  lrcn:", "  validation:", "candidates.validation: this name is taken"),
         ("  val: 0.2", "  val: 0.9", "leave nothing to train on"),
+        ("  folds: 5", "  folds: 1", "split.folds: .*greater than or equal to 2"),
+        ("model: lrcn", "model: lrcn\n    training: {refit: true}", "set training.refit instead"),
         ('"0 3 * * *"', '"3 * *"', "five fields"),
         ("method: stratified_group", "method: random", "split: method random leaks.*to warn as"),
         ("seed: 7", "seed: [", r"params.yaml, line \d+: not valid YAML"),

@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
+from kinoflow.config import Evaluation, Training
 from kinoflow.models import registry
 from kinoflow.system.imports import imported, source
 from stages import architectures, dependencies
@@ -41,6 +43,24 @@ def test_who_loads_a_model_waits_for_its_layers(stage: str) -> None:
     if layers in imported([f"stages.{stage}"], dependencies.PACKAGES, without=without):
         lists = {"work/architectures", "work/architectures/${key}.json"}
         assert {*lists, source(layers).relative_to(ROOT).as_posix()} & {*listed(stage)}
+
+
+@pytest.mark.parametrize(
+    ("stage", "section", "without"),
+    [
+        ("train", Training, "refit"),
+        ("crossvalidate", Training, "refit"),
+        ("learning_curve", Training, "refit"),
+        ("evaluate", Evaluation, "learning_curve"),
+    ],
+)
+def test_a_switch_of_a_later_stage_is_the_only_setting_that_is_left_out(
+    stage: str, section: type[BaseModel], without: str
+) -> None:
+    name = section.__name__.lower()
+    params = DVC[stage].get("do", DVC[stage])["params"]
+    listed = {each.partition(".")[2] for each in params if each.startswith(f"{name}.")}
+    assert listed == section.model_fields.keys() - {without}
 
 
 def test_a_model_is_made_of_its_family_and_its_layers_alone() -> None:

@@ -48,6 +48,18 @@ def test_leaks_come_first_and_each_pair_has_its_verdict(table: pd.DataFrame) -> 
     assert list(found.iloc[0][["split", "other_split"]]) == ["test", "val"]
 
 
+def test_a_pair_that_is_divided_in_a_single_fold_leaks(table: pd.DataFrame) -> None:
+    main = table.assign(split="train")
+    folds = {number: main.copy() for number in (1, 2, 3)}
+    folds[2].loc[folds[2]["video"] == "b.avi", "split"] = "test"
+    near = pairs(("c.avi", "d.avi", 0.99), ("a.avi", "b.avi", 0.91))
+    assert set(leaks.judge_folds(near, main, {})["verdict"]) == {"merged", "one side"}
+    found = leaks.judge_folds(near, main, folds)
+    assert list(found["video"]) == ["a.avi", "c.avi"]
+    assert list(found["verdict"]) == ["leaks", "merged"]
+    assert list(found.iloc[0][["split", "other_split"]]) == ["train of fold 2", "test of fold 2"]
+
+
 def test_block_stops_and_the_others_warn(table: pd.DataFrame, defaults: Params) -> None:
     found = leaks.judge(pairs(("a.avi", "b.avi", 0.91)), table)
     for way in ("merge", "warn"):

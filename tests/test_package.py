@@ -133,7 +133,7 @@ def test_a_bento_that_answers_otherwise_is_thrown_away(
     project: Path, bento: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(project, tmp_path / "project")
-    path = tmp_path / "project" / Workspace().report("voting") / "predictions.csv"
+    path = Workspace(tmp_path / "project").answers("voting")
     table = pd.read_csv(path)
     last = table["video"].iloc[-1]
     table["p_B"] += 1e-3 * (table["video"] == last)
@@ -162,13 +162,14 @@ def test_what_was_trained_on_a_random_split_is_refused(
     assert not list(older.parent.iterdir())
 
 
-@pytest.mark.parametrize("wrong", ["no model", "no report"])
+@pytest.mark.parametrize("wrong", ["no model", "no answers"])
 def test_what_is_missing_is_named(
     project: Path, tmp_path: Path, wrong: str, run_stage: RunStage
 ) -> None:
     shutil.copytree(project, tmp_path / "project")
-    missing = Workspace().bundle("voting") if wrong == "no model" else Workspace().report("voting")
-    shutil.rmtree(tmp_path / "project" / missing)
+    model, answers = Workspace().bundle("voting"), Workspace().answers("voting")
+    missing = model if wrong == "no model" else answers
+    shutil.rmtree(tmp_path / "project" / (model if wrong == "no model" else answers.parent))
     done = run_stage(tmp_path / "project", "package")
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1

@@ -193,7 +193,10 @@ def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) ->
     checkout.set(candidates__lrcn=lrcn | {"options": lrcn["options"] | {"units": 8}})
     # architectures lists the same code as before, so that no other candidate is trained again
     assert sorted(checkout.repro(bring=False)) == sorted(
-        ["architectures", "train@lrcn", "evaluate@lrcn", "select", "package"]
+        [
+            *("architectures", "train@lrcn", "crossvalidate@lrcn", "evaluate@lrcn"),
+            *("select", "refit", "learning_curve", "package"),
+        ]
     )
     for name in CANDIDATES:
         same = checkout.read(f"reports/{name}/metrics.json") == before[name]

@@ -36,8 +36,14 @@ stages:
     foreach: ${candidates}
     do:
       cmd: python evaluate.py ${key}
-      deps: ["models/${key}", evaluate.py]
+      deps: ["models/${key}", "folds/${key}", evaluate.py]
       metrics: ["reports/${key}/metrics.json", "reports/${key}/timing.json"]
+  crossvalidate:
+    foreach: ${candidates}
+    do:
+      cmd: mkdir -p folds/${key}
+      deps: [validated, "architectures/${key}"]
+      outs: ["folds/${key}"]
   train:
     foreach: ${candidates}
     do:

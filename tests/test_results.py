@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from kinoflow.reports import leaderboard
-from kinoflow.reports.records import Timing, Verdict
+from kinoflow.reports.records import Refit, Timing, Verdict
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
 from tests import documents
@@ -53,6 +53,29 @@ def test_scores_of_a_random_split_are_never_shown_without_a_word(root: Path) -> 
     assert reason == "It is alone."
     assert "random split" in caution
     assert "inflated" in caution
+
+
+def test_scores_from_folds_and_a_winner_that_was_trained_once_more_are_explained(
+    root: Path,
+) -> None:
+    workspace = Workspace(root)
+    documents.metrics(folds=5).write(workspace.report("lrcn") / "metrics.json")
+    Refit(refit=False).write(workspace.refit_record)
+    folds = leaderboard.table(workspace).splitlines()[-1]
+    assert folds.startswith("Test scores are from 5 folds: they are of all clips")
+    documents.metrics().write(workspace.report("lrcn") / "metrics.json")
+    again = Refit(refit=True, candidate="lrcn", epochs=7, trained_on=("train", "val"), clips=40)
+    again.write(workspace.refit_record)
+    said = leaderboard.table(workspace).splitlines()[-1]
+    assert said == (
+        "lrcn is packaged as trained once more, for 7 epochs on the 40 clips of train and val; no "
+        "clips are left to test it on."
+    )
+    again.model_copy(update={"test": documents.scores(0.75)}).write(workspace.refit_record)
+    said = leaderboard.table(workspace).splitlines()[-1]
+    assert said.endswith("; its test accuracy is 0.750 (0.750 to 0.750).")
+    again.model_copy(update={"candidate": "c3d"}).write(workspace.refit_record)
+    assert leaderboard.table(workspace) == TABLE
 
 
 def test_only_whole_reports_of_candidates_are_listed(root: Path) -> None:

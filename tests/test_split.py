@@ -186,7 +186,9 @@ def test_a_class_called_test_is_no_side_even_if_only_a_broken_video_shows_that(
         split.divide(catalog, official(defaults), 7, tmp_path)
 
 
-@pytest.mark.parametrize("method", ["stratified_group", "random", "leave_one_group_out"])
+@pytest.mark.parametrize(
+    "method", ["stratified_group", "random", "leave_one_group_out", "group_kfold"]
+)
 def test_folders_of_published_sides_are_not_ignored(
     defaults: Params, tmp_path: Path, method: str
 ) -> None:
@@ -239,3 +241,56 @@ def test_published_lists_stand_above_near_duplicates(defaults: Params, tmp_path:
     result = split.divide(catalog, official(defaults), 7, tmp_path, pairs).set_index("video")
     assert (result.loc[catalog["video"][sides == "test"], "split"] == "test").all()
     assert set(result.loc[catalog["video"][sides == "train"], "split"]) == {"train", "val"}
+
+
+def kfold(defaults: Params, **changes: object) -> Split:
+    return defaults.split.model_copy(update={"method": "group_kfold", **changes})
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("groups", "folds"), [(10, 5), (5, 5), (4, 2), (3, 3)])
+def test_with_folds_every_video_is_tested_on_once_and_its_recording_is_nowhere_else(
+    groups: int, folds: int, seed: int, defaults: Params, tmp_path: Path
+) -> None:
+    catalog = table(3, groups, 2)
+    pairs = pd.DataFrame({"video": ["A/v_A_g01_c01.avi"], "other": ["B/v_B_g02_c01.avi"]})
+    if groups == 3:
+        pairs = pairs.head(0)  # merged, two classes would have too few
+    main, found = split.divide_with_folds(
+        catalog, kfold(defaults, folds=folds), seed, tmp_path, pairs
+    )
+    assert set(main["split"]) == {"train", "val"}
+    assert list(main["video"]) == list(catalog["video"])
+    assert sorted(found["fold"].unique()) == list(range(1, folds + 1))
+    tested = found[found["split"] == "test"]
+    assert sorted(tested["video"]) == sorted(catalog["video"])
+    assert (tested.groupby("group")["fold"].nunique() == 1).all()
+    assert (found.groupby(["fold", "group"])["split"].nunique() == 1).all()
+    labelled = found.merge(catalog[["video", "label"]], on="video")
+    assert (labelled.groupby(["fold", "label"])["split"].nunique() == 3).all()
+    if len(pairs):
+        assert (
+            tested.set_index("video").loc[[*pairs["video"], *pairs["other"]], "fold"].nunique() == 1
+        )
+    again = split.divide_with_folds(catalog, kfold(defaults, folds=folds), seed, tmp_path, pairs)
+    assert main.equals(again[0])
+    assert found.equals(again[1])
+
+
+def test_folds_are_balanced_and_other_methods_have_none(defaults: Params, tmp_path: Path) -> None:
+    _, found = split.divide_with_folds(table(), kfold(defaults), 7, tmp_path)
+    shares = pd.crosstab(found["fold"], found["split"], normalize="index")
+    assert shares["test"].to_list() == pytest.approx([0.2] * 5)
+    assert shares["val"].to_list() == pytest.approx([0.16] * 5, abs=0.05)
+    divided, none = split.divide_with_folds(table(), defaults.split, 7, tmp_path)
+    assert divided.equals(split.divide(table(), defaults.split, 7, tmp_path))
+    assert none.empty
+
+
+def test_more_folds_than_a_class_has_recordings_are_refused(
+    defaults: Params, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match="A has 4 groups .* split.folds 5 takes at least 5 .*; B"):
+        split.divide(table(2, 4), kfold(defaults), 7, tmp_path)
+    with pytest.raises(UserError, match="3 groups .* split.folds 2 takes at least 4 in each class"):
+        split.divide(table(2, 3), kfold(defaults, folds=2), 7, tmp_path)

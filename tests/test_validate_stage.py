@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kinoflow.config import Params
@@ -123,6 +124,39 @@ def test_the_verdict_says_that_the_split_is_random(
     assert "warning: split.splits_of_group" in capsys.readouterr().err
     verdict = files.read_json(Workspace().validation)
     assert (verdict["passed"], verdict["split"]) == (True, "random")
+
+
+def test_folds_are_checked_as_a_split_is(work: Work) -> None:
+    number = work.split["group"].str[-2:].astype(int)
+    main = work.split.assign(split=np.where(number > 5, "val", "train"))
+    parts = []
+    for fold in (1, 2):  # fold 1 tests on even groups, fold 2 on odd ones
+        sides = np.select([number % 2 != fold % 2, number == fold], ["test", "val"], "train")
+        parts.append(main.assign(fold=fold, split=sides))
+    folds = pd.concat(parts, ignore_index=True)
+
+    def blocking(table: pd.DataFrame) -> dict[str, set[str]]:
+        work.store.write_records(work.records)
+        found = validate.validate(work.videos, main, work.store, SPEC, work.site, folds=table)
+        assert "folds" in (work.site / "index.html").read_text()
+        return {
+            f"{each.table}.{each.column}": {*each.videos}
+            for each in found
+            if each.severity == "critical"
+        }
+
+    assert blocking(folds) == {}
+    # a clip of group 3 is tested on in both folds, apart from its recording in the first
+    spoiled = folds.copy()
+    moved = (spoiled["video"] == name(3, 1)) & (spoiled["fold"] == 1)
+    spoiled.loc[moved, "split"] = "test"
+    recording = {name(3, clip) for clip in (1, 2, 3)}
+    assert blocking(spoiled) == {
+        "folds.tests_of_video": {name(3, 1)},
+        "folds.tests_of_group": recording,
+        "folds.splits_of_group": recording,
+        "folds.splits_of_merged": recording,
+    }
 
 
 def test_a_crash_leaves_no_older_verdict(here: Work, monkeypatch: pytest.MonkeyPatch) -> None:

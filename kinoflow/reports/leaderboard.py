@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kinoflow import config
-from kinoflow.reports.records import Metrics, Timing, Verdict, Winner
+from kinoflow.reports.records import Metrics, Refit, Timing, Verdict, Winner
 from kinoflow.system import locks
 from kinoflow.system.dvc_lock import DvcLock
 from kinoflow.system.errors import UserError
@@ -35,8 +35,9 @@ class Results:
     # One per evaluated candidate, the best on validation first; those that dvc.lock says were made
     # with other data, settings or code than there are now come last. Keys: candidate,
     # val_accuracy, test_accuracy, test_low, test_high (95% interval), f1 (macro, test),
-    # parameters, size_mb, latency_ms (of one clip), train_seconds, winner (bool), changed (what
-    # differs now: a file or the key of a setting; "" if nothing does).
+    # parameters, size_mb, latency_ms (of one clip), train_seconds, folds (how many the scores come
+    # from, None if from the split), winner (bool), changed (what differs now: a file or the key of
+    # a setting; "" if nothing does).
     rows: list[Row]
     winner: Winner | None  # None as well if something has changed since it was chosen
     missing: list[str]  # candidates without scores, in the order of params.yaml
@@ -139,6 +140,7 @@ def _row(workspace: Workspace, lock: DvcLock, name: str) -> Row:
         "size_mb": metrics.size_mb,
         "latency_ms": timing.latency_ms,
         "train_seconds": timing.train_seconds,
+        "folds": metrics.folds,
         "winner": False,
         "changed": changed,
     }
@@ -157,12 +159,43 @@ def _mark(row: Row) -> str:
 
 def _notes(workspace: Workspace, found: Results) -> list[str]:
     notes = [found.winner.reason] if found.winner else []
+    notes.append(_refit(workspace, found))
+    notes.append(_folds(found))
     notes.append(caution(workspace))
     if changes := {row["candidate"]: row["changed"] for row in found.rows if row["changed"]}:
         why = ", ".join(f"{name} ({change})" for name, change in changes.items())
         notes.append(f"~ scored before something changed: {why}.")
     notes.append(_unfinished(workspace, found))
     return [note for note in notes if note]
+
+
+def _folds(found: Results) -> str:
+    """How scores from folds are to be read; "" if there are none."""
+    folds = max((row["folds"] or 0 for row in found.rows), default=0)
+    if not folds:
+        return ""
+    return (
+        f"Test scores are from {folds} folds: they are of all clips, each answered by a model that "
+        "was trained without its recording."
+    )
+
+
+def _refit(workspace: Workspace, found: Results) -> str:
+    """What the winner was trained on before it was packaged; "" if it was not trained again."""
+    path = workspace.refit_record
+    if not found.winner or not path.exists() or _change(DvcLock(workspace.root), "refit", path):
+        return ""
+    record = Refit.read(path)
+    if record.candidate != found.winner.winner:
+        return ""
+    scored = "; no clips are left to test it on"
+    if test := record.test:
+        low, high = test.accuracy_low, test.accuracy_high
+        scored = f"; its test accuracy is {test.accuracy:.3f} ({low:.3f} to {high:.3f})"
+    return (
+        f"{record.candidate} is packaged as trained once more, for {record.epochs} epochs on the "
+        f"{record.clips} clips of train and val{scored}."
+    )
 
 
 def _unfinished(workspace: Workspace, found: Results) -> str:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from kinoflow import config
 from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 
 _SHOWN = 3  # how many of a finding's videos the terminal shows
 
@@ -155,6 +156,14 @@ class Refit(Document):
     trained_on: tuple[str, ...] = ()  # sides of the split
     clips: int | None = None  # on these sides
     test: Scores | None = None  # None as well if no clips are left to test on
+
+
+def packaged(workspace: Workspace, winner: str) -> Path:
+    """The folder of the bundle that is packaged: the winner's, or the one of the stage refit."""
+    path = workspace.refit_record
+    if path.exists() and Refit.read(path).candidate == winner:
+        return workspace.refit / winner
+    return workspace.bundle(winner)
 
 
 class Timing(Document):
