@@ -16,7 +16,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro report check test soak benchmarks lint deps drawings serve retrain schedule recipe lock clean
+.PHONY: help install repro report check test soak benchmarks lint deps drawings notebook serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,9 @@ lint: $(READY)  ## style, types and structure, without tests
 
 drawings: $(READY)  ## draw the imports and the pipeline into docs/architecture.md
 	@python docs/drawings.py
+
+notebook: $(READY)  ## run the notebooks and keep what their cells give
+	@python -m notebooks.execute
 
 serve: $(READY)  ## serve the packaged winner: make serve PORT=3000
 	@python -m serving --port $(PORT)

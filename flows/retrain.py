@@ -6,12 +6,17 @@ run's log. A stage that fails ends the run with the stage's own message. Two run
 
 import contextlib
 import logging
+import platform
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 from prefect import State, flow, get_client, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import FailedRun, ObjectAlreadyExists
@@ -45,7 +50,7 @@ def reproduce(workspace: Workspace) -> None:
 
 @task(cache_policy=NO_CACHE)
 def report(workspace: Workspace) -> None:
-    """Publish all candidates, and why the winner won, as artifacts of the run."""
+    """Publish all candidates, why the winner won and where the page is, as artifacts."""
     found = leaderboard.results(workspace)
     reason = found.winner.reason if found.winner else _NO_WINNER
     create_table_artifact(
@@ -53,9 +58,18 @@ def report(workspace: Workspace) -> None:
         table=[{name: _rounded(value) for name, value in row.items()} for row in found.rows],
         description="All candidates, the best on validation first.",
     )
-    create_markdown_artifact(
-        key="retrain-winner", markdown=_about_winner(found.rows, reason), description=reason
-    )
+    page = workspace.page.resolve()
+    about = _about_winner(found.rows, reason)
+    if page.exists():
+        # browsers follow no link from a server's page to a file, so the path is there to copy
+        about += f"\nThe page over everything: `{page}`\n"
+        create_link_artifact(
+            key="retrain-page",
+            link=page.as_uri(),
+            link_text=workspace.page.as_posix(),
+            description=f"The page over everything, on {platform.node()}: {page}",
+        )
+    create_markdown_artifact(key="retrain-winner", markdown=about, description=reason)
     get_run_logger().info(reason)
 
 
@@ -117,7 +131,10 @@ def _about_winner(rows: list[leaderboard.Row], reason: str) -> str:
         return reason
     facts = {
         "validation accuracy": f"{winner['val_accuracy']:.3f}",
-        "test accuracy": f"{winner['test_accuracy']:.3f}",
+        "test accuracy": (
+            f"{winner['test_accuracy']:.3f} "
+            f"(95% interval {winner['test_low']:.3f} to {winner['test_high']:.3f})"
+        ),
         "test macro F1": f"{winner['f1']:.3f}",
         "parameters": f"{winner['parameters']:,}",
         "size": f"{winner['size_mb']:.2f} MB",

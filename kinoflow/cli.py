@@ -1,4 +1,4 @@
-"""The command `kinoflow`: classify videos or a camera's picture, and show the measured scores."""
+"""The command `kinoflow`: classify videos or a camera, show and export what was measured."""
 
 import argparse
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
 from kinoflow.config import METHODS
+from kinoflow.export import fiftyone
 from kinoflow.live import predictions
 from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner, packaged
@@ -88,6 +89,18 @@ def explain(arguments: argparse.Namespace) -> None:
 def show_results(arguments: argparse.Namespace) -> None:
     """Print the table of all evaluated candidates."""
     leaderboard.show(Workspace())
+
+
+def export_fiftyone(arguments: argparse.Namespace) -> None:
+    """Write a dataset that FiftyOne loads: videos, labels, predictions, explanations."""
+    found = fiftyone.export(Workspace(), arguments.output)
+    for name, change in found.changed.items():
+        print(f"warning: {name} was scored before {change} changed", file=sys.stderr)
+    who = ", ".join(found.candidates) or "no candidate yet"
+    print(
+        f"{arguments.output}: {found.videos} videos, predictions of {who}, "
+        f"{found.explained} explanations"
+    )
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -185,6 +198,14 @@ def main() -> None:
 
     command = commands.add_parser("results", help=show_results.__doc__)
     command.set_defaults(run=show_results)
+
+    command = commands.add_parser("export", help="Write what a run has found for other tools.")
+    formats = command.add_subparsers(required=True, metavar="format")
+    command = formats.add_parser("fiftyone", help=export_fiftyone.__doc__)
+    command.add_argument(
+        "-o", "--output", type=Path, default=Path("work/fiftyone"), help="folder to write"
+    )
+    command.set_defaults(run=export_fiftyone)
 
     command = commands.add_parser("doctor", help=doctor.__doc__)
     command.set_defaults(run=doctor)

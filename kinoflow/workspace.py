@@ -174,6 +174,11 @@ class Workspace:
         return self.reports / candidate
 
     @property
+    def page(self) -> Path:
+        """The page over everything, for people."""
+        return self.reports / "index.html"
+
+    @property
     def exploration(self) -> Path:
         return self.reports / "explore"
 

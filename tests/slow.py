@@ -25,6 +25,7 @@ FILES = {
     "test_layers.py": "builds networks",
     "test_locks.py": "waits for other processes",
     "test_models.py": "builds, trains and saves every architecture",
+    "test_notebooks.py": "runs a part of the pipeline, and trains",
     "test_object_store.py": "starts an object store",
     "test_odd_videos.py": "encodes and decodes a video for each case",
     "test_package.py": "builds a Bento and starts it",

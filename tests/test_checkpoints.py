@@ -73,7 +73,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_it_had_not_been(
         resumed, whole = (tmp_path / run / "m" / name for run in ("killed", "whole"))
         assert resumed.read_bytes() == whole.read_bytes(), name
     curve = pd.read_csv(tmp_path / "killed" / "c" / "plots" / "metrics" / "loss.tsv", sep="\t")
-    assert list(curve["step"]) == [0, 1, 2, 3]
+    assert list(curve["step"]) == [1, 2, 3, 4]
     assert not (tmp_path / "killed" / "k").exists()
 
 

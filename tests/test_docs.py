@@ -51,6 +51,9 @@ NOT_RUN = {
     "cp": "copies the reader's own files",
 }
 
+# what readers install themselves, in an environment of its own
+THEIRS = {"fiftyone"}
+
 
 def text_of(page: Path) -> str:
     return page.read_text(encoding="utf-8")
@@ -137,7 +140,7 @@ def _fault_of_module(module: str, arguments: list[str]) -> str | None:
 
 def _there(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return module in THEIRS or find_spec(module) is not None
     except ModuleNotFoundError:  # a package above it
         return False
 

@@ -48,6 +48,8 @@ def retrain() -> State[Any]:
 def test_success_streams_its_lines_and_publishes_artifacts(
     repo: Path, client: SyncPrefectClient
 ) -> None:
+    page = repo / "reports" / "index.html"
+    page.touch()
     (repo / "train.py").write_text(
         dedent("""
         import pathlib, sys, time
@@ -85,6 +87,12 @@ def test_success_streams_its_lines_and_publishes_artifacts(
     reason = files.read_json(repo / "reports" / "winner.json")["reason"]
     assert about.data.startswith(f"# lrcn\n\n{reason}\n")
     assert "| parameters | 12,345 |" in about.data
+    assert "| test accuracy | 0.900 (95% interval 0.900 to 0.900) |" in about.data
+    assert (rows[0]["test_low"], rows[0]["test_high"]) == (0.9, 0.9)
+    assert f"`{page}`" in about.data
+    linked = artifact(client, "retrain-page")
+    assert linked.flow_run_id == run
+    assert f"[reports/index.html]({page.as_uri()})" in linked.data
 
     expected = [
         "download: nothing new",

@@ -106,12 +106,14 @@ def test_the_table_names_every_candidate_and_the_winner(checkout: Checkout) -> N
 def test_dvc_shows_metrics_plots_and_the_graph(checkout: Checkout) -> None:
     shown = json.loads(checkout.run("dvc", "metrics", "show", "--json").stdout)[""]["data"]
     assert len([path for path in shown if path.endswith("metrics.json")]) == len(CANDIDATES)
+    assert shown["reports/winner.json"]["data"]["winner"] in CANDIDATES
     assert "train@lrcn" in checkout.run("dvc", "dag").stdout
     checkout.run("dvc", "plots", "show", "-o", "plots")
     page = (checkout.folder / "plots" / "index.html").read_text()
     for name in CANDIDATES:
         assert f"reports/{name}/confusion.csv" in page
         assert f"work/training/{name}/plots/metrics/val_loss.tsv" in page
+        assert f"reports/{name}/per_class.csv" in page
     shutil.rmtree(checkout.folder / "plots")
 
 

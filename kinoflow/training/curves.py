@@ -27,7 +27,9 @@ def open_curves(folder: Path | None) -> "contextlib.AbstractContextManager[Live 
             with contextlib.suppress(SCMError):
                 super()._init_dvc()
 
-    return Curves(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
+    live = Curves(str(folder), save_dvc_exp=False, dvcyaml=None, report=None, monitor_system=False)
+    live.step = 1  # a step is an epoch, and those count from 1
+    return live
 
 
 def draw(live: "Live | None", scores: Scores) -> None:

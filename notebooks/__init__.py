@@ -1,0 +1,1 @@
+"""Notebooks that go through the pipeline by hand."""
