@@ -204,11 +204,6 @@ class Workspace:
         return self.reports / "leaks.html"
 
     @property
-    def page(self) -> Path:
-        """The page over everything, for people."""
-        return self.reports / "index.html"
-
-    @property
     def figures(self) -> Path:
         """The numbers behind the figures of the page."""
         return self.reports / "figures"

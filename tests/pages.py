@@ -19,7 +19,7 @@ HOSTILE = [
 # what kinoflow's own pages are made of
 _TAGS = {
     *("html", "head", "meta", "title", "style", "body", "main", "nav", "section", "a"),
-    *("h1", "h2", "h3", "p", "strong", "small", "code", "br", "span", "ul", "li"),
+    *("h1", "h2", "h3", "h4", "p", "strong", "small", "code", "br", "span", "ul", "li"),
     *("details", "summary", "meter", "video"),
     *("dl", "dt", "dd", "div", "figure", "figcaption", "picture", "source", "img"),
     *("table", "caption", "thead", "tbody", "tr", "th", "td"),
@@ -27,7 +27,7 @@ _TAGS = {
 _ATTRIBUTES = {
     *("lang", "charset", "name", "content", "http-equiv", "id", "class", "scope"),
     *("aria-label", "aria-labelledby", "href", "src", "srcset", "media", "alt", "tabindex"),
-    *("data-key", "controls", "muted", "loop", "playsinline", "preload", "value", "dir"),
+    *("data-key", "controls", "muted", "loop", "playsinline", "preload", "value", "min", "max"),
 }
 
 

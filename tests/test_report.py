@@ -1,7 +1,10 @@
 """The page of a run: its numbers are those of the reports, and no name does harm."""
 
+import base64
+import dataclasses
 import json
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +18,26 @@ from kinoflow.bundle import Description
 from kinoflow.config import Candidate, Params
 from kinoflow.data import tables
 from kinoflow.data.clips import ClipSet
+from kinoflow.explain import film
 from kinoflow.reports.frontier import Point, pareto
 from kinoflow.reports.published import PUBLISHED
-from kinoflow.reports.records import Metrics, Timing, Verdict
+from kinoflow.reports.records import (
+    Forgotten,
+    Interval,
+    Metrics,
+    Obeyed,
+    Pointing,
+    Proofs,
+    Refit,
+    Timing,
+    Verdict,
+)
+from kinoflow.reports.scoring import Side
 from kinoflow.training import export
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
 from stages import report, report_inputs
-from stages.evaluate import Side, evaluate
+from stages.evaluate import Part, evaluate
 from tests import documents, pages
 from tests.conftest import ROOT
 from tests.networks import build
@@ -59,9 +74,10 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         train(workspace, name, seed)
         folder = workspace.report(name)
         folder.mkdir(parents=True)
+        model = bundle.load(workspace.bundle(name))
         evaluate(
-            bundle.load(workspace.bundle(name)),
-            **sides,
+            model,
+            [Part(model, sides["val"], sides["test"])],
             params=params.evaluation,
             seed=7,
             folder=folder,
@@ -71,12 +87,53 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     Verdict(passed=True, split="stratified_group").write(workspace.validation)
     leaks = {"pairs": 0, "leaking": 0, "grouped": 0.4, "random": 0.9}
     workspace.leaks_numbers.write_text(json.dumps(leaks), encoding="utf-8")
+    Refit(refit=False).write(workspace.refit_record)
+    tables.write(
+        tables.empty(tables.LEARNING_CURVE), workspace.learning_curve, tables.LEARNING_CURVE
+    )
+    explain(workspace)
     explored = pd.DataFrame({"label": LABELS}).reindex(columns=list(tables.EXPLORED.columns))
     counted = ["videos", "groups", "set_aside", "measured"]
     explored[counted] = 7
     workspace.exploration.mkdir()
     tables.write(explored, workspace.exploration / "per_class.csv", tables.EXPLORED)
     return workspace
+
+
+def explain(workspace: Workspace) -> None:
+    """Films and their table, as the stage `explain` leaves them."""
+    answers = tables.read(workspace.report("first") / "predictions.csv", tables.PREDICTIONS)
+    reasons = ["error", "error", "confused", "confused", "right"]
+    shown = answers.iloc[: len(reasons)].assign(why=reasons, method="occlusion", file="01.mp4")
+    shown[[f"s{number}" for number in range(1, 9)]] = 0.1
+    workspace.explanations.mkdir()
+    tables.write(shown, workspace.explanations / "clips.csv", tables.EXPLAINED)
+    film.write_film(
+        workspace.explanations / "01.mp4", np.zeros((4, 16, 32, 3), np.uint8), Fraction(4)
+    )
+    curve = pd.DataFrame({"fraction": [0.0, 0.5, 1.0], "probability": [0.9, 0.5, 0.2]})
+    curves = [
+        curve.assign(parts="space", curve=curve_name, order=order, low=0.1, high=0.95)
+        for curve_name in ("deletion", "insertion")
+        for order in ("evidence", "random")
+    ]
+    tables.write(pd.concat(curves), workspace.explanations / "curves.csv", tables.CURVES)
+    interval = Interval(mean=0.125, low=0.0625, high=0.25)
+    space = Obeyed(
+        clips=9,
+        deletion=0.2,
+        insertion=0.6,
+        random=0.4,
+        falls_faster=interval,
+        returns_faster=interval,
+    )
+    Proofs(
+        winner="first",
+        method="occlusion",
+        pointing=Pointing(clips=9, share=0.75, area=0.25, more=interval),
+        randomisation=(Forgotten(layers=("probabilities",), similarity=interval),),
+        space=space,
+    ).write(workspace.explanations / "proofs.json")
 
 
 def params_of(candidates: dict[str, Any]) -> Params:
@@ -156,6 +213,49 @@ def test_the_numbers_are_those_of_the_reports(
     assert winner.time is not None
     orders = numbers["frame_orders"].set_index(["candidate", "order"])["accuracy"]
     assert orders["first", "frozen"] == winner.time.frozen.accuracy
+
+
+def test_films_and_proofs_of_explanations_are_shown(
+    tree: Workspace, made: tuple[str, dict[str, pd.DataFrame]]
+) -> None:
+    text, numbers = made
+    shown = re.sub(r"\s+", " ", pages.shown(text))
+    films = re.findall(r'src="data:video/mp4;base64,([^"]+)"', text)
+    assert len(films) == len(numbers["explained_clips"])
+    assert base64.b64decode(films[0]) == (tree.explanations / "01.mp4").read_bytes()
+    answers = tables.read(tree.report("first") / "predictions.csv", tables.PREDICTIONS)
+    surest = max(float(answers.iloc[0][f"p_{label}"]) for label in LABELS)
+    assert f"{surest:.3f}" in shown
+    assert "75 % of what is pointed at lies within the actor's box, which fills 25 %" in shown
+    assert "+0.125 (+0.062 to +0.250)" in shown
+
+
+def test_more_footage_and_refit_are_told_where_they_were_asked_for(
+    tree: Workspace, inputs: report_inputs.Inputs
+) -> None:
+    rows = [
+        {
+            "fraction": fraction,
+            "recordings": 2,
+            "clips": 4,
+            "side": side,
+            "accuracy": accuracy,
+            "low": accuracy - 0.1,
+            "high": accuracy + 0.1,
+        }
+        for side in ("val", "test")
+        for fraction, accuracy in ((0.25, 0.2), (0.5, 0.4), (1.0, 0.65))
+    ]
+    again = dataclasses.replace(inputs)
+    again.__dict__["learning_curve"] = pd.DataFrame(rows)
+    again.__dict__["refit"] = Refit(
+        refit=True, candidate="first", epochs=2, trained_on=("train", "val"), clips=12
+    )
+    text, numbers = report.render(again)
+    shown = re.sub(r"\s+", " ", pages.shown(text))
+    assert "trained once more, for 2 epochs, on the 12 clips of train and val together" in shown
+    assert "the test accuracy changes by +25.0 points: more recordings help" in shown
+    assert len(numbers["more_footage"]) == 6
 
 
 def test_the_same_results_give_the_same_page(
