@@ -43,6 +43,8 @@ NO_EFFECT = {
 EFFECT = {
     # it lays a candidate's settings over the common ones
     "train": ["kinoflow.config"],
+    # it opens the winner, which may be any of the architectures
+    "explain": ["kinoflow.models.layers"],
     # a video that exceeds its time or memory is listed as unreadable
     "catalog": ["kinoflow.system.sandbox", "kinoflow.system.cluster"],
 }

@@ -15,6 +15,7 @@ FILES = {
     "test_contributing.py": "runs a part of the pipeline",
     "test_convlstm.py": "builds networks and learns",
     "test_dvc_lock.py": "runs a small pipeline several times",
+    "test_explain.py": "builds every architecture",
     "test_explore.py": "renders and decodes videos, and draws",
     "test_export.py": "trains",
     "test_extract.py": "decodes videos in processes and on a cluster",

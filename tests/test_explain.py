@@ -135,7 +135,7 @@ def test_the_layer_of_grad_cam_is_the_last_one_fine_enough() -> None:
         sides[name] = [call.output.shape[-3:-1] for call in calls][layer.index]
     # r3d ends with 10x10 of 40x40, lrcn with a single pixel, and i3d's backbone with one as well
     assert sides["r3d"] == (10, 10)
-    assert all(min(side) >= 7 for side in sides.values()), sides
+    assert all(4 <= min(side) <= 10 for side in sides.values()), sides
 
 
 # === Evidence that was put there ===

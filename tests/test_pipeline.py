@@ -52,6 +52,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
         evaluation__bootstrap=50,
         evaluation__latency_clips=2,
         explore__videos_per_class=4,
+        explain__errors=1,
+        explain__confused=0,
+        explain__right=1,
+        explain__proof_clips=2,
         serving__check_videos=2,
         candidates=CANDIDATES,
     )
@@ -90,6 +94,13 @@ def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
             assert 0.3 < (pixels == pixels[0, 0]).all(axis=2).mean() < 0.99
     assert checkout.read("reports/winner.json")["winner"] in CANDIDATES
     assert len(list((checkout.folder / "dist").glob("*.bento"))) == 1
+    explained = pd.read_csv(checkout.folder / "reports/explain/clips.csv")
+    films = {path.name for path in (checkout.folder / "reports/explain").glob("*.mp4")}
+    assert films == {*explained["file"]}
+    proofs = checkout.read("reports/explain/proofs.json")
+    # where the actor is was brought with the videos
+    assert 0 <= proofs["pointing"]["share"] <= 1
+    assert proofs["pointing"]["clips"] == 2
     for page, says in PAGES.items():
         assert says in (checkout.folder / "reports" / page).read_text()
 

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kinoflow.config import Dataset, Synthetic
+from kinoflow.data import tables
 from kinoflow.system import files
 from kinoflow.video import probe
 from stages.sources import synthetic
@@ -25,7 +26,9 @@ def film(label: int, group: int = 1, clip: int = 1, seed: int = 7) -> SyntheticV
 def test_names_follow_ucf_and_cover_what_was_asked() -> None:
     settings = Synthetic(classes=4, groups=3, clips_per_group=2)
     items = synthetic.items(Dataset(synthetic=settings), 7, Path())
-    names = [item.name for item in items]
+    *videos, truth = items
+    assert truth.name == ".truth.csv"
+    names = [item.name for item in videos]
     assert len(set(names)) == 4 * 3 * 2
     assert "StandUp/v_StandUp_g03_c02.avi" in names
     assert {name.partition("/")[0] for name in names} == {
@@ -61,9 +64,30 @@ def test_settings_are_part_of_the_fingerprint() -> None:
         return {item.fingerprint for item in synthetic.items(wanted, seed, Path())}
 
     base = fingerprints(7)
+    assert len(base) == 6 + 1
     assert base == fingerprints(7)
     assert base.isdisjoint(fingerprints(8))
     assert base.isdisjoint(fingerprints(7, width=320))
+
+
+def test_the_actor_is_where_the_truth_says(tmp_path: Path) -> None:
+    video = film(0)
+    synthetic.write_truth([video], tmp_path / "truth.csv")
+    table = tables.read(tmp_path / "truth.csv", tables.TRUTH)
+    assert list(table["frame"]) == list(range(len(render(video))))
+    assert set(table["video"]) == {video.name}
+    boxes = table[["left", "top", "right", "bottom"]].to_numpy()
+    assert ((boxes >= 0) & (boxes <= 1)).all()
+    # the shirt has a colour of its own in this film, and lies within the box of each frame
+    shirt = np.array(synthetic._scene(video).appearance.shirt)
+    for frame, (left, top, right, bottom) in zip(render(video), boxes, strict=True):
+        unlike = frame / frame.sum(axis=2, keepdims=True) - shirt / shirt.sum()
+        rows, columns = np.nonzero(np.abs(unlike).max(axis=2) < 0.03)
+        inside = (columns >= left * 80 - 1) & (columns <= right * 80 + 1)
+        inside &= (rows >= top * 60 - 1) & (rows <= bottom * 60 + 1)
+        assert len(rows) > 20
+        assert inside.mean() > 0.9
+        assert (right - left) * (bottom - top) < 0.5
 
 
 @pytest.mark.parametrize("forward", [0, 2, 4])

@@ -17,8 +17,10 @@ from kinoflow.models.layers.attention import AttentionAlong
 from kinoflow.models.layers.folding import FoldTime
 from kinoflow.video.spec import Frames
 
-# A map with fewer rows or columns does not say where. Layers after the last such map are skipped.
-_FINE = 7
+# A map with fewer rows or columns does not say where: layers after the last such map are skipped.
+# No more than 4: further from the answer, one weight for a whole map says less. On the embedded
+# data maps of 8x8 in R(2+1)D pointed away from the actor, those of 4x4 at its end at it.
+_FINE = 4
 # for models that have no map as fine as that
 _COARSE = 2
 
@@ -37,8 +39,8 @@ def find_layer(model: keras.Model) -> Layer | None:
     """The last layer of a model that gives maps; None if there is none.
 
     Maps are features (B, T, h, w, C), or (B * T, h, w, C) of folded frames, that depend on weights.
-    The last layer whose maps have 7 rows and columns is taken, as in the paper; in a model without,
-    the last one of the finest maps. Transformers have none: their tokens mix places from the first
+    The last layer whose maps have at least 4 rows and columns is taken; in a model without, the
+    last one of the finest maps. Transformers have none: their tokens mix places from the first
     block on.
     """
     return _find_layer(trace(model))
@@ -103,9 +105,9 @@ class GradCam:
 
         Returns float32 (B, t, h, w), 0 or more.
 
-        A map of features is weighed by the mean over it of the gradient of the class's logit. In a
-        network that sees single frames the mean is over each frame, since each is a picture of its
-        own; in one of space and time it is over the clip.
+        A map of features is weighed, at each time step, by the mean over space of the gradient of
+        the class's logit: a time step is to a clip what an image is to the paper. In front of a
+        head that averages over time and space all steps have the same weights.
         """
         clips = ops.convert_to_tensor(views.astype(np.float32))
         maps = np.asarray(ops.convert_to_numpy(self._before(clips, training=False)), np.float32)
@@ -117,6 +119,5 @@ class GradCam:
         if self.layer.folded:
             unfolded = (len(views), self.layer.frames, *maps.shape[1:])
             maps, slopes = maps.reshape(unfolded), slopes.reshape(unfolded)
-        over = (2, 3) if self.layer.folded else (1, 2, 3)
-        weights = slopes.mean(axis=over, keepdims=True)
+        weights = slopes.mean(axis=(2, 3), keepdims=True)
         return np.maximum((maps * weights).sum(axis=-1), 0)
