@@ -210,7 +210,7 @@ def test_padding_is_no_evidence_and_stays_padding(tmp_path: Path) -> None:
     save_bundle(tmp_path / "b", red_network(spec, folded=True, stored=spec), spec, clip=spec)
     model = bundle.load(tmp_path / "b")
     for method in ("gradcam", "occlusion", "integrated_gradients"):
-        maps = Explainer(model, method).maps(clip, RED)  # type: ignore[arg-type]
+        maps = Explainer(model, method).maps(clip, RED)
         assert maps[:5].sum() > 0
         assert not maps[5:].any(), method
     still = absence.still(clip, 5)

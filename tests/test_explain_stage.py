@@ -135,7 +135,9 @@ def test_the_command_writes_a_film_and_a_strip(
         shown = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert len(shown) == SPEC.frames
     assert shown[0].shape == (60 + 4 + 36, 80 + 4 + 80, 3)
-    assert cv2.imread(str(out.with_suffix(".png"))).shape == (60 + 4 + 60 + 4 + 36, 8 * 80, 3)
+    strip = cv2.imread(str(out.with_suffix(".png")))
+    assert strip is not None
+    assert strip.shape == (60 + 4 + 60 + 4 + 36, 8 * 80, 3)
     for wrong, line in (
         (("-o", str(tmp_path / "film.avi")), "film.avi must end in .mp4"),
         (("-o", str(out), "--label", "Z"), "the model has no class 'Z'; there are A, B, C, D, E"),
