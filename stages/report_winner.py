@@ -80,11 +80,17 @@ def orders(inputs: Inputs) -> tuple[dict[str, Any] | None, dict[str, pd.DataFram
         ],
         "by_class": None,
     }
-    if inputs.winner in measured:
-        table = inputs.winner.table("time", tables.TIME)
-        found["frame_orders_by_class"] = table
+    by_class = {each.name: each.table("time", tables.TIME) for each in measured}
+    found["frame_orders_by_class"] = pd.concat(
+        [table.assign(candidate=name) for name, table in by_class.items()]
+    )
+    shown["told_by"] = [
+        (name, *(", ".join(labels) or "–" for labels in _told_by(table).values()))
+        for name, table in by_class.items()
+    ]
+    if inputs.winner.name in by_class:
+        table = by_class[inputs.winner.name]
         shown["by_class"] = vector(partial(page_figures.frame_orders, table))
-        shown["told_by"] = _told_by(table)
     return shown, found
 
 
