@@ -86,7 +86,8 @@ def main(workspace: Workspace) -> None:
     make_deterministic()
     name = Winner.read(workspace.winner).winner
     model = bundle.load(workspace.bundle(name))
-    answers = tables.read(workspace.report(name) / "predictions.csv", tables.PREDICTIONS)
+    # of this bundle: with folds, predictions.csv holds the answers of others
+    answers = tables.read(workspace.answers(name), tables.PREDICTIONS)
     method = params.explain.method
     explainer = Explainer(model, None if method == "auto" else method)
     chosen = choose(answers, params.explain)

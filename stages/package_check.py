@@ -27,8 +27,8 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
 
     Args:
         bento: the file.
-        answers: predictions.csv.
-        data: the folder that the paths in predictions.csv are relative to.
+        answers: what evaluation recorded of the model, as in predictions.csv.
+        data: the folder that the paths of its videos are relative to.
         count: how many of the videos to send, spread evenly over the table.
 
     Returns the largest difference between two probabilities. Raises UserError if it is above
@@ -42,7 +42,7 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
             # compared before they are aligned, which would hide a class that only one of them has
             if list(answer.index) != [name for name in row.index if name.startswith("p_")]:
                 raise UserError(
-                    "the model has other classes than predictions.csv: run the stage evaluate again"
+                    "the model has other classes than evaluation: run the stage evaluate again"
                 )
             difference = float((answer - row[answer.index].astype(float)).abs().max(skipna=False))
             if not difference <= _TOLERANCE:  # true for NaN as well

@@ -13,6 +13,7 @@ from kinoflow.reports.records import (
     Document,
     Evaluated,
     Metrics,
+    Refit,
     ServiceSettings,
     Timing,
     TrainingTime,
@@ -64,6 +65,18 @@ WRITTEN: dict[type[Document], str] = {
   "size_mb": 1.5,
   "epochs": 3,
   "temperature": 1.25
+}}
+""",
+    Refit: f"""{{
+  "refit": true,
+  "candidate": "lrcn",
+  "epochs": 3,
+  "trained_on": [
+    "train",
+    "val"
+  ],
+  "clips": 40,
+  "test": {SCORES}
 }}
 """,
     Timing: '{\n  "latency_ms": 3.25,\n  "train_seconds": 60.0\n}\n',

@@ -16,8 +16,8 @@ pytest_plugins = ["tests.bento_fixtures"]
 
 @pytest.fixture(scope="module")
 def answers(project: Path) -> pd.DataFrame:
-    """predictions.csv, by video."""
-    return pd.read_csv(Workspace(project).report("voting") / "predictions.csv", index_col="video")
+    """What evaluation recorded of the bundle, by video."""
+    return pd.read_csv(Workspace(project).answers("voting"), index_col="video")
 
 
 @pytest.fixture
