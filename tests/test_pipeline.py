@@ -3,6 +3,7 @@
 import compileall
 import importlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -122,9 +123,12 @@ def test_dvc_shows_metrics_plots_and_the_graph(checkout: Checkout) -> None:
     checkout.run("dvc", "plots", "show", "-o", "plots")
     page = (checkout.folder / "plots" / "index.html").read_text()
     for name in CANDIDATES:
-        assert f"reports/{name}/confusion.csv" in page
-        assert f"work/training/{name}/plots/metrics/val_loss.tsv" in page
-        assert f"reports/{name}/per_class.csv" in page
+        for plot in ("confusion_csv", "per_class_csv", "confusion_png", "curves_png"):
+            assert re.search(rf'id ?= ?"reports_{name}_{plot}"', page)
+        for score in ("loss", "accuracy", "val_loss", "val_accuracy"):
+            assert f'id = "work_training_{name}_plots_metrics_{score}_tsv"' in page
+        # plots of two candidates look alike, so each is titled
+        assert page.count(f'"{name}, test clips"') == 2
     shutil.rmtree(checkout.folder / "plots")
 
 

@@ -1,5 +1,6 @@
 """The runner of the pipeline, on a pipeline in miniature that has the stages of the real one."""
 
+import runpy
 import shutil
 import signal
 import subprocess
@@ -338,7 +339,7 @@ SMALL = {
 
 
 def test_bundles_are_the_same_bytes_whether_candidates_run_side_by_side_or_not(
-    repo: Path, defaults: Params
+    repo: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (repo / "train.py").write_text(FITS)
     values = settings(defaults, epochs=2).model_dump(mode="json")
@@ -352,7 +353,8 @@ def test_bundles_are_the_same_bytes_whether_candidates_run_side_by_side_or_not(
             assert "lrcn | > python train.py lrcn" in lines
         else:
             for name in SMALL:
-                subprocess.run([sys.executable, "train.py", name], check=True)
+                monkeypatch.setattr(sys, "argv", ["train.py", name])
+                runpy.run_path("train.py")
         found[order] = {
             name: {path.name: path.read_bytes() for path in (repo / "models" / name).iterdir()}
             for name in SMALL
