@@ -21,13 +21,16 @@ def explanations(inputs: Inputs) -> tuple[dict[str, Any], dict[str, pd.DataFrame
     table = tables.read(folder / "clips.csv", tables.EXPLAINED)
     curves = tables.read(folder / "curves.csv", tables.CURVES)
     proofs = Proofs.read(folder / "proofs.json")
-    answers = inputs.winner.predictions.set_index("video")
+    predictions = inputs.winner.predictions
+    # of the bundle that is explained: with folds, predictions are those of their models
+    path = inputs.workspace.answers(inputs.winner.name)
+    answers = tables.read(path, tables.PREDICTIONS).set_index("video")
     shown = [_card(inputs, answers.loc[row["video"]], row) for row in table.to_dict("records")]
     confused = [card for card in shown if card["why"] == "confused"]
     return {
         "method": proofs.method,
         "errors": [card for card in shown if card["why"] == "error"],
-        "wrong": int((answers["label"] != answers["predicted"]).sum()),
+        "wrong": int((predictions["label"] != predictions["predicted"]).sum()),
         # a clip of a class that was taken for another one, and one of that other class
         "pairs": list(zip(confused[::2], confused[1::2], strict=False)),
         "right": [card for card in shown if card["why"] == "right"],

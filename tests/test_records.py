@@ -13,6 +13,7 @@ from kinoflow.reports.records import (
     Document,
     Evaluated,
     Metrics,
+    Proofs,
     Refit,
     ServiceSettings,
     Timing,
@@ -78,6 +79,49 @@ WRITTEN: dict[type[Document], str] = {
   "clips": 40,
   "test": {SCORES}
 }}
+""",
+    Proofs: """{
+  "winner": "lrcn",
+  "method": "gradcam",
+  "pointing": {
+    "clips": 9,
+    "share": 0.75,
+    "area": 0.25,
+    "more": {
+      "mean": 0.5,
+      "low": 0.25,
+      "high": 0.75
+    }
+  },
+  "randomisation": [
+    {
+      "layers": [
+        "probabilities"
+      ],
+      "similarity": {
+        "mean": 0.5,
+        "low": 0.25,
+        "high": 0.75
+      }
+    }
+  ],
+  "space": {
+    "clips": 9,
+    "deletion": 0.25,
+    "insertion": 0.75,
+    "random": 0.5,
+    "falls_faster": {
+      "mean": 0.5,
+      "low": 0.25,
+      "high": 0.75
+    },
+    "returns_faster": {
+      "mean": 0.5,
+      "low": 0.25,
+      "high": 0.75
+    }
+  }
+}
 """,
     Timing: '{\n  "latency_ms": 3.25,\n  "train_seconds": 60.0\n}\n',
     Evaluated: '{\n  "files": {\n    "metrics.json": "d41d8cd98f00b204e9800998ecf8427e"\n  }\n}\n',

@@ -103,6 +103,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def explain(workspace: Workspace) -> None:
     """Films and their table, as the stage `explain` leaves them."""
     answers = tables.read(workspace.report("first") / "predictions.csv", tables.PREDICTIONS)
+    tables.write(answers, workspace.answers("first"), tables.PREDICTIONS)
     reasons = ["error", "error", "confused", "confused", "right"]
     shown = answers.iloc[: len(reasons)].assign(why=reasons, method="occlusion", file="01.mp4")
     shown[[f"s{number}" for number in range(1, 9)]] = 0.1
