@@ -21,7 +21,7 @@ from tests.conftest import params_text
 # what labels and names of videos may hold
 RUN, WALK = 'run & "jump" <b>', "ليمشي"
 VIDEOS = {"a/1.avi": RUN, "a/2.avi": WALK, "b/3 <i>.avi": RUN, "b/broken.avi": WALK}
-CLIPS = "file,video,why,label,predicted,method,s1,s2,s3,s4\n"
+CLIPS = "file,video,why,label,predicted,method,s1,s2,s3,s4,s5,s6,s7,s8\n"
 
 
 def catalog() -> pd.DataFrame:
@@ -98,17 +98,19 @@ def test_every_readable_video_is_a_sample_with_what_is_known_of_it(workspace: Wo
 
 
 def test_explanations_are_overlays_and_values_of_segments(workspace: Workspace) -> None:
-    row = f"e.mp4,b/3 <i>.avi,error,{WALK},{WALK},gradcam,0.5,-0.25,0,1\n"
-    files.write_text(workspace.reports / "explain" / "clips.csv", CLIPS + row)
+    row = f"e.mp4,b/3 <i>.avi,error,{WALK},{WALK},gradcam,0.5,-0.25,0,1,0,0,0,2\n"
+    files.write_text(workspace.explanations / "clips.csv", CLIPS + row)
     folder = workspace.root / "dataset"
     assert export(workspace, folder).explained == 1
     sample = samples(folder)["3 <i>.avi"]
-    overlay = (workspace.reports / "explain" / "e.mp4").absolute()
+    overlay = (workspace.explanations / "e.mp4").absolute()
     assert Path(sample["explanation_path"]) == overlay
     assert (sample["explanation_method"], sample["explained_because"]) == ("gradcam", "error")
     segments = sample["explanation"]["detections"]
-    assert [one["support"] for one in segments] == [[1, 2], [3, 5], [6, 7], [8, 10]]
-    assert [one["value"] for one in segments] == [0.5, -0.25, 0, 1]
+    assert [one["support"] for one in segments] == [
+        *([1, 1], [2, 2], [3, 3], [4, 5], [6, 6], [7, 7], [8, 8], [9, 10])
+    ]
+    assert [one["value"] for one in segments] == [0.5, -0.25, 0, 1, 0, 0, 0, 2]
     shown = files.read_json(folder / "metadata.json")["info"]["app_config"]["media_fields"]
     assert shown == ["filepath", "explanation_path"]
 

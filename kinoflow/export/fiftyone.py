@@ -24,10 +24,7 @@ Fields = dict[str, Any]
 
 _METADATA, _SAMPLES, _FRAMES = "metadata.json", "samples.json", "frames.json"
 
-_EXPLAINED = tables.Schema(
-    dict.fromkeys(("file", "video", "why", "label", "predicted", "method"), "str"),
-    others="float64",  # s1, s2, ...: the Shapley value of each segment of time
-)
+_SHAPLEY = [name for name, kind in tables.EXPLAINED.columns.items() if kind == "float64"]
 
 
 @dataclass(frozen=True)
@@ -163,9 +160,9 @@ def _prediction(answer: pd.Series, labels: list[str]) -> Fields:
 
 def _explanations(workspace: Workspace) -> dict[str, Fields]:
     """The fields of each video that the stage `explain` chose, by the video."""
-    folder = workspace.reports / "explain"
+    folder = workspace.explanations
     try:
-        table = tables.read(folder / "clips.csv", _EXPLAINED)
+        table = tables.read(folder / "clips.csv", tables.EXPLAINED)
     except FileNotFoundError:
         return {}
     catalog = tables.read(workspace.catalog, tables.CATALOG)
@@ -181,8 +178,8 @@ def _explanations(workspace: Workspace) -> dict[str, Fields]:
             "explanation_method": row["method"],
             "explained_because": row["why"],
         }
-        values = [float(row[name]) for name in table.columns if name not in _EXPLAINED.columns]
-        if spread and values:
+        if spread:
+            values = [float(row[name]) for name in _SHAPLEY]
             fields["explanation"] = _segments(values, int(frames[video]))
         found[video] = fields
     return found
