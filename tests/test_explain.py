@@ -15,7 +15,7 @@ from kinoflow.bundle import Bundle, Description
 from kinoflow.explain import absence, film, proofs, shapley
 from kinoflow.explain.gradcam import find_layer
 from kinoflow.explain.gradients import Gradients
-from kinoflow.explain.methods import Explainer
+from kinoflow.explain.methods import Explainer, default_method
 from kinoflow.explain.rollout import Rollout
 from kinoflow.explain.tracing import logits, trace
 from kinoflow.models import registry
@@ -26,7 +26,7 @@ from kinoflow.models.layers.pooling import MeanOverTime
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, Frames
-from tests.networks import CLIP, answers, noise, save_bundle, shared_model
+from tests.networks import CLIP, answers, noise, save_bundle, shared_model, small_model
 
 SPEC = ClipSpec(8, 24, 24)
 PLANTED = (slice(2, 4), slice(4, 10), slice(3, 9))  # time, rows, columns: left of the middle
@@ -136,6 +136,14 @@ def test_the_layer_of_grad_cam_is_the_last_one_fine_enough() -> None:
     # r3d ends with 10x10 of 40x40, lrcn with a single pixel, and i3d's backbone with one as well
     assert sides["r3d"] == (10, 10)
     assert all(4 <= min(side) <= 10 for side in sides.values()), sides
+
+
+def test_the_method_follows_the_architecture_and_how_fine_its_maps_are() -> None:
+    chosen = {name: default_method(shared_model(name)) for name in ("r3d", "vivit")}
+    assert chosen == {"r3d": "gradcam", "vivit": "rollout"}
+    assert default_method(shared_model("motion_histograms")) == "occlusion"
+    # a quarter of 16 pixels
+    assert default_method(small_model("r3d", ClipSpec(4, 16, 16))) == "gradients"
 
 
 # === Evidence that was put there ===

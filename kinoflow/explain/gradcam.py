@@ -33,6 +33,7 @@ class Layer:
     name: str
     frames: int  # time steps of the maps
     folded: bool  # whether the maps are those of single frames, (B * T, h, w, C)
+    side: int  # the shorter side of the maps
 
 
 def find_layer(model: keras.Model) -> Layer | None:
@@ -52,14 +53,13 @@ def _find_layer(traced: Trace) -> Layer | None:
     found = _maps(traced.calls)
     if not found:
         return None
-    finest = max(side for _, side in found)
-    wanted = min(_FINE, finest)
-    return [layer for layer, side in found if side >= wanted][-1]
+    wanted = min(_FINE, max(layer.side for layer in found))
+    return [layer for layer in found if layer.side >= wanted][-1]
 
 
-def _maps(calls: tuple[Call, ...]) -> list[tuple[Layer, int]]:
-    """The layers that give maps, in order, and the shorter side of each one's maps."""
-    found: list[tuple[Layer, int]] = []
+def _maps(calls: tuple[Call, ...]) -> list[Layer]:
+    """The layers that give maps, in order."""
+    found: list[Layer] = []
     frames, learned = 0, False
     for index, call in enumerate(calls):
         learned = learned or bool(call.layer.weights)
@@ -72,7 +72,7 @@ def _maps(calls: tuple[Call, ...]) -> list[tuple[Layer, int]]:
         side = min(shape[-3:-1])
         if side >= _COARSE:
             steps = frames if folded else shape[1]
-            found.append((Layer(index, call.layer.name, steps, folded), side))
+            found.append(Layer(index, call.layer.name, steps, folded, side))
     return found
 
 

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 INTEGRATION_STEPS = 32
 
+# Grad-CAM is chosen for maps with at least as many rows and columns. By maps of 4x4, at the end of
+# R(2+1)D, places came back no faster than in random order (docs/explaining.md).
+_CLEAR = 7
+
 # takes a clip (T, H, W, 3) and the index of a class; gives the evidence for it, (T, H, W)
 Maps = Callable[[Frames, int], NDArray[np.float32]]
 
@@ -49,14 +53,18 @@ class Explanation:
 def default_method(model: "keras.Model") -> Method:
     """The method for an architecture: rollout for transformers, Grad-CAM for networks with maps.
 
-    For others, such as motion histograms, it is occlusion.
+    For networks whose maps are too coarse for Grad-CAM it is gradients. For those without maps,
+    such as motion histograms, it is occlusion.
     """
     from kinoflow.explain.gradcam import find_layer
     from kinoflow.explain.rollout import has_attention
 
     if has_attention(model):
         return "rollout"
-    return "occlusion" if find_layer(model) is None else "gradcam"
+    layer = find_layer(model)
+    if layer is None:
+        return "occlusion"
+    return "gradcam" if layer.side >= _CLEAR else "gradients"
 
 
 class Explainer:
