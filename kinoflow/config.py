@@ -22,7 +22,7 @@ Count = Annotated[int, Field(ge=1)]
 # a candidate's name is a folder in models/ and reports/, and part of a Bento's version
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # how an explanation finds evidence in space: docs/explaining.md
-Method = Literal["gradcam", "rollout", "occlusion", "integrated_gradients", "gradients"]
+Method = Literal["gradcam", "rollout", "occlusion", "integrated_gradients", "gradients", "shap"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # reports/ has folders of these names already
 _RESERVED = {"explain", "explore", "figures", "validation"}

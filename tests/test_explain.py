@@ -1,6 +1,7 @@
 """Explanations find evidence that was put there, for every architecture, views and padding."""
 
 import itertools
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -146,10 +147,20 @@ def test_the_method_follows_the_architecture_and_how_fine_its_maps_are() -> None
     assert default_method(small_model("r3d", ClipSpec(4, 16, 16))) == "gradients"
 
 
+def test_without_shap_its_method_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "shap", None)
+    with pytest.raises(UserError, match=r"pip install 'kinoflow\[explain\]'"):
+        Explainer(red_bundle(tmp_path / "b"), "shap")
+
+
 # === Evidence that was put there ===
 
 
-@pytest.mark.parametrize("method", ["gradcam", "integrated_gradients", "gradients", "occlusion"])
+@pytest.mark.parametrize(
+    "method", ["gradcam", "integrated_gradients", "gradients", "occlusion", "shap"]
+)
 @pytest.mark.parametrize(
     ("folded", "frames", "views", "flip"),
     [(True, 8, 1, False), (False, 8, 1, False), (True, 4, 2, True)],

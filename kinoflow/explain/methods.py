@@ -141,6 +141,11 @@ def _maps(model: Bundle, method: Method) -> Maps:
             return lambda clip, label: _over_views(model, clip, lambda v, _: rollout(v, label))
     except ValueError as error:
         raise UserError(f"{method} does not suit this model: {error}") from None
+    if method == "shap":
+        from kinoflow.explain.expected_gradients import ExpectedGradients
+
+        shap = ExpectedGradients(model.model, INTEGRATION_STEPS)
+        return lambda clip, label: _over_views(model, clip, lambda v, b: shap(v, b, label))
     from kinoflow.explain.gradients import Gradients
 
     slopes = Gradients(model.model, INTEGRATION_STEPS if method == "integrated_gradients" else 1)

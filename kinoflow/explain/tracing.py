@@ -14,7 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 # a probability below this has a logarithm as if it were this large
-_SMALLEST = 1e-30
+SMALLEST = 1e-30
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def logits(probabilities: Any, label: int) -> Any:
     For a softmax this is exact, since logarithms of probabilities are logits less a number that all
     classes share. Gradients of the probability itself fade where a model is sure.
     """
-    logarithms = ops.log(ops.maximum(probabilities, _SMALLEST))
+    logarithms = ops.log(ops.maximum(probabilities, SMALLEST))
     return logarithms[:, label] - ops.mean(logarithms, axis=1)
 
 
