@@ -5,50 +5,17 @@ import sys
 from pathlib import Path
 
 from kinoflow import bundle
-from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.commands import live, predict
+from kinoflow.commands.shared import count, load_model, top
 from kinoflow.config import METHODS
 from kinoflow.export import fiftyone
-from kinoflow.live import predictions
 from kinoflow.reports import leaderboard
-from kinoflow.reports.records import Winner, packaged
+from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
 from kinoflow.video.decoder import probe, sample
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import Workspace
-
-
-def predict(arguments: argparse.Namespace) -> None:
-    """Print the most probable labels of each video."""
-    model = _load_model(arguments.model)
-    failed = 0
-    for video in arguments.videos:
-        try:
-            probabilities = model.predict(sample(video, model.clip)[None])[0]
-            print(f"{printable(str(video))}: {_top(model, probabilities, arguments.top)}")
-        except UnreadableVideo as problem:
-            failed += 1
-            print(f"error: {printable(f'{video}: {problem}')}", file=sys.stderr)
-    if failed:
-        raise UserError(f"{failed} of {len(arguments.videos)} videos could not be read")
-
-
-def live(arguments: argparse.Namespace) -> None:
-    """Print the most probable labels of a camera, stream or file, once every few frames.
-
-    A causal model (movinet) reads frame by frame and predicts from all frames that it remembers.
-    Any other model predicts from the latest clip. Both take consecutive frames, however the
-    model's clips were sampled.
-    """
-    model = _load_model(arguments.model)
-    source = int(arguments.source) if arguments.source.isdecimal() else arguments.source
-    try:
-        for probabilities in predictions(
-            model, source, every=arguments.every, memory=arguments.memory
-        ):
-            print(_top(model, probabilities, arguments.top), flush=True)
-    except UnreadableVideo as problem:
-        raise UserError(f"{source}: {problem}") from None
 
 
 def explain(arguments: argparse.Namespace) -> None:
@@ -60,7 +27,7 @@ def explain(arguments: argparse.Namespace) -> None:
     from kinoflow.explain import film
     from kinoflow.explain.methods import Explainer
 
-    model = _load_model(arguments.model)
+    model = load_model(arguments.model)
     if arguments.output.suffix != ".mp4":
         raise UserError(f"{arguments.output} must end in .mp4: the film is H.264 in MP4")
     if arguments.label is not None and arguments.label not in model.labels:
@@ -81,7 +48,7 @@ def explain(arguments: argparse.Namespace) -> None:
     strip = arguments.output.with_suffix(".png")
     film.write_strip(strip, film.strip(frames, explanation))
     found = ", ".join(f"{value:+.3f}" for value in explanation.segments)
-    print(f"{printable(str(arguments.video))}: {_top(model, explanation.probabilities, 1)}")
+    print(f"{printable(str(arguments.video))}: {top(model, explanation.probabilities, 1)}")
     print(f"{explanation.method} for {model.labels[explanation.label]}; eighths of time: {found}")
     print(f"wrote {arguments.output} and {strip}")
 
@@ -138,48 +105,21 @@ def _devices() -> list[str]:
     return list(keras.distribution.list_devices()) or ["cpu"]
 
 
-def _load_model(folder: Path | None) -> Bundle:
-    if folder is None:
-        workspace = Workspace()
-        if not workspace.winner.exists():
-            raise UserError("no winner here: run `make repro`, or name a bundle with --model")
-        folder = packaged(workspace, Winner.read(workspace.winner).winner)
-    return bundle.load(folder)
-
-
-def _top(model: Bundle, probabilities: Probabilities, count: int) -> str:
-    best = probabilities.argsort()[::-1][:count]
-    return ", ".join(f"{model.labels[k]} {probabilities[k]:.3f}" for k in best)
-
-
-def _count(text: str) -> int:
-    """The type of an option that counts something."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
-    return int(text)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="kinoflow", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--model", type=Path, help="a bundle; the winner's if not given")
-    shared.add_argument("--top", type=_count, default=1, help="labels to print")
+    shared.add_argument("--top", type=count, default=1, help="labels to print")
 
-    command = commands.add_parser("predict", parents=[shared], help=predict.__doc__)
-    command.add_argument("videos", nargs="+", type=Path)
-    command.set_defaults(run=predict)
-
-    command = commands.add_parser("live", parents=[shared], help=live.__doc__)
-    command.add_argument("source", help="a camera's number, a stream's URL or a file")
-    command.add_argument("--every", type=_count, default=16, help="frames between two predictions")
-    command.add_argument(
-        "--memory",
-        type=_count,
-        default=256,
-        help="frames that a causal model remembers, at least",
-    )
-    command.set_defaults(run=live)
+    for name, module, function in (
+        ("predict", predict, predict.predict),
+        ("live", live, live.live),
+    ):
+        about = (function.__doc__ or "").partition("\n")[0]
+        command = commands.add_parser(name, parents=[shared], help=about)
+        module.add_arguments(command)
+        command.set_defaults(run=function)
 
     command = commands.add_parser("explain", help=(explain.__doc__ or "").partition("\n")[0])
     command.add_argument("video", type=Path)

@@ -1,58 +1,142 @@
 """Classify a camera, a stream or a file while its frames arrive."""
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
+import av
 import numpy as np
 
 from kinoflow.bundle import Bundle, Probabilities
-from kinoflow.video.live import stream
+from kinoflow.timeline import Steady
 from kinoflow.video.spec import Frames
+from kinoflow.video.windows import Window, Windows
 
 
-def predictions(
-    bundle: Bundle, source: str | int, *, every: int, memory: int
-) -> Iterator[Probabilities]:
-    """Yield class probabilities, float32 (classes,), once every few frames.
+@dataclass(frozen=True)
+class Answer:
+    """What the model answers at one time."""
 
-    The first prediction comes after as many frames as the bundle's clips have. A causal model
-    (movinet) reads frame by frame; any other model reads the latest clip each time. Both take
-    consecutive frames, however the bundle's clips were sampled, since the length of the video is
-    not known.
+    time: float  # seconds since the source's first frame, at the end of what was looked at
+    probabilities: Probabilities  # (classes,)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A frame of a live source, and what is to be shown with it."""
+
+    time: float  # of the frame, in seconds since the first
+    frame: av.VideoFrame
+    answers: tuple[Answer, ...]  # those that came with this frame, smoothed
+    label: int | None  # the index of the label to show; None before the first answer
+    probability: float  # of that label, smoothed
+
+
+class Answering:
+    """Gives a model the frames of a source as they arrive, spaced in time as in training.
+
+    The first answer comes once the source has lasted for a window. A causal model (movinet) reads
+    frame by frame and answers from all that it remembers; any other model answers for the latest
+    window.
 
     Args:
-        bundle: the model, and the size of its clips.
-        source: a file, the URL of a stream or the number of a camera.
-        every: frames between two predictions.
-        memory: how many frames a causal model remembers, at least; at most it remembers about
-            twice as many.
-
-    Raises UnreadableVideo for a source that does not open or gives no frame.
+        bundle: the model, and the form of its clips.
+        seconds: how long a window is: as long as the videos that the model was trained on.
+        every: how many of a window's T frames there are from one answer to the next; a quarter of
+            them if None.
+        memory: how many frames of the grid a causal model remembers, at least; at most it
+            remembers about twice as many.
     """
-    from kinoflow.models.streaming import can_stream
 
-    if can_stream(bundle.model):
-        return _frame_by_frame(bundle, source, every, memory)
-    return _clip_by_clip(bundle, source, every)
+    def __init__(
+        self, bundle: Bundle, seconds: float, *, every: int | None = None, memory: int = 256
+    ) -> None:
+        from kinoflow.models.streaming import can_stream
+
+        self._bundle = bundle
+        self._wanted = bundle.clip.frames
+        self._every = every or max(1, self._wanted // 4)
+        self._reader: _ForgetfulReader | None = None
+        if can_stream(bundle.model):
+            # the model reads frames as far apart as those that it takes of a clip
+            self._step = max(1, self._wanted // bundle.description.frames)
+            self._reader = _ForgetfulReader(bundle, -(-memory // self._step))
+            one = replace(bundle.clip, frames=1, sampling="uniform")
+            self._windows = Windows(one, seconds / self._wanted, every=1)
+            self._frames = 0
+        else:
+            self._windows = Windows(bundle.clip, seconds, every=self._every)
+
+    def add(self, time: float, frame: av.VideoFrame) -> Iterator[Answer]:
+        """Take the next frame, and yield the answers that the time before it allows.
+
+        Args:
+            time: of the frame, in seconds since the first.
+            frame: as decoded.
+
+        Raises UnreadableVideo for a frame that cannot be converted.
+        """
+        yield from self._answers(self._windows.add(time, frame))
+
+    def finish(self, end: float) -> Iterator[Answer]:
+        """Yield the answers for the last frame, which ends at `end` seconds."""
+        yield from self._answers(self._windows.until(end))
+
+    def _answers(self, windows: Iterable[Window]) -> Iterator[Answer]:
+        for window in windows:
+            if self._reader is None:
+                yield Answer(window.end, self._bundle.predict(window.clip[None])[0])
+                continue
+            self._frames += 1
+            if self._frames % self._step == 0:
+                self._reader.read(window.clip[0])
+            past = self._frames - self._wanted
+            if past >= 0 and past % self._every == 0:
+                yield Answer(window.end, self._reader.prediction)
 
 
-def _clip_by_clip(bundle: Bundle, source: str | int, every: int) -> Iterator[Probabilities]:
-    for clip in stream(source, bundle.clip, every=every):
-        yield bundle.predict(clip[None])[0]
+def moments(
+    answering: Answering, frames: Iterable[tuple[float, av.VideoFrame]], hold: float
+) -> Iterator[Moment]:
+    """Yield every frame of a source with the label to show, which does not flicker.
 
+    Answers are averaged over the last `hold` seconds, and a new label is shown once it has led for
+    so long.
 
-def _frame_by_frame(
-    bundle: Bundle, source: str | int, every: int, memory: int
-) -> Iterator[Probabilities]:
-    wanted = bundle.clip.frames
-    # the model reads frames as far apart as those that it takes of a clip
-    step = max(1, wanted // bundle.description.frames)
-    reader = _ForgetfulReader(bundle, -(-memory // step))
-    for number, [frame] in enumerate(stream(source, replace(bundle.clip, frames=1)), start=1):
-        if number % step == 0:
-            reader.read(frame)
-        if number >= wanted and (number - wanted) % every == 0:
-            yield reader.prediction
+    Args:
+        answering: what answers.
+        frames: the source's, as `kinoflow.video.live.timed` gives them.
+        hold: in seconds; 0: each answer is shown as it is.
+
+    Raises UnreadableVideo as the source does.
+    """
+    recent: deque[Answer] = deque()
+    steady = Steady(hold)
+    label: int | None = None
+    probability, last, between = 0.0, None, 0.0
+
+    def smooth(answers: Iterable[Answer]) -> tuple[Answer, ...]:
+        nonlocal label, probability
+        found = []
+        for answer in answers:
+            recent.append(answer)
+            while recent[0].time <= answer.time - max(hold, 1e-9):
+                recent.popleft()
+            mean: Probabilities = np.stack([one.probabilities for one in recent]).mean(axis=0)
+            label = steady(answer.time, mean)
+            probability = float(mean[label])
+            found.append(Answer(answer.time, mean))
+        return tuple(found)
+
+    for time, frame in frames:
+        if last is not None:
+            between = time - last.time
+            yield last
+        answers = smooth(answering.add(time, frame))
+        last = Moment(time, frame, answers, label, probability)
+    if last is not None:
+        answers = last.answers + smooth(answering.finish(last.time + between))
+        yield Moment(last.time, last.frame, answers, label, probability)
 
 
 class _ForgetfulReader:

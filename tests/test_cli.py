@@ -62,13 +62,17 @@ def test_live_answers_again_and_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     video = write_video(tmp_path / "a.avi", moving_square(13))
-    arguments = ["live", "--model", str(model.folder), "--every", "3", str(video)]
-    assert call(monkeypatch, *arguments) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    arguments = ["live", "--model", str(model.folder), "--every", "3", "--window", "0.16"]
+    assert call(monkeypatch, *arguments, str(video)) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 4
+    assert call(monkeypatch, *arguments, "--source", str(video)) == 0
+    assert capsys.readouterr().out == printed
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--top", "0"], ["--top", "few"], ["--every", "0"], ["--memory", "-1"]]
+    "arguments",
+    [["--top", "0"], ["--top", "few"], ["--every", "0"], ["--memory", "-1"]],
 )
 def test_options_that_count_take_whole_numbers_from_one(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -11,15 +11,18 @@ import keras
 import numpy as np
 import pytest
 
-from kinoflow import bundle, cli, live
-from kinoflow.bundle import Bundle
+from kinoflow import bundle, cli
+from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.live import Answering, moments
 from kinoflow.models import MODELS, options_of
 from kinoflow.models.streaming import Stream, can_stream
 from kinoflow.video import ClipSpec, Frames, stream
+from kinoflow.video.live import timed
 from tests.media import moving_square, write_video
 from tests.networks import CLIP, answers, noise, save_bundle, small_model
 
 LENGTH = 13  # frames of the video
+WINDOW = 8 / 25  # seconds: 8 frames
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +32,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def frames(video: Path) -> Frames:
-    """The video's frames as `kinoflow live` reads them."""
+    """The video's frames; `kinoflow live` takes each of them if windows are as long as 8 frames."""
     [clip] = stream(video, replace(CLIP, frames=LENGTH))
     return clip
 
@@ -98,6 +101,7 @@ def printed(
         cli.main()
     assert ended.value.code == 0
     lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" s: ")[0] for line in lines] == ["0.3", "0.4", "0.5"]
     found = [dict(re.findall(r"([A-E]) ([\d.]+)", line)) for line in lines]
     return np.array([[float(answer[label]) for label in "ABCDE"] for answer in found])
 
@@ -113,7 +117,8 @@ def test_live_answers_for_the_latest_clip_or_for_all_frames_so_far(
 ) -> None:
     model = sure(small_model(name))
     save_bundle(tmp_path / "bundle", model, CLIP)
-    arguments = ["--model", str(tmp_path / "bundle"), "--every", "2", str(video)]
+    raw = ["--every", "2", "--window", str(WINDOW), "--hold", "0"]
+    arguments = ["--model", str(tmp_path / "bundle"), *raw, str(video)]
     found = printed(arguments, monkeypatch, capsys)
     after = (8, 10, 12)
     expected = [
@@ -131,8 +136,15 @@ def causal(folder: Path, taken: ClipSpec = CLIP, *, flip: bool = False) -> Bundl
     return bundle.load(folder / "bundle")
 
 
+def answered(model: Bundle, video: Path, every: int, memory: int) -> list[Probabilities]:
+    """Every answer to a video, not smoothed."""
+    answering = Answering(model, WINDOW, every=every, memory=memory)
+    shown = moments(answering, timed(video), hold=0)
+    return [answer.probabilities for moment in shown for answer in moment.answers]
+
+
 def test_old_frames_are_forgotten(video: Path, frames: Frames, tmp_path: Path) -> None:
-    *_, last = live.predictions(causal(tmp_path), str(video), every=1, memory=4)
+    *_, last = answered(causal(tmp_path), video, every=1, memory=4)
     # one stream began anew at frame 4 and at frame 12, the other at frame 8
     expected = answers(movinet(5), frames[None, 8:])[0]
     np.testing.assert_allclose(last, expected, atol=1e-4)
@@ -142,7 +154,7 @@ def test_frames_are_as_far_apart_as_in_clips_and_mirrored_where_clips_are(
     video: Path, frames: Frames, tmp_path: Path
 ) -> None:
     model = causal(tmp_path, replace(CLIP, frames=4), flip=True)
-    first, *_ = live.predictions(model, str(video), every=1, memory=256)
+    first, *_ = answered(model, video, every=1, memory=256)
     np.testing.assert_allclose(first, model.predict(frames[None, :8])[0], atol=1e-4)
     one_side = causal(tmp_path, replace(CLIP, frames=4)).predict(frames[None, :8])[0]
     assert abs(first - one_side).max() > 1e-3

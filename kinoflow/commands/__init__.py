@@ -1,0 +1,1 @@
+"""What the commands `kinoflow predict` and `kinoflow live` do with their arguments."""
