@@ -51,13 +51,15 @@ class Answering:
     def __init__(
         self, bundle: Bundle, seconds: float, *, every: int | None = None, memory: int = 256
     ) -> None:
+        # first, since it imports Keras without its messages
+        model = bundle.model
         from kinoflow.models.streaming import can_stream
 
         self._bundle = bundle
         self._wanted = bundle.clip.frames
         self._every = every or max(1, self._wanted // 4)
         self._reader: _ForgetfulReader | None = None
-        if can_stream(bundle.model):
+        if can_stream(model):
             # the model reads frames as far apart as those that it takes of a clip
             self._step = max(1, self._wanted // bundle.description.frames)
             self._reader = _ForgetfulReader(bundle, -(-memory // self._step))
@@ -100,8 +102,8 @@ def moments(
 ) -> Iterator[Moment]:
     """Yield every frame of a source with the label to show, which does not flicker.
 
-    Answers are averaged over the last `hold` seconds, and a new label is shown once it has led for
-    so long.
+    Answers are averaged over the last `hold` seconds. The label changes once it has not led for so
+    long (`kinoflow.timeline.Steady`).
 
     Args:
         answering: what answers.

@@ -1,7 +1,7 @@
 """The timeline of a video: what a model answers from moment to moment.
 
 The command line and the service call `timeline`. `Steady` keeps the labels of a live source from
-flickering, and those of a timeline by the same rule.
+flickering, `steady_labels` those of a timeline, where the future is known.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,8 @@ from kinoflow.video.frames import decode_frames, open_video
 from kinoflow.video.windows import Window, Windows
 
 Times = NDArray[np.float64]
+
+_ROUNDING = 1e-9  # seconds
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,9 @@ def smoothed(centres: Times, answers: Probabilities, reach: float) -> Probabilit
 
 
 class Steady:
-    """The label to show while answers come: another one must lead for some time first.
+    """The label to show while answers come: it changes once it has not led for some time.
+
+    So a label is shown for that long at least, and the one that leads then follows it.
 
     Args:
         hold: for how many seconds.
@@ -218,8 +222,7 @@ class Steady:
     def __init__(self, hold: float) -> None:
         self.hold = hold
         self.label: int | None = None
-        self._challenger: int | None = None
-        self._since = 0.0
+        self._behind: float | None = None  # since when the label has not led
 
     def __call__(self, time: float, probabilities: Probabilities) -> int:
         """The index of the label to show after an answer.
@@ -230,35 +233,51 @@ class Steady:
         """
         leader = int(probabilities.argmax())
         if self.label is None or leader == self.label:
-            self.label, self._challenger = leader, None
-        elif leader != self._challenger:
-            self._challenger, self._since = leader, time
-        if self._challenger is not None and time - self._since >= self.hold - 1e-9:
-            self.label, self._challenger = self._challenger, None
+            self.label, self._behind = leader, None
+            return self.label
+        if self._behind is None:
+            self._behind = time
+        if time - self._behind >= self.hold - _ROUNDING:
+            self.label, self._behind = leader, None
         return self.label
 
 
 def steady_labels(moments: Times, probabilities: Probabilities, hold: float) -> NDArray[np.int64]:
     """The index of the label of each moment, (N,); none is shown for less than `hold` seconds.
 
-    The rule is that of `Steady`. But since the future is known, a label is shown from when it takes
-    the lead, and a first label that does not hold is not shown. If none ever holds, the label with
-    the highest mean is shown throughout.
+    A label that leads for so long is shown from when it takes the lead. Where labels take turns
+    more quickly, the stretch gets one label: the one with the highest mean, or, if the stretch is
+    itself shorter, whichever of its neighbours has the higher mean.
 
     Args:
         moments: (N, 2), their start and end in seconds.
         probabilities: (N, classes).
-        hold: in seconds.
+        hold: in seconds. A video that is shorter has one label.
     """
     leaders = probabilities.argmax(axis=1)
-    edges = [0, *(np.flatnonzero(np.diff(leaders)) + 1), len(leaders)]
-    shown = np.full(len(leaders), probabilities.mean(axis=0).argmax(), dtype=np.int64)
-    label: int | None = None
+    edges = [0, *(np.flatnonzero(np.diff(leaders)) + 1).tolist(), len(leaders)]
+
+    def holds(first: int, after: int) -> bool:
+        return bool(moments[after - 1, 1] - moments[first, 0] >= hold - _ROUNDING)
+
+    # the labels that lead for long, and between them None, where no label does
+    stretches: list[tuple[int, int, int | None]] = []
     for first, after in pairwise(edges):
-        if moments[after - 1, 1] - moments[first, 0] >= hold - 1e-9:
-            if label is None:
-                shown[:first] = leaders[first]
-            label = int(leaders[first])
-        if label is not None:
-            shown[first:after] = label
+        if holds(first, after):
+            stretches.append((first, after, int(leaders[first])))
+        elif stretches and stretches[-1][2] is None:
+            stretches[-1] = (stretches[-1][0], after, None)
+        else:
+            stretches.append((first, after, None))
+    shown = np.empty(len(leaders), dtype=np.int64)
+    for number, (first, after, leader) in enumerate(stretches):
+        mean = probabilities[first:after].mean(axis=0)
+        around = stretches[max(0, number - 1) : number + 2]
+        beside = [label for _, _, label in around if label is not None]
+        if leader is not None:
+            shown[first:after] = leader
+        elif beside and not holds(first, after):
+            shown[first:after] = max(beside, key=lambda label: mean[label])
+        else:
+            shown[first:after] = mean.argmax()
     return shown

@@ -201,21 +201,32 @@ def test_stamps_that_step_back_or_are_missing_do_not_stop_the_clock(
 # === Smoothing ===
 
 
-def test_a_label_must_lead_for_some_time() -> None:
-    steady = Steady(1.0)
-    one, other = np.array([0.6, 0.4], np.float32), np.array([0.4, 0.6], np.float32)
-    answers = [one, other, one, other, other, other, one]
-    shown = [steady(0.5 * k, answer) for k, answer in enumerate(answers)]
-    assert shown == [0, 0, 0, 0, 0, 1, 1]
+def test_a_label_that_is_shown_live_stays_for_some_time() -> None:
+    def shown(leaders: str) -> str:
+        steady = Steady(1.0)
+        answers = [np.array([one == letter for letter in "ABC"], np.float32) for one in leaders]
+        return "".join("ABC"[steady(0.5 * k, answer)] for k, answer in enumerate(answers))
+
+    assert shown("ABABBBA") == "AAAAABB"
+    # nor does it stay for ever where others take turns
+    assert shown("ABCBCBCBC") == "AAABBBBBB"
 
 
 def test_labels_of_a_timeline_change_when_the_lead_does_and_do_not_flicker() -> None:
-    leaders = [1, 0, 0, 1, 0, 0, 1, 1, 1, 0]
-    probabilities = np.eye(2, dtype=np.float32)[leaders]
-    edges = np.arange(11) * 0.5
-    moments = np.stack([edges[:-1], edges[1:]], axis=1)
-    shown = steady_labels(moments, probabilities, 1.0)
-    assert shown.tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1]
+    def shown(leaders: str, hold: float = 1.0) -> str:
+        probabilities = np.full((len(leaders), 3), 0.1, np.float32)
+        probabilities[range(len(leaders)), ["ABC".index(one) for one in leaders]] = 0.8
+        edges = np.arange(len(leaders) + 1) * 0.5
+        moments = np.stack([edges[:-1], edges[1:]], axis=1)
+        return "".join("ABC"[k] for k in steady_labels(moments, probabilities, hold))
+
+    assert shown("BAABAABBBA") == "AAAAAABBBB"
+    assert shown("AABCBCBCBCC") == "AABBBBBBBCC"
+    assert shown("AABB") == "AABB"
+    assert shown("ABA") == "AAA"
+    assert shown("A", hold=9) == "A"
+    assert shown("ABB", hold=9) == "BBB"
+    assert shown("ABCAB", hold=0) == "ABCAB"
 
 
 def test_smoothing_weighs_what_is_near() -> None:

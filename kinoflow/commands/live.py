@@ -37,6 +37,8 @@ def live(arguments: argparse.Namespace) -> None:
     output: Path | None = arguments.output
     if output is not None and output.suffix.lower() != ".mp4":
         raise UserError(f"{output} must end in .mp4: the video is H.264 in MP4")
+    if isinstance(source, str) and ":" not in source and not Path(source).exists():
+        raise UserError(f"{source}: there is no such file")
     if arguments.show and not can_show():
         raise UserError(
             "this OpenCV cannot open windows: install opencv-python in place of "
@@ -116,7 +118,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hold",
         type=duration,
-        help="seconds that a label must lead before it is shown; half a window if not given",
+        help="seconds that a label is shown at least; half a window if not given",
     )
     parser.add_argument(
         "--memory",

@@ -22,6 +22,7 @@ _MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
 _X264 = {"preset": "veryfast", "crf": "21"}
 _UNIT = Fraction(1, 90000)  # seconds: what frame rates in use are multiples of
 _COPIED = ("aac", "mp3", "opus", "flac")  # sound that browsers play from an MP4 file as it is
+_BEFORE = 0.05  # seconds of sound before the first picture that are kept
 _BT709, _BT709_TAG = Colorspace.ITU709, 1
 
 
@@ -113,8 +114,8 @@ def redraw(source: Path, path: Path, draw: Callable[[float, Frames], None]) -> s
     """Write a video again with something drawn into its frames, and keep its sound.
 
     Frames keep their times, so that a variable frame rate stays one. What the container says about
-    rotation is carried out. Sound that no browser plays from MP4 becomes AAC, mono or stereo; other sound
-    is copied bit by bit.
+    rotation is carried out. Sound that no browser plays from MP4 becomes AAC, mono or stereo; other
+    sound is copied bit by bit.
 
     Args:
         source: the video.
@@ -204,7 +205,8 @@ class _Sound:
             if begins >= time:
                 self._held = packet
                 return
-            if begins >= -1e-3:
+            # decoders of sound need the packet before, which they do not play
+            if begins >= -_BEFORE:
                 self._write(packet, packet.pts)
 
     def _next(self) -> av.Packet | None:
