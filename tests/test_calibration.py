@@ -14,6 +14,7 @@ from kinoflow.reports import metrics
 from kinoflow.system import files
 from kinoflow.training.calibration import fit_temperature
 from kinoflow.video import stream
+from kinoflow.video.live import timed
 from tests.media import moving_square, write_video
 from tests.networks import CLIP, noise, save_bundle, small_model
 from tests.training import moving, settings, train
@@ -105,6 +106,8 @@ def test_live_answers_frame_by_frame_are_calibrated_too(tmp_path: Path) -> None:
     model = heated(tmp_path / "m", "movinet", 0.005)
     video = write_video(tmp_path / "a.avi", moving_square(CLIP.frames))
     [clip] = stream(video, CLIP)
-    [answer] = live.predictions(model, str(video), every=1, memory=256)
+    answering = live.Answering(model, CLIP.frames / 25, every=1)
+    shown = live.moments(answering, timed(video), hold=0)
+    [answer] = [one.probabilities for moment in shown for one in moment.answers]
     np.testing.assert_allclose(answer, model.predict(clip[None])[0], atol=2e-3)
     assert abs(answer - model.pooled(clip[None])[0]).max() > 0.02
