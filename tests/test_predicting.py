@@ -5,15 +5,19 @@ import json
 import os
 import subprocess
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import imageio_ffmpeg
 import numpy as np
+import pandas as pd
 import pytest
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle
+from kinoflow.commands.shared import window_seconds
+from kinoflow.data import tables
 from kinoflow.render import film, label
 from kinoflow.video import ClipSpec, Frames, sample
 from tests.media import moving_square, write_video
@@ -137,6 +141,20 @@ def test_a_label_is_drawn_in_any_script_and_stays_in_its_band() -> None:
     band("a long label in a narrow video", width=24)
     tiny = np.full((3, 2, 3), 128, np.uint8)
     label.draw(tiny, "a", 1.0)
+
+
+def test_windows_are_as_long_as_the_videos_of_the_catalog(model: Bundle, tmp_path: Path) -> None:
+    lengths = pd.DataFrame({"seconds": [1.0, 3.5, None, 9.0]})
+    for name, kind in tables.CATALOG.columns.items():
+        if name != "seconds":
+            lengths[name] = "" if kind == "str" else 0
+    tables.write(lengths, tmp_path / "work" / "catalog.csv", tables.CATALOG)
+    for folder in ("models/a", "work/refit/a"):
+        seconds, why = window_seconds(replace(model, folder=tmp_path / folder), None)
+        assert (seconds, why) == (3.5, "the median of the catalog's videos")
+    elsewhere = replace(model, folder=tmp_path / "elsewhere" / "models" / "a")
+    assert window_seconds(elsewhere, None)[0] == 2.0
+    assert window_seconds(elsewhere, 7.0) == (7.0, "--window")
 
 
 def test_wrong_outputs_are_refused_before_any_work(

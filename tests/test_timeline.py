@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import imageio_ffmpeg
 import numpy as np
-import psutil
+import psutil  # type: ignore[import-untyped]
 import pytest
 from av.video.reformatter import VideoReformatter
 

@@ -154,7 +154,8 @@ def redraw(source: Path, path: Path, draw: Callable[[float, Frames], None]) -> s
 
 def _aspect(video: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
     """The ratio of a pixel's width to its height, after rotation; None if not known."""
-    aspect = video.codec_context.sample_aspect_ratio
+    # the container's where it says one, as players take it
+    aspect = video.sample_aspect_ratio
     return 1 / aspect if aspect and frame.rotation % 180 else aspect
 
 
