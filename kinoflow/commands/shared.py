@@ -35,9 +35,11 @@ def window_seconds(model: Bundle, given: float | None) -> tuple[float, str]:
     """
     if given is not None:
         return given, "--window"
-    # models/<candidate> or work/refit/<candidate>
-    for root in list(model.folder.absolute().parents)[1:3]:
-        if (seconds := _median_seconds(Workspace(root).catalog)) is not None:
+    folder = model.folder.absolute()
+    for root in folder.parents[1:3]:
+        workspace = Workspace(root)
+        inside = folder in (workspace.bundle(folder.name), workspace.refit / folder.name)
+        if inside and (seconds := _median_seconds(workspace.catalog)) is not None:
             return seconds, "the median of the catalog's videos"
     return _SECONDS, "no catalog beside the model says better, set --window"
 
