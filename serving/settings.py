@@ -1,7 +1,8 @@
-"""The settings that were packed into the Bento, and the folder of its files."""
+"""The settings and the model card that were packed into the Bento, and the folder of its files."""
 
 from pathlib import Path
 
+from kinoflow.reports.card import Card
 from kinoflow.reports.records import ServiceSettings
 from kinoflow.system.errors import UserError
 
@@ -15,3 +16,8 @@ def load(path: Path = ROOT / "serving.json") -> ServiceSettings:
         return ServiceSettings.read(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: the service runs from a Bento, `make serve`") from None
+
+
+def card(path: Path = ROOT / "card.json") -> Card:
+    """Read card.json. Raises UserError for a damaged one, and FileNotFoundError outside a Bento."""
+    return Card.read(path)

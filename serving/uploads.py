@@ -63,16 +63,30 @@ def written(upload: Upload) -> Iterator[Path]:
         yield path
 
 
+async def body(request: Request, most: int) -> bytes:
+    """The body of a request, as bytes in memory.
+
+    Args:
+        request: whose body it is.
+        most: bytes that it may have.
+
+    Raises Refusal: 400 for a body that ends early, 408 for one that comes too slowly, 413 for one
+    that is too large, 503 if other uploads hold the upload budget.
+    """
+    admitted = admission.of(request.scope)
+    with _in_time():
+        async with admitted.uploading():
+            try:
+                return await _LimitedRequest(request, admitted, most).body()
+            except ClientDisconnect:
+                raise Refusal(400, "the body ended early: send it again") from None
+
+
 async def _received(request: Request) -> Upload:
     admitted = admission.of(request.scope)
-    try:
-        with _room_on_disk():
-            async with admitted.uploading():
-                file = await _video_file(request, admitted)
-    except TimeoutError:
-        raise Refusal(
-            408, "the upload takes too long: send it at once, or a shorter video"
-        ) from None
+    with _in_time(), _room_on_disk():
+        async with admitted.uploading():
+            file = await _video_file(request, admitted)
     # only now, so that a client that sends slowly takes no slot from others
     admitted.take_slot()
     return Upload(file, admitted.deadline)
@@ -95,20 +109,43 @@ async def _video_file(request: Request, admitted: Admission) -> UploadFile:
 
 
 class _LimitedRequest(Request):
-    """A request that is refused as soon as its body exceeds the limit or the upload budget."""
+    """A request that is refused as soon as its body exceeds a limit or the upload budget.
 
-    def __init__(self, request: Request, admitted: Admission) -> None:
+    Args:
+        request: what is read.
+        admitted: holds the limit on every upload, and the budget.
+        most: bytes that this body may have; None: as many as every upload.
+    """
+
+    def __init__(self, request: Request, admitted: Admission, most: int | None = None) -> None:
         super().__init__(request.scope, request.receive)
         self._admitted = admitted
+        self._most = most
 
     async def stream(self) -> AsyncGenerator[bytes, None]:
-        self._admitted.check_size(int(self.headers.get("content-length", 0)))
+        self._check(int(self.headers.get("content-length", 0)))
         received = 0
         async for chunk in super().stream():
             received += len(chunk)
-            self._admitted.check_size(received)
+            self._check(received)
             self._admitted.reserve(len(chunk))
             yield chunk
+
+    def _check(self, size: int) -> None:
+        self._admitted.check_size(size)
+        if self._most is not None and size > self._most:
+            raise Refusal(413, f"the body is larger than {self._most} bytes, the most it may be")
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    """Raise Refusal (408) at a timeout."""
+    try:
+        yield
+    except TimeoutError:
+        raise Refusal(
+            408, "the upload takes too long: send it at once, or a shorter video"
+        ) from None
 
 
 @contextmanager

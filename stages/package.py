@@ -12,6 +12,7 @@ from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 from stages.package_assemble import assemble
 from stages.package_build import build, export
+from stages.package_card import card
 from stages.package_check import check
 
 
@@ -42,7 +43,7 @@ def package(workspace: Workspace, params: Params) -> None:
     require_grouped(workspace.validation)
     with tempfile.TemporaryDirectory(prefix="kinoflow-package-") as temporary:
         context, home = Path(temporary) / "context", Path(temporary) / "home"
-        assemble(bundle, params.serving, context)
+        assemble(bundle, params.serving, card(workspace, winner, bundle), context)
         version = files.folder_md5(context)[:12]
         target = workspace.dist / f"kinoflow-{version}.bento"
         with files.replacing(target) as partial:

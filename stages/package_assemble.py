@@ -10,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from kinoflow.config import Serving
+from kinoflow.reports.card import Card
 from kinoflow.reports.records import ServiceSettings
 from kinoflow.system import files, imports
 from kinoflow.system.errors import UserError
@@ -18,12 +19,13 @@ from kinoflow.system.errors import UserError
 ENTRY_POINTS = ("serving.service", "serving.server", "serving.worker")
 
 
-def assemble(bundle: Path, serving: Serving, folder: Path) -> None:
+def assemble(bundle: Path, serving: Serving, card: Card, folder: Path) -> None:
     """Lay out in `folder` all that a Bento is built from; the same inputs give the same bytes.
 
     Args:
         bundle: the trained model.
         serving: the section `serving` of params.yaml.
+        card: what GET /model answers.
         folder: the folder to fill, which need not exist.
     """
     shutil.copytree(bundle, folder / "bundle")
@@ -36,6 +38,7 @@ def assemble(bundle: Path, serving: Serving, folder: Path) -> None:
         shutil.copy(source, target)
     settings = serving.model_dump(include=set(ServiceSettings.model_fields))
     ServiceSettings.model_validate(settings).write(folder / "serving.json")
+    card.write(folder / "card.json")
     bentofile = {
         "service": "serving.service:Kinoflow",
         # BentoML's own files are in the Bento too, so its version is part of what names the Bento

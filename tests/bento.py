@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
+from kinoflow.data import tables
 from kinoflow.reports.records import Refit, Verdict
 from kinoflow.training import export
 from kinoflow.video import ClipSpec, sample
@@ -93,9 +94,33 @@ def make_project(folder: Path) -> None:
     answers = Workspace(folder).answers("voting")
     answers.parent.mkdir(parents=True)
     pd.DataFrame(rows).to_csv(answers, index=False, float_format="%.9g")
+    documents.metrics(0.75).write(Workspace(folder).report("voting") / "metrics.json")
+    tables.write(_catalog(videos), Workspace(folder).catalog, tables.CATALOG)
     Refit(refit=False).write(Workspace(folder).refit_record)
     documents.winner("voting").write(Workspace(folder).winner)
     Verdict(passed=True, split="stratified_group").write(Workspace(folder).validation)
+
+
+def _catalog(videos: list[Path]) -> pd.DataFrame:
+    rows = [
+        {
+            "video": f"{video.parent.name}/{video.name}",
+            "label": video.parent.name,
+            "group": video.stem,
+            "frames": 12,
+            "fps": 25.0,
+            "seconds": 0.48,
+            "width": 64,
+            "height": 48,
+            "codec": "mjpeg",
+            "bytes": video.stat().st_size,
+            "md5": "0",
+            "readable": True,
+            "problem": "",
+        }
+        for video in videos
+    ]
+    return pd.DataFrame(rows).astype(tables.CATALOG.columns)
 
 
 def package(project: Path) -> "subprocess.CompletedProcess[str]":

@@ -21,6 +21,7 @@ from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace
 from stages.package_assemble import ENTRY_POINTS, assemble, requirements
 from stages.package_build import build, export
+from stages.package_card import card
 from tests.bento import SLIM, TOO_MUCH, package
 from tests.conftest import ROOT, RunStage
 
@@ -82,9 +83,16 @@ def test_a_gpu_brings_the_cuda_libraries() -> None:
     assert f"tensorflow[and-cuda]=={version('tensorflow')}" in requirements(gpu=True)
 
 
+def context(project: Path, folder: Path) -> None:
+    """Lay out in `folder` what the Bento of the project is built from."""
+    workspace = Workspace(project)
+    bundle = workspace.bundle("voting")
+    settings = config.load(workspace.params).serving
+    assemble(bundle, settings, card(workspace, "voting", bundle), folder)
+
+
 def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_path: Path) -> None:
-    serving = config.load(Workspace(project).params).serving
-    assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
+    context(project, tmp_path / "context")
     name = files.folder_md5(tmp_path / "context")[:12]
     assert bento.name == f"kinoflow-{name}.bento"
     export(build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento")
@@ -108,8 +116,7 @@ def test_the_bento_holds_what_the_service_imports_and_no_other_code(bento: Path)
 
 
 def test_the_service_finds_all_of_the_library_that_it_needs(project: Path, tmp_path: Path) -> None:
-    serving = config.load(Workspace(project).params).serving
-    assemble(Workspace(project).bundle("voting"), serving, tmp_path / "context")
+    context(project, tmp_path / "context")
     # an installation of this repository would step in for what is missing
     code = (
         "import sys; sys.path.insert(0, '.'); "

@@ -1,13 +1,16 @@
 """What the service answers over HTTP."""
 
+import io
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pandas as pd
 import pytest
 
 from kinoflow import bundle
+from kinoflow.video import ClipSpec, sample
 from kinoflow.workspace import Workspace
 from tests.bento import SERVING, Server
 
@@ -56,6 +59,15 @@ def test_an_answer_holds_what_evaluation_recorded(
         assert answer["model"]["candidate"] == "voting"
         assert answer["model"]["bento"] in bento.name
         assert answer["model"]["device"]
+
+
+def test_a_clip_as_an_array_is_answered_as_its_video(
+    server: Server, video: Path, answers: pd.DataFrame
+) -> None:
+    file = io.BytesIO()
+    np.save(file, sample(video, ClipSpec(4, 16, 16)))
+    answer = httpx.post(f"{server.url}/predict_clip", content=file.getvalue(), trust_env=False)
+    assert agrees(answer, answers.iloc[0])
 
 
 @pytest.mark.parametrize("content_type", ["application/octet-stream", "video/mp4", "text/plain"])

@@ -1,0 +1,101 @@
+"""From an upload or a clip to an answer, with one model for all requests."""
+
+import time
+
+import anyio
+import numpy as np
+
+from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.reports.card import Card
+from kinoflow.reports.records import ServiceSettings
+from kinoflow.system.fair_semaphore import FairSemaphore
+from kinoflow.system.sandbox import Bounds
+from kinoflow.video.spec import Frames
+from serving.answers import Answer, Guess, Milliseconds, Model, ModelCard
+from serving.decoding import decode
+from serving.refusals import Refusal
+from serving.uploads import Upload, written
+
+
+class Answering:
+    """A bundle that answers requests. Its methods may be called by many threads.
+
+    Args:
+        bundle: the model.
+        settings: those of the service.
+        card: the model card in the Bento.
+        bento: the version of the Bento.
+    """
+
+    def __init__(self, bundle: Bundle, settings: ServiceSettings, card: Card, bento: str) -> None:
+        self.bundle = bundle
+        self.settings = settings
+        self.decoding = Bounds(settings.timeout_s, settings.memory_mb, settings.decoders)
+        # Requests are decoded side by side but use the model one after the other: it takes every
+        # core by itself, and Keras does not promise that two threads may call one model. It goes to
+        # those that wait in the order of their arrival, as a lock of Python's does not.
+        self.model_is_free = FairSemaphore()
+        # as many as there are slots, so that a request with a slot never waits for a thread
+        self.threads = anyio.CapacityLimiter(settings.max_concurrency)
+        # the first use compiles the model
+        bundle.predict(np.zeros((1, *bundle.clip.shape), np.uint8))
+        import keras
+
+        self.model = Model(
+            candidate=bundle.description.name,
+            bento=bento,
+            device=keras.distribution.list_devices()[0],
+        )
+        self.card = ModelCard(**dict(card), bento=bento, device=self.model.device)
+
+    def video(self, upload: Upload) -> Answer:
+        """The answer to a video. Raises Refusal as `decode` and `probabilities` do."""
+        with written(upload) as path:
+            started = time.monotonic()
+            clip = decode(path, self.bundle.clip, self.decoding, upload.deadline)
+            decoding = time.monotonic() - started
+        return self.clip(clip, upload.deadline, decoding)
+
+    def clip(self, clip: Frames, deadline: float, decoding: float = 0.0) -> Answer:
+        """The answer to a clip.
+
+        Args:
+            clip: uint8 RGB (T, H, W, 3), as the bundle's clips.
+            deadline: as for `probabilities`.
+            decoding: how many seconds it took to decode the clip.
+
+        Raises Refusal as `probabilities` does.
+        """
+        probabilities, inference = self.probabilities(clip, deadline)
+        order = np.argsort(-probabilities, kind="stable")[: self.settings.top_k]
+        labels = self.bundle.labels
+        top = [Guess(label=labels[i], confidence=float(probabilities[i])) for i in order]
+        return Answer(
+            label=top[0].label,
+            confidence=top[0].confidence,
+            top=top,
+            probabilities=dict(zip(labels, probabilities.tolist(), strict=True)),
+            milliseconds=Milliseconds(
+                decode=round(1000 * decoding, 3), inference=round(1000 * inference, 3)
+            ),
+            model=self.model,
+        )
+
+    def probabilities(self, clip: Frames, deadline: float | None) -> tuple[Probabilities, float]:
+        """Probabilities (classes,) of a clip, and how many seconds the model took.
+
+        Args:
+            clip: uint8 RGB (T, H, W, 3), as the bundle's clips.
+            deadline: until when to wait for the model, on the clock of time.monotonic(); None:
+                without end.
+
+        Raises Refusal (503) if the model is not free before the deadline.
+        """
+        if not self.model_is_free.acquire(1, deadline):
+            raise Refusal(503, "the service is busy, try again later: the model was never free")
+        try:
+            started = time.monotonic()
+            probabilities = self.bundle.predict(clip[None])[0]
+            return probabilities, time.monotonic() - started
+        finally:
+            self.model_is_free.release()

@@ -1,0 +1,52 @@
+"""The service's routes in this process, without BentoML: over an untrained model."""
+
+from pathlib import Path
+
+import pytest
+
+from kinoflow import bundle
+from kinoflow.reports.records import ServiceSettings
+from kinoflow.workspace import Workspace
+from serving import routes
+from serving.admission import AdmissionControl
+from serving.answering import Answering
+from stages.package_card import card
+from tests.asgi import Client
+from tests.bento import SERVING, make_project
+
+SETTINGS = ServiceSettings.model_validate(
+    {name: value for name, value in SERVING.items() if name != "check_videos"} | {"decoders": 0}
+)
+
+
+@pytest.fixture(scope="session")
+def work_tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A work tree as selection leaves it."""
+    folder = tmp_path_factory.mktemp("work-tree")
+    make_project(folder)
+    return Workspace(folder)
+
+
+@pytest.fixture(scope="session")
+def answering(work_tree: Workspace) -> Answering:
+    folder = work_tree.bundle("voting")
+    return Answering(bundle.load(folder), SETTINGS, card(work_tree, "voting", folder), "0123")
+
+
+@pytest.fixture(scope="session")
+def video(work_tree: Workspace) -> Path:
+    return next(work_tree.data.rglob("*.avi"))
+
+
+@pytest.fixture
+def ask(answering: Answering) -> Client:
+    application = routes.application()
+    application.state.answering = answering
+    return Client(
+        AdmissionControl(
+            application,
+            seconds=SETTINGS.timeout_s,
+            slots=SETTINGS.max_concurrency,
+            max_upload_mb=SETTINGS.max_upload_mb,
+        )
+    )
