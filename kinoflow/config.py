@@ -206,6 +206,9 @@ class Service(_Section):
     max_concurrency: Count
     memory_mb: Annotated[int, Field(ge=64)]
     decoders: Annotated[int, Field(ge=0)]
+    state: Annotated[str, Field(min_length=1)] = ".serving"
+    state_mb: Annotated[float, Field(gt=0)] = 2000.0
+    keep_footage: bool = False
 
 
 class Serving(Service):

@@ -12,6 +12,7 @@ from kinoflow.system import locks
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.supervisor import run_supervised
 from kinoflow.workspace import Workspace
+from serving import settings, state
 from serving.bentos import extract_bento, newest
 
 PREFIX = "kinoflow-serve-"  # of the temporary folders of servers
@@ -30,16 +31,20 @@ def address(host: str, port: int) -> str:
     return str(ip)
 
 
-def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
+def serve(
+    bento: Path, ip: str, port: int, host_names: list[str], state_folder: Path | None = None
+) -> int:
     """Serve a .bento file until the server ends by itself; return its exit code.
 
-    All that the server writes, BentoML's own files included, lies in a temporary folder.
+    All that the server writes, BentoML's own files included, lies in a temporary folder, but for
+    its state.
 
     Args:
         bento: the file.
         ip: the IP address to listen at.
         port: the port to listen at.
         host_names: requests to these are answered, besides those to IP addresses and localhost.
+        state_folder: of the service's state; None: as the environment or the Bento's settings say.
 
     Raises UserError for a file that is no whole Bento.
     """
@@ -52,6 +57,7 @@ def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
             **os.environ,
             "BENTOML_HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
+            state.VARIABLE: str(state_folder.absolute() if state_folder else _state(folder)),
         }
         # the server must import the Bento's code, not what the user's PYTHONPATH names
         environment.pop("PYTHONPATH", None)
@@ -61,6 +67,11 @@ def serve(bento: Path, ip: str, port: int, host_names: list[str]) -> int:
             env=environment,
         ) as server:
             return server.wait()
+
+
+def _state(folder: Path) -> Path:
+    """The folder of the state by the settings of the Bento that was extracted in `folder`."""
+    return state.folder(settings.load(folder / "bento" / "src" / "serving.json").state)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
@@ -88,13 +99,20 @@ def main() -> None:
         help="answer requests to this host name as well as to IP addresses and localhost; may be "
         "given several times, and * allows every name",
     )
+    parser.add_argument(
+        "--state",
+        type=Path,
+        metavar="FOLDER",
+        help="where feedback and jobs are kept from one start to the next; default: "
+        f"{state.VARIABLE} in the environment, or the setting serving.state",
+    )
     arguments = parser.parse_args()
     bento = arguments.bento or newest(Workspace().dist)
     ip = address(arguments.host, arguments.port)
     for number in _STOPPING:
         signal.signal(number, _stop)
     try:
-        code = serve(bento, ip, arguments.port, arguments.allow_host)
+        code = serve(bento, ip, arguments.port, arguments.allow_host, arguments.state)
     except KeyboardInterrupt:
         return
     raise UserError(f"the server ended by itself with exit code {code}: see its messages above")

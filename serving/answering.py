@@ -1,6 +1,8 @@
 """From an upload or a clip to an answer, with one model for all requests."""
 
+import secrets
 import time
+from collections.abc import Callable
 
 import anyio
 import numpy as np
@@ -25,9 +27,18 @@ class Answering:
         settings: those of the service.
         card: the model card in the Bento.
         bento: the version of the Bento.
+        remember: is given every answer.
     """
 
-    def __init__(self, bundle: Bundle, settings: ServiceSettings, card: Card, bento: str) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        settings: ServiceSettings,
+        card: Card,
+        bento: str,
+        remember: Callable[[Answer], None],
+    ) -> None:
+        self.remember = remember
         self.bundle = bundle
         self.settings = settings
         self.decoding = Bounds(settings.timeout_s, settings.memory_mb, settings.decoders)
@@ -46,7 +57,12 @@ class Answering:
             bento=bento,
             device=keras.distribution.list_devices()[0],
         )
-        self.card = ModelCard(**dict(card), bento=bento, device=self.model.device)
+        self.card = ModelCard(
+            **dict(card),
+            bento=bento,
+            device=self.model.device,
+            keep_footage=settings.keep_footage,
+        )
 
     def video(self, upload: Upload) -> Answer:
         """The answer to a video. Raises Refusal as `decode` and `probabilities` do."""
@@ -70,7 +86,8 @@ class Answering:
         order = np.argsort(-probabilities, kind="stable")[: self.settings.top_k]
         labels = self.bundle.labels
         top = [Guess(label=labels[i], confidence=float(probabilities[i])) for i in order]
-        return Answer(
+        answer = Answer(
+            id=secrets.token_hex(16),
             label=top[0].label,
             confidence=top[0].confidence,
             top=top,
@@ -80,6 +97,8 @@ class Answering:
             ),
             model=self.model,
         )
+        self.remember(answer)
+        return answer
 
     def probabilities(self, clip: Frames, deadline: float | None) -> tuple[Probabilities, float]:
         """Probabilities (classes,) of a clip, and how many seconds the model took.

@@ -24,6 +24,7 @@ class Model(BaseModel):
 class Answer(BaseModel):
     """What the model sees in a video; confidences and probabilities lie in [0, 1]."""
 
+    id: str  # by which feedback names this answer
     label: str
     confidence: float
     top: list[Guess]  # the likeliest first
@@ -37,3 +38,4 @@ class ModelCard(Card):
 
     bento: str  # its version
     device: str
+    keep_footage: bool  # whether feedback may come with its video, which is then kept

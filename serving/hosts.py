@@ -8,9 +8,12 @@ from starlette.responses import JSONResponse
 
 from serving.asgi import App, Message, Receive, Send
 
+_SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
+
 
 class KnownHosts:
-    """ASGI middleware that refuses requests to unknown host names, and cross-site posts.
+    """ASGI middleware that refuses requests to unknown host names, and cross-site
+    requests that change something.
 
     The owner of a host name can point it to this machine's address (DNS rebinding). A browser then
     lets the pages under that name read the answers of this service. Nobody can do that with an IP
@@ -37,7 +40,7 @@ class KnownHosts:
                 421,
             )
             await answer(scope, receive, send)
-        elif scope["method"] == "POST" and headers.get("sec-fetch-site") == "cross-site":
+        elif scope["method"] not in _SAFE and headers.get("sec-fetch-site") == "cross-site":
             answer = JSONResponse({"error": "a page of another site may not send this"}, 403)
             await answer(scope, receive, send)
         else:

@@ -5,14 +5,20 @@ import math
 from collections.abc import Awaitable, Callable
 
 import anyio.to_thread
+from pydantic import ValidationError
 from starlette.applications import Starlette
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from kinoflow.system.documents import describe
 from serving import admission, clips, uploads
 from serving.answering import Answering
+from serving.feedback import Feedback, Given
 from serving.refusals import Refusal, answer
+
+_MOST_JSON = 65_536  # bytes
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -50,11 +56,48 @@ async def model(request: Request) -> Response:
     return JSONResponse(answering.card.model_dump(mode="json"))
 
 
+@refusing
+async def feedback(request: Request) -> Response:
+    answering: Answering = request.app.state.answering
+    store: Feedback = request.app.state.feedback
+    given, video = await _given(request)
+    if video is not None and not answering.settings.keep_footage:
+        raise Refusal(400, "this service keeps no footage: send the feedback without the video")
+    admission.of(request.scope).take_slot()
+    kept = await anyio.to_thread.run_sync(
+        store.keep, given, video.file if video else None, limiter=answering.threads
+    )
+    return JSONResponse(kept.model_dump(), 201)
+
+
+async def _given(request: Request) -> tuple[Given, UploadFile | None]:
+    """The feedback in a request, JSON or a form, and the video in the form."""
+    video: UploadFile | str | None = None
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        fields = dict(await uploads.form(request) or {})
+        video = fields.pop("video", None)
+        check = functools.partial(Given.model_validate, fields)
+    else:
+        body = await uploads.body(request, _MOST_JSON)
+        check = functools.partial(Given.model_validate_json, body)
+    if isinstance(video, str):
+        raise Refusal(400, "the field video must be a file")
+    try:
+        return check(), video
+    except ValidationError as error:
+        raise Refusal(
+            400,
+            'send {"answer": the id of an answer, "label": the label that is right}; '
+            f"{describe(error, Given)}",
+        ) from None
+
+
 def application() -> Starlette:
-    """The routes. Before the first request, `state.answering` must be set."""
+    """The routes. Before the first request, `state` must hold `answering` and `feedback`."""
     return Starlette(
         routes=[
             Route("/predict_clip", predict_clip, methods=["POST"]),
             Route("/model", model),
+            Route("/feedback", feedback, methods=["POST"]),
         ]
     )

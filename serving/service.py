@@ -8,10 +8,11 @@ from starlette.responses import JSONResponse
 
 from kinoflow import bundle
 from kinoflow.system import terminal
-from serving import hosts, refusals, routes, settings
+from serving import hosts, refusals, routes, settings, state
 from serving.admission import AdmissionControl
 from serving.answering import Answering
 from serving.answers import Answer
+from serving.feedback import Feedback
 from serving.hosts import KnownHosts
 from serving.privacy import OwnPagesOnly
 from serving.refusals import Refusal
@@ -37,13 +38,23 @@ class Kinoflow:
         terminal.quiet()
         # TensorFlow would otherwise take all memory of a GPU that others may be using too
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+        folder = state.folder(_SETTINGS.state)
+        self.lock = state.take(folder)
+        self.feedback = Feedback(folder, round(_SETTINGS.state_mb * 1e6))
         self.answering = Answering(
             bundle.load(settings.ROOT / "bundle"),
             _SETTINGS,
             settings.card(),
             bentoml.server_context.bento_version or "",
+            self.feedback.answered,
         )
-        _ROUTES.state.answering = self.answering
+        _ROUTES.state.answering, _ROUTES.state.feedback = self.answering, self.feedback
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """Give the state back."""
+        self.feedback.close()
+        os.close(self.lock)
 
     @bentoml.api(input_spec=UploadForm, output_spec=Answer)  # type: ignore[untyped-decorator]
     async def predict(self, video: Upload | Refusal) -> Answer | JSONResponse:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bentoml
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from kinoflow.system.errors import no_space
 from serving import admission
 from serving.admission import Admission
 from serving.refusals import Refusal
+from serving.state import room
 
 PREFIX = "kinoflow-upload-"  # of the temporary folders that uploads are written to
 
@@ -58,7 +58,7 @@ def written(upload: Upload) -> Iterator[Path]:
         # Neither the sender's file name nor its suffix is used: the decoder goes by the content,
         # but a playlist called .m3u8 would make it read other files of this machine.
         path = Path(folder) / "video"
-        with _room_on_disk(), path.open("wb") as file, upload.file.file as content:
+        with room(), path.open("wb") as file, upload.file.file as content:
             shutil.copyfileobj(content, file)
         yield path
 
@@ -84,21 +84,35 @@ async def body(request: Request, most: int) -> bytes:
 
 async def _received(request: Request) -> Upload:
     admitted = admission.of(request.scope)
-    with _in_time(), _room_on_disk():
-        async with admitted.uploading():
-            file = await _video_file(request, admitted)
+    file = await _video_file(request)
     # only now, so that a client that sends slowly takes no slot from others
     admitted.take_slot()
     return Upload(file, admitted.deadline)
 
 
-async def _video_file(request: Request, admitted: Admission) -> UploadFile:
+async def form(request: Request) -> FormData | None:
+    """The multipart form in a request, with at most one file; None if there is none.
+
+    Raises Refusal: 408 for one that comes too slowly, 413 for one that is too large, 503 if other
+    uploads hold the upload budget, 507 if the disk is full.
+    """
+    admitted = admission.of(request.scope)
+    with _in_time(), room():
+        async with admitted.uploading():
+            return await _form(request, admitted)
+
+
+async def _form(request: Request, admitted: Admission) -> FormData | None:
     try:
-        form = await _LimitedRequest(request, admitted).form(max_files=1)
+        return await _LimitedRequest(request, admitted).form(max_files=1)
     # the last two come from malformed forms, such as one with an unknown charset
     except (HTTPException, ClientDisconnect, ValueError, LookupError):
-        form = None
-    video = form and form.get("video")
+        return None
+
+
+async def _video_file(request: Request) -> UploadFile:
+    content = await form(request)
+    video = content and content.get("video")
     if not isinstance(video, UploadFile):
         raise Refusal(
             400,
@@ -146,14 +160,3 @@ def _in_time() -> Iterator[None]:
         raise Refusal(
             408, "the upload takes too long: send it at once, or a shorter video"
         ) from None
-
-
-@contextmanager
-def _room_on_disk() -> Iterator[None]:
-    """Raise Refusal (507) if the disk is full."""
-    try:
-        yield
-    except OSError as error:
-        if not no_space(error):
-            raise
-        raise Refusal(507, "there is no room for the upload just now: try again later") from None

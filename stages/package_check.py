@@ -64,8 +64,12 @@ def served(bento: Path) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "serving", "--bento", str(bento), "--port", str(port)]
     with tempfile.TemporaryDirectory(prefix="kinoflow-check-") as folder:
+        command = [
+            *(sys.executable, "-m", "serving", "--bento", str(bento), "--port", str(port)),
+            # not where the user's own service keeps its state
+            *("--state", str(Path(folder) / "state")),
+        ]
         log = Path(folder) / "log"
         with (
             log.open("w") as output,

@@ -10,6 +10,7 @@ from kinoflow.workspace import Workspace
 from serving import routes
 from serving.admission import AdmissionControl
 from serving.answering import Answering
+from serving.feedback import Feedback
 from stages.package_card import card
 from tests.asgi import Client
 from tests.bento import SERVING, make_project
@@ -28,9 +29,15 @@ def work_tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def answering(work_tree: Workspace) -> Answering:
+def feedback(tmp_path_factory: pytest.TempPathFactory) -> Feedback:
+    return Feedback(tmp_path_factory.mktemp("feedback"), 1_000_000)
+
+
+@pytest.fixture(scope="session")
+def answering(work_tree: Workspace, feedback: Feedback) -> Answering:
     folder = work_tree.bundle("voting")
-    return Answering(bundle.load(folder), SETTINGS, card(work_tree, "voting", folder), "0123")
+    made = card(work_tree, "voting", folder)
+    return Answering(bundle.load(folder), SETTINGS, made, "0123", feedback.answered)
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +46,9 @@ def video(work_tree: Workspace) -> Path:
 
 
 @pytest.fixture
-def ask(answering: Answering) -> Client:
+def ask(answering: Answering, feedback: Feedback) -> Client:
     application = routes.application()
-    application.state.answering = answering
+    application.state.answering, application.state.feedback = answering, feedback
     return Client(
         AdmissionControl(
             application,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kinoflow.reports import records
+from kinoflow.reports.card import Card
 from kinoflow.reports.records import (
     CandidateScores,
     Document,
@@ -154,7 +155,73 @@ WRITTEN: dict[type[Document], str] = {
   "timeout_s": 60.0,
   "max_concurrency": 8,
   "memory_mb": 2048,
-  "decoders": 0
+  "decoders": 0,
+  "state": ".serving",
+  "state_mb": 2000.0,
+  "keep_footage": false
+}
+""",
+    Card: """{
+  "candidate": "c3d",
+  "labels": [
+    "A",
+    "B"
+  ],
+  "clip": {
+    "frames": 4,
+    "height": 16,
+    "width": 16,
+    "sampling": "uniform",
+    "padding": "repeat"
+  },
+  "clip_seconds": 2.4,
+  "temperature": 1.25,
+  "trained_on": [
+    "train"
+  ],
+  "test": """
+    + SCORES
+    + """,
+  "seed": 42,
+  "data": "0123",
+  "versions": {
+    "keras": "3.15.1"
+  },
+  "commit": "4567",
+  "changed": false
+}
+""",
+    Proofs: """{
+  "winner": "c3d",
+  "method": "gradcam",
+  "randomisation": [
+    {
+      "layers": [
+        "head"
+      ],
+      "similarity": {
+        "mean": 0.1,
+        "low": 0.0,
+        "high": 0.2
+      }
+    }
+  ],
+  "space": {
+    "clips": 8,
+    "deletion": 0.3,
+    "insertion": 0.6,
+    "random": 0.5,
+    "falls_faster": {
+      "mean": 0.2,
+      "low": 0.1,
+      "high": 0.3
+    },
+    "returns_faster": {
+      "mean": 0.1,
+      "low": 0.0,
+      "high": 0.2
+    }
+  }
 }
 """,
 }

@@ -26,7 +26,7 @@ def test_the_slim_set_suffices(bento: Path, tmp_path: Path) -> None:
 import sys
 sys.modules.update(dict.fromkeys({sorted(TOO_MUCH)}))
 from serving.service import Kinoflow
-assert Kinoflow().bundle.labels == ("A", "B", "C")
+assert Kinoflow().answering.bundle.labels == ("A", "B", "C")
 import serving, kinoflow
 print(serving.__file__, kinoflow.__file__)
 """
@@ -41,7 +41,10 @@ print(serving.__file__, kinoflow.__file__)
     assert all(Path(name).is_relative_to(tmp_path) for name in done.stdout.split())
 
 
-def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
+def test_sigterm_leaves_nothing_but_the_state_behind(
+    bento: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    state = tmp_path_factory.mktemp("state") / "of a service"
     # as if an earlier one had been killed
     killed = subprocess.run(
         [
@@ -58,7 +61,10 @@ def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving", "--bento", bento, "--port", str(port)],
+        [
+            *(sys.executable, "-m", "serving", "--bento", bento, "--port", str(port)),
+            *("--state", state),
+        ],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
@@ -74,6 +80,7 @@ def test_sigterm_leaves_nothing_behind(bento: Path, tmp_path: Path) -> None:
     _, alive = psutil.wait_procs(started, 1)
     assert not alive
     assert not list(tmp_path.iterdir())
+    assert state.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None:
@@ -117,7 +124,10 @@ def test_a_bento_that_cannot_start_is_not_tried_for_ever(
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     done = subprocess.run(
-        [sys.executable, "-m", "serving", "--bento", broken, "--port", port],
+        [
+            *(sys.executable, "-m", "serving", "--bento", broken, "--port", port),
+            *("--state", tmp_path / "state"),
+        ],
         capture_output=True,
         text=True,
         timeout=120,
@@ -181,7 +191,8 @@ def test_settings_are_those_of_params_yaml(bento: Path, tmp_path: Path) -> None:
     extract_bento(bento, tmp_path)
     path = tmp_path / "src" / "serving.json"
     expected = {name: value for name, value in SERVING.items() if name != "check_videos"}
-    assert settings.load(path).model_dump() == expected | {"decoders": 0}
+    kept = {"state": ".serving", "state_mb": 2000.0, "keep_footage": False}
+    assert settings.load(path).model_dump() == expected | {"decoders": 0} | kept
     # checked by the same model as params.yaml
     path.write_text(path.read_text().replace('"top_k": 2', '"top_k": 0'))
     with pytest.raises(UserError, match="top_k: Input should be greater than or equal to 1"):
