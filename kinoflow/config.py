@@ -209,6 +209,9 @@ class Service(_Section):
     state: Annotated[str, Field(min_length=1)] = ".serving"
     state_mb: Annotated[float, Field(gt=0)] = 2000.0
     keep_footage: bool = False
+    max_jobs: Count = 16
+    job_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    job_hours: Annotated[float, Field(gt=0)] = 24.0
 
 
 class Serving(Service):

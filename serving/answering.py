@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import anyio
 import numpy as np
@@ -41,7 +42,7 @@ class Answering:
         self.remember = remember
         self.bundle = bundle
         self.settings = settings
-        self.decoding = Bounds(settings.timeout_s, settings.memory_mb, settings.decoders)
+        self.streams = 0  # jobs that are being decoded: they take no decoder from requests
         # Requests are decoded side by side but use the model one after the other: it takes every
         # core by itself, and Keras does not promise that two threads may call one model. It goes to
         # those that wait in the order of their arrival, as a lock of Python's does not.
@@ -63,6 +64,12 @@ class Answering:
             device=self.model.device,
             keep_footage=settings.keep_footage,
         )
+
+    @property
+    def decoding(self) -> Bounds:
+        """How much decoding one upload may take, and how many are decoded at a time."""
+        bounds = Bounds(self.settings.timeout_s, self.settings.memory_mb, self.settings.decoders)
+        return replace(bounds, concurrency=bounds.max_calls + self.streams)
 
     def video(self, upload: Upload) -> Answer:
         """The answer to a video. Raises Refusal as `decode` and `probabilities` do."""

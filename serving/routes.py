@@ -16,9 +16,13 @@ from kinoflow.system.documents import describe
 from serving import admission, clips, uploads
 from serving.answering import Answering
 from serving.feedback import Feedback, Given
+from serving.jobs import Jobs
 from serving.refusals import Refusal, answer
+from serving.working import Working
 
 _MOST_JSON = 65_536  # bytes
+# seconds of a window of a job: if neither the request nor the data say, at least, and at most
+_WINDOW_S, _LEAST_WINDOW_S, _MOST_WINDOW_S = 2.0, 0.1, 600.0
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -70,6 +74,45 @@ async def feedback(request: Request) -> Response:
     return JSONResponse(kept.model_dump(), 201)
 
 
+@refusing
+async def submit(request: Request) -> Response:
+    answering: Answering = request.app.state.answering
+    jobs: Jobs = request.app.state.jobs
+    working: Working = request.app.state.working
+    seconds = _seconds(request, answering)
+    # before the upload, which may take long
+    await anyio.to_thread.run_sync(jobs.check_room)
+    upload = await uploads.received(request)
+    with upload.file.file as video:
+        job = await anyio.to_thread.run_sync(jobs.accept, video, seconds, limiter=answering.threads)
+    working.wake()
+    return JSONResponse(job.model_dump(), 202, headers={"Location": f"/jobs/{job.id}"})
+
+
+def _seconds(request: Request, answering: Answering) -> float:
+    """How long a window of a job is."""
+    given = request.query_params.get("window")
+    if given is None:
+        return answering.card.clip_seconds or _WINDOW_S
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not _LEAST_WINDOW_S <= seconds <= _MOST_WINDOW_S:
+        raise Refusal(
+            400, f"window must be a number from {_LEAST_WINDOW_S:g} to {_MOST_WINDOW_S:g} seconds"
+        )
+    return seconds
+
+
+@refusing
+async def job(request: Request) -> Response:
+    working: Working = request.app.state.working
+    act = working.cancel if request.method == "DELETE" else working.get
+    found = await anyio.to_thread.run_sync(act, request.path_params["id"])
+    return JSONResponse(found.model_dump())
+
+
 async def _given(request: Request) -> tuple[Given, UploadFile | None]:
     """The feedback in a request, JSON or a form, and the video in the form."""
     video: UploadFile | str | None = None
@@ -93,11 +136,14 @@ async def _given(request: Request) -> tuple[Given, UploadFile | None]:
 
 
 def application() -> Starlette:
-    """The routes. Before the first request, `state` must hold `answering` and `feedback`."""
+    """The routes. Before the first request, `state` must hold `answering`, `feedback`, `jobs`
+    and `working`."""
     return Starlette(
         routes=[
             Route("/predict_clip", predict_clip, methods=["POST"]),
             Route("/model", model),
             Route("/feedback", feedback, methods=["POST"]),
+            Route("/jobs", submit, methods=["POST"]),
+            Route("/jobs/{id}", job, methods=["GET", "DELETE"]),
         ]
     )

@@ -14,9 +14,11 @@ from serving.answering import Answering
 from serving.answers import Answer
 from serving.feedback import Feedback
 from serving.hosts import KnownHosts
+from serving.jobs import Jobs
 from serving.privacy import OwnPagesOnly
 from serving.refusals import Refusal
 from serving.uploads import Upload, UploadForm
+from serving.working import Working
 
 # BentoML's decorators want their values at import
 _SETTINGS = settings.load()
@@ -40,7 +42,8 @@ class Kinoflow:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
         folder = state.folder(_SETTINGS.state)
         self.lock = state.take(folder)
-        self.feedback = Feedback(folder, round(_SETTINGS.state_mb * 1e6))
+        most_bytes = round(_SETTINGS.state_mb * 1e6)
+        self.feedback = Feedback(folder, most_bytes)
         self.answering = Answering(
             bundle.load(settings.ROOT / "bundle"),
             _SETTINGS,
@@ -48,11 +51,26 @@ class Kinoflow:
             bentoml.server_context.bento_version or "",
             self.feedback.answered,
         )
-        _ROUTES.state.answering, _ROUTES.state.feedback = self.answering, self.feedback
+        self.jobs = Jobs(
+            folder,
+            most=_SETTINGS.max_jobs,
+            most_bytes=most_bytes,
+            keep_s=3600 * _SETTINGS.job_hours,
+        )
+        self.working = Working(self.jobs, self.answering, _SETTINGS.job_timeout_s)
+        for name in ("answering", "feedback", "jobs", "working"):
+            setattr(_ROUTES.state, name, getattr(self, name))
+
+    @bentoml.on_startup  # type: ignore[untyped-decorator]
+    def start(self) -> None:
+        """Take up the jobs that an earlier service has accepted."""
+        self.working.start()
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
-        """Give the state back."""
+        """Give the state back; what is being worked on is taken up at the next start."""
+        self.working.stop()
+        self.jobs.close()
         self.feedback.close()
         os.close(self.lock)
 

@@ -43,7 +43,7 @@ class UploadForm(bentoml.IODescriptor):  # type: ignore[misc]  # BentoML comes w
         A Refusal is not raised, since BentoML would log it as a crash of the service.
         """
         try:
-            return cls.model_construct(video=await _received(request))
+            return cls.model_construct(video=await received(request))
         except Refusal as refusal:
             return cls.model_construct(video=refusal)
 
@@ -82,7 +82,11 @@ async def body(request: Request, most: int) -> bytes:
                 raise Refusal(400, "the body ended early: send it again") from None
 
 
-async def _received(request: Request) -> Upload:
+async def received(request: Request) -> Upload:
+    """The video in the multipart form of a request, which takes a slot.
+
+    Raises Refusal as `form` does, and 400 for a form without a video, 429 if no slot is free.
+    """
     admitted = admission.of(request.scope)
     file = await _video_file(request)
     # only now, so that a client that sends slowly takes no slot from others

@@ -1,5 +1,6 @@
 """The service's routes in this process, without BentoML: over an untrained model."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from serving import routes
 from serving.admission import AdmissionControl
 from serving.answering import Answering
 from serving.feedback import Feedback
+from serving.jobs import Jobs
+from serving.working import Working
 from stages.package_card import card
 from tests.asgi import Client
 from tests.bento import SERVING, make_project
@@ -46,9 +49,24 @@ def video(work_tree: Workspace) -> Path:
 
 
 @pytest.fixture
-def ask(answering: Answering, feedback: Feedback) -> Client:
+def jobs(tmp_path: Path) -> Jobs:
+    return Jobs(tmp_path, most=3, most_bytes=1_000_000, keep_s=3600)
+
+
+@pytest.fixture
+def working(jobs: Jobs, answering: Answering) -> Iterator[Working]:
+    """What works on `jobs`, from when a test starts it to its end."""
+    working = Working(jobs, answering, 60)
+    yield working
+    working.stop()
+
+
+@pytest.fixture
+def ask(answering: Answering, feedback: Feedback, jobs: Jobs, working: Working) -> Client:
     application = routes.application()
-    application.state.answering, application.state.feedback = answering, feedback
+    parts = {"answering": answering, "feedback": feedback, "jobs": jobs, "working": working}
+    for name, part in parts.items():
+        setattr(application.state, name, part)
     return Client(
         AdmissionControl(
             application,

@@ -158,7 +158,10 @@ WRITTEN: dict[type[Document], str] = {
   "decoders": 0,
   "state": ".serving",
   "state_mb": 2000.0,
-  "keep_footage": false
+  "keep_footage": false,
+  "max_jobs": 16,
+  "job_timeout_s": 3600.0,
+  "job_hours": 24.0
 }
 """,
     Card: """{

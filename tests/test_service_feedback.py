@@ -1,6 +1,7 @@
 """POST /feedback: an answer was wrong, it should be another."""
 
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from kinoflow.system.errors import UserError
+from kinoflow.video import sample
 from serving import state
-from serving.admission import AdmissionControl
 from serving.answering import Answering
+from serving.answers import Answer
 from serving.feedback import Feedback, Given
 from serving.hosts import KnownHosts
 from serving.refusals import Refusal
@@ -24,8 +26,6 @@ pytest_plugins = ["tests.api_fixtures"]
 
 @pytest.fixture(scope="module")
 def answer(answering: Answering, video: Path) -> dict[str, Any]:
-    from kinoflow.video import sample
-
     clip = sample(video, answering.bundle.clip)
     return answering.clip(clip, time.monotonic() + 60).model_dump()
 
@@ -123,8 +123,6 @@ def test_footage_that_was_asked_for_is_kept_once(
 def test_what_is_kept_is_bounded_and_outlives_the_service(
     answering: Answering, answer: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serving.answers import Answer
-
     monkeypatch.setattr("serving.feedback._ANSWERS", 3)
     monkeypatch.setattr("serving.feedback._FEEDBACK", 2)
     before = Feedback(tmp_path, 1000)
@@ -152,8 +150,6 @@ def test_two_services_do_not_share_a_folder(
     assert (tmp_path / "a" / "b").stat().st_mode & 0o777 == 0o700
     with pytest.raises(UserError, match="another service keeps its state in"):
         state.take(tmp_path / "a" / "b")
-    import os
-
     os.close(lock)
     os.close(state.take(tmp_path / "a" / "b"))
     (tmp_path / "file").touch()
@@ -175,9 +171,7 @@ def test_pages_of_other_sites_change_nothing() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": json.dumps({}).encode()})
 
-    ask = Client(
-        AdmissionControl(KnownHosts(application, names=()), seconds=9, slots=1, max_upload_mb=1)
-    )
+    ask = Client(KnownHosts(application, names=()))
     for method in ("POST", "DELETE", "PUT", "GET"):
         ask(method, "/jobs/1", headers={"Sec-Fetch-Site": "cross-site"})
     assert asked == ["GET"]

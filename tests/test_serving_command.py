@@ -192,6 +192,7 @@ def test_settings_are_those_of_params_yaml(bento: Path, tmp_path: Path) -> None:
     path = tmp_path / "src" / "serving.json"
     expected = {name: value for name, value in SERVING.items() if name != "check_videos"}
     kept = {"state": ".serving", "state_mb": 2000.0, "keep_footage": False}
+    kept |= {"max_jobs": 16, "job_timeout_s": 3600.0, "job_hours": 24.0}
     assert settings.load(path).model_dump() == expected | {"decoders": 0} | kept
     # checked by the same model as params.yaml
     path.write_text(path.read_text().replace('"top_k": 2', '"top_k": 0'))
