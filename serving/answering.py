@@ -14,6 +14,7 @@ from kinoflow.reports.records import ServiceSettings
 from kinoflow.system.fair_semaphore import FairSemaphore
 from kinoflow.system.sandbox import Bounds
 from kinoflow.video.spec import Frames
+from serving import measures
 from serving.answers import Answer, Guess, Milliseconds, Model, ModelCard
 from serving.decoding import decode
 from serving.refusals import Refusal
@@ -74,9 +75,7 @@ class Answering:
     def video(self, upload: Upload) -> Answer:
         """The answer to a video. Raises Refusal as `decode` and `probabilities` do."""
         with written(upload) as path:
-            started = time.monotonic()
-            clip = decode(path, self.bundle.clip, self.decoding, upload.deadline)
-            decoding = time.monotonic() - started
+            clip, decoding = decode(path, self.bundle.clip, self.decoding, upload.deadline)
         return self.clip(clip, upload.deadline, decoding)
 
     def clip(self, clip: Frames, deadline: float, decoding: float = 0.0) -> Answer:
@@ -105,6 +104,7 @@ class Answering:
             model=self.model,
         )
         self.remember(answer)
+        measures.answered(answer)
         return answer
 
     def probabilities(self, clip: Frames, deadline: float | None) -> tuple[Probabilities, float]:
@@ -117,11 +117,16 @@ class Answering:
 
         Raises Refusal (503) if the model is not free before the deadline.
         """
-        if not self.model_is_free.acquire(1, deadline):
+        came = time.monotonic()
+        free = self.model_is_free.acquire(1, deadline)
+        measures.waited("model", time.monotonic() - came)
+        if not free:
             raise Refusal(503, "the service is busy, try again later: the model was never free")
         try:
             started = time.monotonic()
             probabilities = self.bundle.predict(clip[None])[0]
-            return probabilities, time.monotonic() - started
+            seconds = time.monotonic() - started
+            measures.inferred(seconds)
+            return probabilities, seconds
         finally:
             self.model_is_free.release()

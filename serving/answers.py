@@ -1,36 +1,63 @@
 """What the service answers about a clip."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from kinoflow.reports.card import Card
 
 
-class Guess(BaseModel):
+class Said(BaseModel):
+    """A part of an answer; the texts below its fields are in the OpenAPI description."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class Guess(Said):
+    """A label and its probability."""
+
     label: str
     confidence: float
 
 
-class Milliseconds(BaseModel):
-    decode: float  # from the file to the clip; 0 for a clip that came as an array
-    inference: float  # the model alone, without the wait until it is free
+class Milliseconds(Said):
+    """How long parts of the work took; waiting is not counted."""
+
+    decode: float
+    """From the file to the clip; 0 for a clip that came as an array."""
+    inference: float
+    """The model alone, without the wait until it is free."""
 
 
-class Model(BaseModel):
+class Model(Said):
+    """What answered."""
+
     candidate: str
-    bento: str  # its version
-    device: str  # cpu:0, gpu:0
+    """The name of the candidate in params.yaml."""
+    bento: str
+    """The version of the Bento."""
+    device: str
+    """Where the model ran, such as cpu:0 or gpu:0."""
 
 
-class Answer(BaseModel):
+class Answer(Said):
     """What the model sees in a video; confidences and probabilities lie in [0, 1]."""
 
-    id: str  # by which feedback names this answer
+    id: str
+    """By which feedback names this answer."""
     label: str
     confidence: float
-    top: list[Guess]  # the likeliest first
-    probabilities: dict[str, float]  # of every label, in the model's order
+    top: list[Guess]
+    """The likeliest first."""
+    probabilities: dict[str, float]
+    """Of every label, in the model's order."""
     milliseconds: Milliseconds
     model: Model
+
+
+class Refused(Said):
+    """Why a request is refused."""
+
+    error: str
+    """A sentence that says why."""
 
 
 class ModelCard(Card):

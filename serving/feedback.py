@@ -12,7 +12,7 @@ from typing import IO
 from pydantic import BaseModel, ConfigDict, Field
 
 from kinoflow.system import files
-from serving.answers import Answer
+from serving.answers import Answer, Said
 from serving.refusals import Refusal
 from serving.state import Database, room
 
@@ -51,15 +51,21 @@ class Given(BaseModel):
     label: str = Field(min_length=1, max_length=MOST_LABEL, description="The label that is right")
 
 
-class Kept(BaseModel):
+class Kept(Said):
     """Feedback as it is kept."""
 
-    answer: str  # its id
-    given: str  # the label that was answered
-    proposed: str  # the label that is said to be right
-    bento: str  # the version that answered
-    time: float  # seconds since 1970
-    footage: bool  # whether the video is kept
+    answer: str
+    """Its id."""
+    given: str
+    """The label that was answered."""
+    proposed: str
+    """The label that is said to be right."""
+    bento: str
+    """The version that answered."""
+    time: float
+    """Seconds since 1970."""
+    footage: bool
+    """Whether the video is kept."""
 
 
 class Feedback:

@@ -6,6 +6,7 @@ import os
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 
+from serving import measures
 from serving.asgi import App, Message, Receive, Send
 
 _SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
@@ -35,12 +36,14 @@ class KnownHosts:
         headers = Headers(scope=scope)
         name = host_name(headers.get("host", ""))
         if not ({"*", name} & self.names or _is_address(name)):
+            measures.refused(421, "unknown host")
             answer = JSONResponse(
                 {"error": "this host name is not served here: start the server with --allow-host"},
                 421,
             )
             await answer(scope, receive, send)
         elif scope["method"] not in _SAFE and headers.get("sec-fetch-site") == "cross-site":
+            measures.refused(403, "other site")
             answer = JSONResponse({"error": "a page of another site may not send this"}, 403)
             await answer(scope, receive, send)
         else:

@@ -11,6 +11,8 @@ from typing import IO, Any, Literal
 from pydantic import BaseModel
 
 from kinoflow.system import files
+from serving import measures
+from serving.answers import Said
 from serving.refusals import Refusal
 from serving.state import Database, room
 
@@ -37,46 +39,55 @@ CREATE INDEX IF NOT EXISTS ends ON jobs (finished, number);
 """
 
 
-class Segment(BaseModel):
+class Segment(Said):
     """A stretch of a video with one label."""
 
-    start: float  # seconds
+    start: float
+    """In seconds since the first frame, as all times of a timeline."""
     end: float
     label: str
-    probability: float  # of the label, averaged
+    probability: float
+    """Of the label, averaged."""
 
 
-class Moment(BaseModel):
+class Moment(Said):
     """The part of a video around the centre of a window."""
 
-    start: float  # seconds
+    start: float
     end: float
     label: str
-    probabilities: list[float]  # in the order of `labels`
+    probabilities: list[float]
+    """In the order of `labels`."""
 
 
-class Timeline(BaseModel):
+class Timeline(Said):
     """What the model sees in a video, from moment to moment."""
 
     labels: list[str]
     window_seconds: float
-    seconds: float  # of the video
+    seconds: float
+    """Of the video."""
     segments: list[Segment]
     moments: list[Moment]
 
 
-class Job(BaseModel):
+class Job(Said):
     """A long video and what becomes of it."""
 
     id: str
     state: State
-    progress: float  # from 0 to 1
-    created: float  # seconds since 1970
+    progress: float
+    """From 0 to 1."""
+    created: float
+    """Seconds since 1970."""
     started: float | None = None
     finished: float | None = None
-    bento: str | None = None  # the version that answered
-    error: str | None = None  # why it failed
-    result: Timeline | None = None  # once it is done
+    bento: str | None = None
+    """The version that answered."""
+    error: str | None = None
+    """Why it failed."""
+    result: Timeline | None = None
+    """Once it is done."""
 
 
 class Claim(BaseModel):
@@ -258,11 +269,13 @@ def _end(
     bento: str | None = None,
     error: str | None = None,
 ) -> None:
-    rows.execute(
+    done = rows.execute(
         "UPDATE jobs SET state = ?, finished = ?, result = ?, bento = ?, error = ? "
         "WHERE id = ? AND finished IS NULL",
         (state, time.time(), result, bento, error, name),
     )
+    if done.rowcount:
+        measures.ended(state)
 
 
 def _job(row: sqlite3.Row) -> Job:

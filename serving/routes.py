@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kinoflow.system.documents import describe
-from serving import admission, clips, uploads
+from serving import admission, clips, openapi, paths, uploads
 from serving.answering import Answering
 from serving.feedback import Feedback, Given
 from serving.jobs import Jobs
@@ -109,8 +109,14 @@ def _seconds(request: Request, answering: Answering) -> float:
 async def job(request: Request) -> Response:
     working: Working = request.app.state.working
     act = working.cancel if request.method == "DELETE" else working.get
-    found = await anyio.to_thread.run_sync(act, request.path_params["id"])
+    found = await anyio.to_thread.run_sync(
+        act, request.scope.get(paths.JOB, request.path_params["id"])
+    )
     return JSONResponse(found.model_dump())
+
+
+async def description(request: Request) -> Response:
+    return JSONResponse(openapi.document(request.app.state.answering))
 
 
 async def _given(request: Request) -> tuple[Given, UploadFile | None]:
@@ -143,6 +149,8 @@ def application() -> Starlette:
             Route("/predict_clip", predict_clip, methods=["POST"]),
             Route("/model", model),
             Route("/feedback", feedback, methods=["POST"]),
+            # instead of BentoML's, which knows /predict alone
+            Route("/docs.json", description),
             Route("/jobs", submit, methods=["POST"]),
             Route("/jobs/{id}", job, methods=["GET", "DELETE"]),
         ]

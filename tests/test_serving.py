@@ -8,6 +8,7 @@ import httpx
 import numpy as np
 import pandas as pd
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from kinoflow import bundle
 from kinoflow.video import ClipSpec, sample
@@ -156,6 +157,51 @@ def test_requests_at_once_are_all_answered_right(
         responses = pool.map(lambda video: server.post(Workspace(project).data / video), videos)
         for video, response in zip(videos, responses, strict=True):
             assert agrees(response, answers.loc[video])
+
+
+def counted(server: Server) -> dict[str, float]:
+    """What /metrics says, without the series of single buckets."""
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    return {
+        f"{sample.name}{''.join(sample.labels.values())}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if family.name.startswith("kinoflow_") and "le" not in sample.labels
+    }
+
+
+def test_it_counts_answers_waits_and_refusals(
+    server: Server, video: Path, answers: pd.DataFrame
+) -> None:
+    before = counted(server)
+    assert server.post(video).status_code == 200
+    clip = httpx.post(
+        f"{server.url}/predict_clip", content=bytes(4 * 16 * 16 * 3), trust_env=False
+    ).json()
+    refused(server.predict(files={"video": ("clip.avi", b"no video")}))
+    refused(server.predict(files={"video": ("clip.avi", bytes(3_000_000))}), 413)
+    refused(server.predict(headers={"Host": "evil.example"}), 421)
+    after = counted(server)
+    more = {name: value - before.get(name, 0) for name, value in after.items()}
+    label = answers.iloc[0]["predicted"]
+    assert sum(more[f"kinoflow_answers_total{name}"] for name in {label, clip["label"]}) == 2
+    assert more["kinoflow_confidence_count"] == 2
+    assert more["kinoflow_decode_seconds_count"] == 1
+    assert more["kinoflow_inference_seconds_count"] == 2
+    assert more["kinoflow_queue_seconds_countdecoder"] == 1
+    assert more["kinoflow_queue_seconds_countmodel"] == 2
+    assert more["kinoflow_inference_seconds_sum"] > 0
+    for reason in ("unreadable", "too large", "unknown host"):
+        assert more[f"kinoflow_refusals_total{reason}"] == 1, reason
+
+
+def test_paths_that_anybody_may_ask_for_are_not_counted_one_by_one(server: Server) -> None:
+    for path in ("/jobs/somebodys-own", "/somebodys-own", "/somebodys/own"):
+        assert httpx.get(f"{server.url}{path}", trust_env=False).status_code == 404
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    assert 'endpoint="/jobs/{id}"' in text
+    assert 'endpoint="/unknown"' in text
+    assert "somebodys" not in text
 
 
 def test_uploads_leave_nothing_behind(server: Server, video: Path) -> None:
