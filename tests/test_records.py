@@ -194,39 +194,6 @@ WRITTEN: dict[type[Document], str] = {
   "changed": false
 }
 """,
-    Proofs: """{
-  "winner": "c3d",
-  "method": "gradcam",
-  "randomisation": [
-    {
-      "layers": [
-        "head"
-      ],
-      "similarity": {
-        "mean": 0.1,
-        "low": 0.0,
-        "high": 0.2
-      }
-    }
-  ],
-  "space": {
-    "clips": 8,
-    "deletion": 0.3,
-    "insertion": 0.6,
-    "random": 0.5,
-    "falls_faster": {
-      "mean": 0.2,
-      "low": 0.1,
-      "high": 0.3
-    },
-    "returns_faster": {
-      "mean": 0.1,
-      "low": 0.0,
-      "high": 0.2
-    }
-  }
-}
-""",
 }
 
 
