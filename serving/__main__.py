@@ -46,18 +46,21 @@ def serve(
         host_names: requests to these are answered, besides those to IP addresses and localhost.
         state_folder: of the service's state; None: as the environment or the Bento's settings say.
 
-    Raises UserError for a file that is no whole Bento.
+    Raises UserError for a file that is no whole Bento, and for a state that another service has.
     """
     with locks.temporary_folder(PREFIX, "serving") as folder:
         extract_bento(bento, folder / "bento")
         (folder / "tmp").mkdir()
+        state_folder = state_folder.absolute() if state_folder else _state(folder)
+        # the worker takes it for good; here a mistake is one line, and not a traceback
+        os.close(state.take(state_folder))
         print(f"serving {bento} at http://{ip}:{port} until Ctrl-C", flush=True)
         command = [sys.executable, "-m", "serving.server", "--host", ip, "--port", str(port)]
         environment = {
             **os.environ,
             "BENTOML_HOME": str(folder / "home"),
             "TMPDIR": str(folder / "tmp"),
-            state.VARIABLE: str(state_folder.absolute() if state_folder else _state(folder)),
+            state.VARIABLE: str(state_folder),
         }
         # the server must import the Bento's code, not what the user's PYTHONPATH names
         environment.pop("PYTHONPATH", None)

@@ -7,6 +7,7 @@ in memory, or on the disk, than the window that is being answered.
 import contextlib
 import os
 import select
+import signal
 import struct
 import tempfile
 import threading
@@ -119,9 +120,10 @@ class Piped:
         with contextlib.suppress(OSError, ValueError):
             pid = int((self._folder / "pid").read_text(encoding="ascii"))
             for process in [*SandboxProcess.living]:
-                # `kill` does nothing once the process was waited for, so it hits no other
+                # Nothing is sent once the process was waited for, so it hits no other. With this
+                # signal, the sandbox takes the time for up and does not try again.
                 if process.process.pid == pid:
-                    process.process.kill()
+                    process.process.send_signal(signal.SIGALRM)
 
 
 def _send(path: Path, *, folder: Path, clip: ClipSpec, seconds: float) -> None:

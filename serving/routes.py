@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from kinoflow.system.documents import describe
-from serving import admission, clips, openapi, paths, uploads
+from serving import admission, clips, openapi, uploads
 from serving.answering import Answering
 from serving.feedback import Feedback, Given
 from serving.jobs import Jobs
@@ -109,9 +109,7 @@ def _seconds(request: Request, answering: Answering) -> float:
 async def job(request: Request) -> Response:
     working: Working = request.app.state.working
     act = working.cancel if request.method == "DELETE" else working.get
-    found = await anyio.to_thread.run_sync(
-        act, request.scope.get(paths.JOB, request.path_params["id"])
-    )
+    found = await anyio.to_thread.run_sync(act, request.path_params["id"])
     return JSONResponse(found.model_dump())
 
 

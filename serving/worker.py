@@ -20,7 +20,7 @@ def application() -> Any:
     """The Bento as an ASGI application."""
     import bentoml
 
-    from serving.paths import FixedPaths
+    from serving import paths
     from serving.uploads import PREFIX
 
     for upload in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
@@ -32,7 +32,7 @@ def application() -> Any:
     context.service_type, context.service_name = "entry_service", service.name
     context.bento_name, context.bento_version = service.bento.tag.name, service.bento.tag.version
     context.worker_index = 1
-    return FixedPaths(service.to_asgi())
+    return paths.bound(service.to_asgi())
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ FILES = {
     "test_resumable.py": "waits for servers that break off",
     "test_sandbox.py": "waits until processes are killed",
     "test_scratch.py": "decodes videos in processes",
+    "test_service_jobs.py": "decodes in processes that are killed",
     "test_serving*.py": "starts the service",
     "test_streaming.py": "builds networks",
     "test_supervisor.py": "waits until processes are killed",

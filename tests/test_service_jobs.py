@@ -17,6 +17,7 @@ from serving.jobs import Jobs
 from serving.refusals import Refusal
 from serving.working import Working
 from tests.asgi import Client
+from tests.attack.video_bombs import burning_gif
 from tests.children import nothing_runs
 from tests.media import moving_square, write_video
 
@@ -96,10 +97,16 @@ def test_a_video_shorter_than_a_window_is_answered_as_a_whole(
     assert np.abs(np.array(moment["probabilities"]) - expected).max() < 1e-5
 
 
+def warm(ask: Client, video: Path) -> None:
+    """Have the process that decodes start: that takes seconds, and is no part of a job."""
+    until(ask, submit(ask, video.read_bytes())["id"], ended)
+
+
 def test_a_job_is_cancelled_at_once_and_the_next_one_follows(
-    ask: Client, working: Working, answering: Answering, long: Path, tmp_path: Path
+    ask: Client, working: Working, answering: Answering, video: Path, long: Path, tmp_path: Path
 ) -> None:
     working.start()
+    warm(ask, video)
     # others use the model all the time
     assert answering.model_is_free.acquire(1)
     try:
@@ -121,6 +128,23 @@ def test_a_job_is_cancelled_at_once_and_the_next_one_follows(
     # one that has ended is forgotten
     assert ask("DELETE", f"/jobs/{second}").json()["state"] == "done"
     assert ask("GET", f"/jobs/{second}").status_code == 404
+
+
+def test_a_job_whose_decoder_hangs_is_cancelled_as_well(
+    ask: Client, working: Working, video: Path
+) -> None:
+    working.start()
+    warm(ask, video)
+    name = submit(ask, burning_gif())["id"]
+    deadline = time.monotonic() + 30
+    # it is at work
+    while nothing_runs() and time.monotonic() < deadline:
+        pass
+    begun = time.monotonic()
+    assert ask("DELETE", f"/jobs/{name}").json()["state"] == "cancelled"
+    while not nothing_runs():
+        assert time.monotonic() - begun < 2
+    assert ask("GET", f"/jobs/{name}").json()["state"] == "cancelled"
 
 
 def test_a_job_that_is_not_running_yet_is_cancelled(

@@ -12,7 +12,7 @@ import psutil  # type: ignore[import-untyped]
 import pytest
 
 from kinoflow.system.errors import UserError
-from serving import settings
+from serving import settings, state
 from serving.bentos import extract_bento, newest
 from tests.bento import SERVING, TOO_MUCH
 
@@ -44,7 +44,7 @@ print(serving.__file__, kinoflow.__file__)
 def test_sigterm_leaves_nothing_but_the_state_behind(
     bento: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    state = tmp_path_factory.mktemp("state") / "of a service"
+    kept = tmp_path_factory.mktemp("state") / "of a service"
     # as if an earlier one had been killed
     killed = subprocess.run(
         [
@@ -63,7 +63,7 @@ def test_sigterm_leaves_nothing_but_the_state_behind(
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "serving", "--bento", bento, "--port", str(port)),
-            *("--state", state),
+            *("--state", kept),
         ],
         env={**os.environ, "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -80,7 +80,7 @@ def test_sigterm_leaves_nothing_but_the_state_behind(
     _, alive = psutil.wait_procs(started, 1)
     assert not alive
     assert not list(tmp_path.iterdir())
-    assert state.stat().st_mode & 0o777 == 0o700
+    assert kept.stat().st_mode & 0o777 == 0o700
 
 
 def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None:
@@ -160,6 +160,17 @@ def test_a_port_that_is_taken_is_named(bento: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert port in serve(tmp_path, "--bento", str(bento), "--port", port)
+
+
+def test_the_state_of_another_service_is_left_alone(bento: Path, tmp_path: Path) -> None:
+    lock = state.take(tmp_path / "state")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    line = serve(
+        tmp_path, *("--bento", str(bento), "--port", port, "--state", str(tmp_path / "state"))
+    )
+    assert line.startswith("error: another service keeps its state in")
+    os.close(lock)
 
 
 def test_only_a_whole_bento_is_unpacked(bento: Path, tmp_path: Path) -> None:
