@@ -67,6 +67,8 @@ class Timeline(Said):
     window_seconds: float
     seconds: float
     """Of the video."""
+    problem: str | None = None
+    """Why that is less than it should be."""
     segments: list[Segment]
     moments: list[Moment]
 

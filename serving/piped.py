@@ -22,7 +22,7 @@ from kinoflow.system.sandbox_process import SandboxProcess
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.spec import ClipSpec
 from serving import timelines
-from serving.timelines import Window
+from serving.timelines import End, Window
 from serving.uploads import PREFIX
 
 _HEAD = struct.Struct("<ddd")  # start, end, claimed
@@ -51,6 +51,7 @@ class Piped:
         self._stopped = threading.Event()
         self._folder: Path | None = None
         self._failure: BaseException | None = None
+        self.end: End | None = None  # of the video, once all windows have come
 
     def stop(self) -> None:
         """End decoding now."""
@@ -81,7 +82,7 @@ class Piped:
     def _decode(self, folder: Path) -> None:
         send = partial(_send, folder=folder, clip=self._clip, seconds=self._seconds)
         try:
-            run_sandboxed(send, self._path, self._bounds)
+            self.end = run_sandboxed(send, self._path, self._bounds)
         except BaseException as failure:  # noqa: BLE001 for the thread that reads
             self._failure = failure
 
@@ -126,7 +127,7 @@ class Piped:
                     process.process.send_signal(signal.SIGALRM)
 
 
-def _send(path: Path, *, folder: Path, clip: ClipSpec, seconds: float) -> None:
+def _send(path: Path, *, folder: Path, clip: ClipSpec, seconds: float) -> End:
     """Write the windows of a video into the pipe in `folder`; runs in a sandbox process."""
     try:
         mark = os.open(folder / "pid", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -140,7 +141,13 @@ def _send(path: Path, *, folder: Path, clip: ClipSpec, seconds: float) -> None:
         pipe = os.open(folder / "pipe", os.O_WRONLY | os.O_NONBLOCK)
         os.set_blocking(pipe, True)
         with os.fdopen(pipe, "wb") as file:
-            for window in timelines.windows(path, clip, seconds):
+            windows = timelines.windows(path, clip, seconds)
+            while True:
+                try:
+                    window = next(windows)
+                except StopIteration as stop:
+                    end: End = stop.value
+                    return end
                 file.write(_HEAD.pack(window.start, window.end, window.claimed))
                 file.write(window.clip.tobytes())
                 file.flush()

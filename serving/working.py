@@ -138,7 +138,8 @@ class Working:
                 answers.append(answer)
                 if window.claimed:
                     self._progress = min(0.99, window.end / window.claimed)
-        return document(self._answering.bundle.labels, job.seconds, spans, answers)
+        assert piped.end is not None
+        return document(self._answering.bundle.labels, job.seconds, spans, answers, piped.end)
 
     def _keep(self, job: Claim, result: dict[str, object]) -> None:
         while True:

@@ -30,10 +30,12 @@ def answer(answering: Answering, video: Path) -> dict[str, Any]:
     return answering.clip(clip, time.monotonic() + 60).model_dump()
 
 
-def rows(feedback: Feedback) -> list[tuple[Any, ...]]:
+def rows(feedback: Feedback, answer: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What is kept about an answer."""
     with sqlite3.connect(feedback.footage.parent / "feedback.sqlite") as database:
         return database.execute(
-            "SELECT answer, given, proposed, bento, footage FROM feedback"
+            "SELECT answer, given, proposed, bento, footage FROM feedback WHERE answer = ?",
+            (answer["id"],),
         ).fetchall()
 
 
@@ -57,7 +59,7 @@ def test_the_label_given_and_the_one_proposed_are_kept(
             "footage": False,
         }
     # what was said last is what counts
-    assert rows(feedback) == [(answer["id"], answer["label"], ODD, "0123", None)]
+    assert rows(feedback, answer) == [(answer["id"], answer["label"], ODD, "0123", None)]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_footage_that_was_asked_for_is_kept_once(
         assert kept.json()["footage"] is True, kept.text
     (path,) = feedback.footage.iterdir()
     assert path.read_bytes() == b"a video"
-    ((*_, name),) = rows(feedback)
+    ((*_, name),) = rows(feedback, answer)
     assert name == path.name
     # without the video: the old one says nothing about this feedback
     ask("POST", "/feedback", json={"answer": answer["id"], "label": "A"})
