@@ -85,7 +85,7 @@ def test_early_stopping_waits_for_patience_and_keeps_the_best(
     assert history["val_loss"].argmin() == len(history) - 3
     model = bundle.load(tmp_path / "m")
     assert model.description.metrics["epoch"] == len(history) - 2
-    assert loss(model.predict(val.read(np.arange(16))), val) == pytest.approx(
+    assert loss(model.pooled(val.read(np.arange(16))), val) == pytest.approx(
         history["val_loss"].min(), rel=1e-4
     )
 
@@ -120,7 +120,7 @@ def test_what_is_kept_is_the_average_of_weights_that_was_validated(
     begun = build_model(params.resolve("a"), 2, "float32")(clips, training=False)
     begun_with = loss(keras.ops.convert_to_numpy(begun), val)
     assert history["val_loss"].iloc[0] == pytest.approx(begun_with, abs=0.05)
-    assert loss(model.predict(clips), val) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert loss(model.pooled(clips), val) == pytest.approx(history["val_loss"].min(), rel=1e-4)
     train(settings(defaults, epochs=2, learning_rate=0.01), tmp_path / "last")
     average, last = (
         bundle.load(tmp_path / name / "m").model.get_weights()[0] for name in ("averaged", "last")
