@@ -13,6 +13,7 @@ from keras import layers
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Description
+from kinoflow.config import Method
 from kinoflow.explain import absence, film, proofs, shapley
 from kinoflow.explain.gradcam import find_layer
 from kinoflow.explain.gradients import Gradients
@@ -32,7 +33,11 @@ from tests.networks import CLIP, answers, noise, save_bundle, shared_model, smal
 SPEC = ClipSpec(8, 24, 24)
 PLANTED = (slice(2, 4), slice(4, 10), slice(3, 9))  # time, rows, columns: left of the middle
 RED = 1  # the class of clips with something red in them
-OWN = {"motion_histograms": "occlusion", "timesformer": "rollout", "vivit": "rollout"}
+OWN: dict[str, Method] = {
+    "motion_histograms": "occlusion",
+    "timesformer": "rollout",
+    "vivit": "rollout",
+}
 
 
 def planted_clip(spec: ClipSpec = SPEC) -> Frames:
@@ -105,8 +110,10 @@ def test_every_architecture_is_explained(name: str) -> None:
     # behind a float input it is the same model
     np.testing.assert_allclose(np.asarray(floats(clip[None].astype("float32")))[0], answer, 1e-4)
 
-    explainer, label = Explainer(bundle_of(model)), int(answer.argmax())
-    assert explainer.method == OWN.get(name, "gradcam")
+    method = OWN.get(name, "gradcam")
+    # of clips as small as these, some networks have maps too coarse for Grad-CAM
+    assert default_method(model) in ({method} if name in OWN else {"gradcam", "gradients"})
+    explainer, label = Explainer(bundle_of(model), method), int(answer.argmax())
     if explainer.method != "occlusion":
         maps = explainer.maps(clip, label)
         assert maps.shape == clip.shape[:3]

@@ -1,3 +1,4 @@
+import base64
 import re
 from pathlib import Path
 
@@ -126,13 +127,14 @@ def test_the_page_stands_alone_and_escapes_what_users_wrote(
     text = (report[1] / "index.html").read_text()
     assert pages.faults(text) == []
     assert HOSTILE in pages.shown(text)
-    pictures = re.findall(r'<img alt="[^"]+" src="data:image/(?:png|jpeg);base64,[\w/+=]+">', text)
+    pictures = re.findall(
+        r'<img alt="[^"]+" src="data:image/(?:svg\+xml|jpeg);base64,[\w/+=]+">', text
+    )
     assert len(pictures) == text.count("<img") >= 4 + 3
     # each drawn figure has a form for dark pages
-    dark = re.findall(
-        r'<source media="\(prefers-color-scheme: dark\)" srcset="data:image/png;base64,', text
-    )
-    assert len(dark) == text.count("data:image/png") / 2 == 4
+    drawn = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text)
+    assert len(drawn) == 4
+    assert all(b"prefers-color-scheme:dark" in base64.b64decode(figure) for figure in drawn)
     assert "@media (prefers-color-scheme: dark)" in text
     assert (report[1] / "index.html").stat().st_size < 1_000_000
     assert "Fast/broken.avi" in text

@@ -42,12 +42,16 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert (tmp_path / "m" / bundle.HISTORY).read_text() == "epoch\n1\n"
 
 
+# keys that the first version did not write
+LATER = ("flip", "weights", "temperature", "trained_on", "refit")
+
+
 def test_the_keys_of_bundle_json_stay_as_they_are(tmp_path: Path) -> None:
     # bundles that are served were written by earlier versions
     written = files.read_json(save(tmp_path / "m") / bundle.DESCRIPTION)
     assert list(written) == [
         *("name", "labels", "clip", "frames", "views", "candidate", "seed", "data"),
-        *("versions", "metrics", "flip", "weights"),
+        *("versions", "metrics", "flip", "weights", "temperature", "trained_on", "refit"),
     ]
     assert written["clip"] == {
         **{"frames": 4, "height": 16, "width": 16},
@@ -56,10 +60,10 @@ def test_the_keys_of_bundle_json_stay_as_they_are(tmp_path: Path) -> None:
     assert '"epoch": 2,' in (tmp_path / "m" / bundle.DESCRIPTION).read_text()
 
 
-def test_a_bundle_from_before_there_were_flips_and_weights_is_read(tmp_path: Path) -> None:
+def test_a_bundle_of_earlier_versions_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "m") / bundle.DESCRIPTION
     written = files.read_json(path)
-    files.write_json(path, {k: v for k, v in written.items() if k not in ("flip", "weights")})
+    files.write_json(path, {k: v for k, v in written.items() if k not in LATER})
     assert bundle.load(tmp_path / "m").description == DESCRIPTION
 
 

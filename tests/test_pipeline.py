@@ -212,7 +212,7 @@ def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) ->
     assert sorted(checkout.repro(bring=False)) == sorted(
         [
             *("architectures", "train@lrcn", "crossvalidate@lrcn", "evaluate@lrcn"),
-            *("select", "refit", "learning_curve", "package"),
+            *("select", "refit", "learning_curve", "explain", "report", "package"),
         ]
     )
     for name in CANDIDATES:

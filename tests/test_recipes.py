@@ -23,7 +23,7 @@ from tests.conftest import ROOT, RunStage
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
-MEASURING = {"bootstrap", "calibration_bins", "latency_clips"}
+MEASURING = {"bootstrap", "calibration_bins", "latency_clips", "orders", "learning_curve"}
 
 # where an archive of UCF-50 is unpacked to
 UNPACKED = cache.folder_of(ucf50.UCF50.videos, Workspace().downloads) / "UCF50"

@@ -1,5 +1,6 @@
 import ast
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,8 @@ def test_every_table_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
         back = tables.read(tmp_path / "table.csv", schema)
         if schema.float_format:
             floats = [key for key, kind in kinds.items() if kind == "float64"]
-            digits = 3 if schema.float_format == "%.3f" else None
+            fixed = re.fullmatch(r"%\.(\d)f", schema.float_format)
+            digits = int(fixed[1]) if fixed else None
             np.testing.assert_allclose(
                 back[floats], table[floats].round(digits) if digits else table[floats], rtol=1e-8
             )
