@@ -27,6 +27,9 @@ def executed(path: Path) -> NotebookNode:
             notebook,
             kernel_name="python3",
             timeout=300,
+            # on a busy machine the outputs of a cell may come long after its end
+            iopub_timeout=60,
+            raise_on_iopub_timeout=True,
             record_timing=False,
             coalesce_streams=True,
             # it warns that it talks over TCP, which does not leave this machine

@@ -26,7 +26,8 @@ def shown(cell: NotebookNode) -> Iterator[str | float]:
         if output.output_type != "stream":
             yield from sorted(output.data)
             continue
-        for word in output.text.split():
+        # on a busy machine tools complain on stderr, such as of messages that come late
+        for word in output.text.split() if output.name == "stdout" else ():
             yield float(word) if re.fullmatch(r"\d+\.\d+", word) else word
 
 
