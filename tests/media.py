@@ -1,8 +1,10 @@
 """Small real videos for tests."""
 
+import subprocess
 from pathlib import Path
 
 import cv2
+import imageio_ffmpeg
 import numpy as np
 
 from kinoflow.video import Frames
@@ -41,3 +43,9 @@ def footage(folder: Path, classes: int = 2, groups: int = 4, clips: int = 2) -> 
                 seed = ord(label) * 10000 + group * 100 + clip
                 write_video(folder / name, moving_square(12, seed=seed))
     return folder
+
+
+def ffmpeg(*arguments: object) -> bytes:
+    """Run the FFmpeg program, and return what it writes to stdout."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, check=True).stdout

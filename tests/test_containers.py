@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from kinoflow.video import ClipSpec, UnreadableVideo, probe, sample, stream
-from tests.media import moving_square, write_video
-from tests.test_odd_videos import H264, SOURCE, ffmpeg
+from tests.media import ffmpeg, moving_square, write_video
+from tests.test_odd_videos import H264, SOURCE
 
 SPEC = ClipSpec(2, 8, 8)
 

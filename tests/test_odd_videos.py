@@ -1,13 +1,11 @@
 """Awkward files, judged by ffmpeg's own frames: sampled rightly, or refused with a reason."""
 
-import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -20,14 +18,9 @@ from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.video import ClipSpec, Frames, UnreadableVideo, frame_indices, probe, runs, sample
 from kinoflow.video.decoder import Wanted, index_rule, survey
 from stages import catalog, extract
-from tests.media import footage
+from tests.media import ffmpeg, footage
 
 BOUNDS = Bounds(seconds=20, memory_mb=512)
-
-
-def ffmpeg(*arguments: object) -> bytes:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def frames_by_ffmpeg(path: Path, height: int, width: int) -> Frames:

@@ -3,13 +3,11 @@
 import csv
 import json
 import os
-import subprocess
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,16 +18,11 @@ from kinoflow.commands.shared import window_seconds
 from kinoflow.data import tables
 from kinoflow.render import film, label
 from kinoflow.video import ClipSpec, Frames, sample
-from tests.media import moving_square, write_video
+from tests.media import ffmpeg, moving_square, write_video
 from tests.networks import save_bundle, small_model
 from tests.test_cli import call
 
 SPEC = ClipSpec(4, 16, 16)
-
-
-def ffmpeg(*arguments: object) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 """Timelines: what is answered for each window, from one pass of the decoder, also of odd videos."""
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import av
-import imageio_ffmpeg
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 import pytest
@@ -20,16 +18,11 @@ from kinoflow.video.clock import Clock
 from kinoflow.video.frames import decode_frames, open_video, to_rgb
 from kinoflow.video.spec import Sampling
 from kinoflow.video.windows import Window, Windows
-from tests.media import moving_square
+from tests.media import ffmpeg, moving_square
 from tests.networks import save_bundle, small_model
 
 SPEC = ClipSpec(8, 16, 16)
 FPS = 25
-
-
-def ffmpeg(*arguments: object) -> None:
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True)
 
 
 @pytest.fixture(scope="module")

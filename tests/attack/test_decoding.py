@@ -27,8 +27,8 @@ from kinoflow.system.sandbox_process import end_idle_processes
 from kinoflow.video import ClipSpec, UnreadableVideo, sample
 from tests.attack import video_bombs as bombs
 from tests.children import decoders
-from tests.media import moving_square, write_video
-from tests.test_odd_videos import H264, ffmpeg
+from tests.media import ffmpeg, moving_square, write_video
+from tests.test_odd_videos import H264
 
 SPEC = ClipSpec(4, 16, 16)
 BOUNDS = Bounds(seconds=10, memory_mb=256, concurrency=2)
