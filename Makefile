@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 3000
+HOST = 127.0.0.1
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 READY := $(VENV)/.ready
@@ -16,7 +17,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 export PREFECT_HOME ?= $(CURDIR)/.prefect
 
-.PHONY: help install repro report check test soak benchmarks lint deps drawings notebook serve retrain schedule recipe lock clean
+.PHONY: help install repro report check test soak benchmarks lint audit deps drawings notebook style serve retrain schedule recipe lock clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,7 +37,7 @@ check: $(READY) lint  ## style, types, structure and the quick tests, in under t
 test: $(READY) lint  ## style, types, structure and all tests, with their coverage of the code
 	@python -m pytest --cov --cov-report=term:skip-covered
 
-soak: $(READY)  ## the long form of the attacks in tests/attack, with figures (about an hour)
+soak: $(READY)  ## the long form of the attacks in tests/attack, with figures (about two hours)
 	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack
 
 benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
@@ -51,19 +52,29 @@ lint: $(READY)  ## style, types and structure, without tests
 	@mypy
 	@lint-imports
 
+# --strict: a package that cannot be looked up is a failure, and not a package without advisories
+audit: $(READY)  ## look for known holes in the packages of requirements.lock, on the network
+	@uvx --quiet pip-audit@2.10.1 --strict --disable-pip --require-hashes -r requirements.lock \
+	  $$(sed -n 's/^\([A-Z][^ ]*\) .*/--ignore-vuln \1/p' .ci/advisories.txt)
+
 drawings: $(READY)  ## draw the imports and the pipeline into docs/architecture.md
 	@python docs/drawings.py
 
 notebook: $(READY)  ## run the notebooks and keep what their cells give
 	@python -m notebooks.execute
 
-serve: $(READY)  ## serve the packaged winner: make serve PORT=3000
-	@python -m serving --port $(PORT)
+style: $(READY)  ## train a CycleGAN between the two domains of `style` in params.yaml, and judge it
+	@python -m stages.style_domains
+	@python -m dvc --wait-for-lock repro --quiet style/dvc.yaml
+	@python -m stages.style_gallery
 
-retrain: $(READY)  ## run the Prefect flow once: refresh the data, reproduce, report
+serve: $(READY)  ## serve the packaged winner: make serve PORT=3000 HOST=0.0.0.0 KEYS=keys.json
+	@python -m serving --host $(HOST) --port $(PORT) $(if $(KEYS),--keys $(KEYS))
+
+retrain: $(READY)  ## run the Prefect flow once: refresh the data, reproduce, report, promote
 	@python -m flows.retrain
 
-schedule: $(READY)  ## start a Prefect server and retrain on the cron of params.yaml
+schedule: $(READY)  ## start a Prefect server and run all flows on their schedules in params.yaml
 	@python -m flows.deployments
 
 recipe: $(READY)  ## run a published study: make recipe NAME=ucf50_lrcn; HONEST=1 keeps recordings whole
@@ -87,4 +98,5 @@ lock:  ## pin the newest versions that pyproject.toml allows in requirements.loc
 	  --no-header --no-annotate --no-emit-index-url --no-emit-find-links --upgrade -q -o requirements.lock
 
 clean:  ## remove what the pipeline made, but not the data, the caches or the environment
-	rm -rf work models reports dist recipes.work
+	rm -rf work models dist recipes.work
+	find reports -mindepth 1 -maxdepth 1 ! -name decision.json -exec rm -rf {} +

@@ -2,30 +2,60 @@
 
 import contextlib
 import os
+import queue
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from kinoflow.system import dvc_lock, dvc_rwlock
-from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import run_supervised
+from kinoflow.system.errors import MAY_PASS, UserError
+from kinoflow.system.supervisor import run_supervised, take, wait
 from kinoflow.workspace import Workspace
 
 _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
+# seconds that a stage has to end; a run that is cancelled is to be over within ten
+_GRACE = 4.0
+# of a command whose output went where the user sees it
+_SEEN = "failed, see above"
 # lines of a failed command's output to repeat where nothing in it looks like a reason
 _LAST_LINES = 6
 
 
+# what DVC says if another of its commands holds a file that this one needs
+_BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
+
+
+DONE = "done"  # the last line of a candidate that runs beside others
+
 Say = Callable[[str], None]
+Watch = Callable[[], None]
+
+
+def unwatched() -> None:
+    """Nothing to watch for."""
 
 
 class StageFailed(Exception):
-    """A stage that failed. Its text is one line: the stage's name and its own message."""
+    """A stage that failed. Its text is one line: the stage's name and its own message.
+
+    Args:
+        stage: the stage's name.
+        why: its own message.
+        may_pass: whether the same may succeed later, with nothing changed.
+    """
+
+    def __init__(self, stage: str, why: str, *, may_pass: bool = False) -> None:
+        super().__init__(" ".join(f"{stage}: {why}".split()))
+        self.stage = stage
+        self.may_pass = may_pass
 
 
-def repro(say: Say | None, workspace: Workspace, targets: Sequence[str] = ()) -> None:
+def repro(
+    say: Say | None, workspace: Workspace, targets: Sequence[str] = (), watch: Watch = unwatched
+) -> None:
     """Run `dvc repro`. `flows.reproduce` also keeps other runs off the same data meanwhile.
 
     Args:
@@ -33,13 +63,14 @@ def repro(say: Say | None, workspace: Workspace, targets: Sequence[str] = ()) ->
             that of this process goes.
         workspace: the work tree to run in.
         targets: stages to run with all that come before them; without any, all stages.
+        watch: called about twice a second; what it raises ends the run.
 
     Raises StageFailed with what the failing stage said: the `error: ` line that it printed, else
     the exception that ended it, else what DVC says about it.
     """
     dvc_rwlock.mend(workspace.root)
     dvc_lock.mend(workspace.root)
-    _run("dvc repro", command(*targets), say, workspace)
+    _run("dvc repro", command(*targets), say, workspace, watch)
 
 
 def command(*arguments: str) -> list[str]:
@@ -51,12 +82,14 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", *arguments]
 
 
-def stage(name: str, say: Say, workspace: Workspace) -> None:
+def stage(name: str, say: Say, workspace: Workspace, watch: Watch = unwatched) -> None:
     """Run `python -m stages.<name>`, for a stage that is not in dvc.yaml.
+
+    Args: as those of `repro`.
 
     Raises StageFailed as `repro` does.
     """
-    _run(name, [sys.executable, "-m", f"stages.{name}"], say, workspace)
+    _run(name, [sys.executable, "-m", f"stages.{name}"], say, workspace, watch)
 
 
 def cache(workspace: Workspace) -> Path:
@@ -76,19 +109,20 @@ def cache(workspace: Workspace) -> Path:
     return (workspace.root / asked.stdout.strip()).absolute()
 
 
-def _run(name: str, command: list[str], say: Say | None, workspace: Workspace) -> None:
+def _run(
+    name: str, command: list[str], say: Say | None, workspace: Workspace, watch: Watch
+) -> None:
     lines = []
     with started(command, workspace, piped=say is not None) as process:
         if say is not None:
-            assert process.stdout is not None
-            for line in map(str.rstrip, process.stdout):
-                if line:
-                    lines.append(line)
-                    say(line)
-        code = process.wait()
+            printed: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+            forward(process, printed.put)
+            while (line := take(printed, watch)) is not None:
+                lines.append(line)
+                say(line)
+        code = wait(process, watch)
     if code:
-        why = reason(name, lines, code) if say is not None else f"{name} failed: see above"
-        raise StageFailed(why)
+        raise failure(name, lines, code) if say is not None else StageFailed(name, _SEEN)
 
 
 def started(
@@ -108,7 +142,21 @@ def started(
         env=_environment(workspace.root),
         stdout=subprocess.PIPE if piped else None,
         stderr=subprocess.STDOUT if piped else None,
+        grace=_GRACE,
     )
+
+
+def forward(process: "subprocess.Popen[str]", put: Callable[[str | None], None]) -> None:
+    """Call `put` with each line that a command prints, and with None at its end, from a thread."""
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in map(str.rstrip, process.stdout):
+            if line:
+                put(line)
+        put(None)
+
+    threading.Thread(target=read, daemon=True).start()
 
 
 def _environment(root: Path) -> dict[str, str]:
@@ -124,18 +172,26 @@ def _environment(root: Path) -> dict[str, str]:
     }
 
 
-def reason(name: str, lines: list[str], code: int) -> str:
-    """Why a command failed, in one line, from all lines that it printed."""
+def failure(name: str, lines: list[str], code: int) -> StageFailed:
+    """Which stage of a failed command failed, and why, from all lines that it printed.
+
+    Args:
+        name: what to call the command, if no stage of DVC's failed.
+        lines: what it printed.
+        code: its exit code.
+    """
     # DVC's own message comes last, and may have several lines
     errors = [number for number, line in enumerate(lines) if line.startswith("ERROR: ")]
     verdict = " ".join(lines[errors[-1] :]).removeprefix("ERROR: ") if errors else ""
+    may_pass = code == MAY_PASS or any(busy in verdict for busy in _BUSY)
     if failed := _FAILED.match(verdict):
         name, verdict = failed["stage"], failed["why"]
         lines = _said_by(name, lines)
+        may_pass = may_pass or verdict.endswith(f"exited with {MAY_PASS}")
     why = _message(lines) or _exception(lines) or verdict
     if not why:
         why = f"exited with {code}, having said: {' '.join(lines[-_LAST_LINES:])}"
-    return " ".join(f"{name}: {why}".split())
+    return StageFailed(name, why, may_pass=may_pass)
 
 
 def _said_by(stage: str, lines: list[str]) -> list[str]:

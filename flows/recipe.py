@@ -13,7 +13,7 @@ from flows.comparison import compare
 from flows.reproduce import reproduce
 from kinoflow import config, settings
 from kinoflow.reports import leaderboard
-from kinoflow.system import documents
+from kinoflow.system import documents, locks
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 
@@ -56,13 +56,15 @@ def main(workspace: Workspace) -> None:
     base = documents.read_yaml(workspace.params)
     values = settings.override(recipe.settings(base, honest=honest), arguments.settings)
     tree = worktree.tree_of(workspace, name, honest=honest)
-    worktree.lay_out(tree, workspace, settings.with_absolute_paths(values, workspace.root))
-    say = functools.partial(print, flush=True)
-    try:
-        dvc.stage("download", say, tree)
-        reproduce(say, tree, ["evaluate"])
-    except dvc.StageFailed as failure:
-        raise UserError(str(failure)) from None
+    # a second run of the same recipe would take the code away from under this one
+    with locks.held(tree.lock("recipe"), f"running the recipe {name}"):
+        worktree.lay_out(tree, workspace, settings.with_absolute_paths(values, workspace.root))
+        say = functools.partial(print, flush=True)
+        try:
+            dvc.stage("download", say, tree)
+            reproduce(say, tree, ["evaluate"])
+        except dvc.StageFailed as failure:
+            raise UserError(str(failure)) from None
     print(f"\n{leaderboard.table(tree).rstrip()}\n\n{compare(workspace, name, recipe, base)}")
 
 

@@ -1,29 +1,40 @@
 """Run what is out of date in the pipeline: `python -m flows.reproduce`, which `make repro` calls.
 
 DVC runs one stage after another. With `compute.parallel` above 1 in params.yaml, several
-candidates are trained and scored side by side.
+candidates are trained and scored side by side. With `compute.dask_address` the workers of that Dask
+cluster train and score them.
 """
 
 import contextlib
 import queue
 import subprocess
-import threading
+import sys
 from collections.abc import Sequence
-from typing import IO
+from functools import partial
+from pathlib import Path
 
-from flows import dvc
+from flows import candidate, cluster, dvc
 from kinoflow import config
-from kinoflow.system import locks
+from kinoflow.system import dvc_rwlock, files, locks
 from kinoflow.system.dvc_lock import DvcLock
 from kinoflow.system.errors import UserError
+from kinoflow.system.supervisor import take, wait
 from kinoflow.workspace import Workspace, run
+
+# locks of what runs the pipeline, and not of a stage
+_AROUND = ("retrain", "schedule", "recipe")
 
 # stages after which each candidate can be trained, and the stages that each candidate has
 BEFORE = ("validate", "architectures")
 OF_CANDIDATES = ("train", "crossvalidate", "evaluate")
 
 
-def reproduce(say: dvc.Say | None, workspace: Workspace, targets: Sequence[str] = ()) -> None:
+def reproduce(
+    say: dvc.Say | None,
+    workspace: Workspace,
+    targets: Sequence[str] = (),
+    watch: dvc.Watch = dvc.unwatched,
+) -> None:
     """Run the stages that are out of date; other runs that would change the same data wait.
 
     Args:
@@ -32,17 +43,49 @@ def reproduce(say: dvc.Say | None, workspace: Workspace, targets: Sequence[str] 
             process goes.
         workspace: the work tree to run in.
         targets: stages to run with all that come before them; without any, all stages.
+        watch: called about twice a second; what it raises ends the run.
 
     Raises StageFailed with what the failing stage said, once everything else has been ended, and
     UserError for a params.yaml that is not valid.
     """
-    with locks.held(workspace.lock("data"), "running the pipeline"):
-        if (limit := side_by_side(config.load(workspace.params))) > 1:
-            dvc.repro(say, workspace, BEFORE)
+    with locks.held(workspace.lock("data"), "running the pipeline", say or _complain):
+        _wait_for_workers(workspace)
+        _sweep(workspace)
+        params = config.load(workspace.params)
+        address, limit = params.compute.dask_address, side_by_side(params)
+        if address or limit > 1:
+            dvc.repro(say, workspace, BEFORE, watch)
             names = outdated(workspace)
-            if len(names) > 1:
-                _run_side_by_side(names, limit, say or _print, workspace)
-        dvc.repro(say, workspace, targets)
+            if address and names:
+                stages = on_workers(params)
+                cluster.run_candidates(names, stages, say or _print, workspace, address, watch)
+            elif len(names) > 1:
+                _run_side_by_side(names, limit, say or _print, workspace, watch)
+        dvc.repro(say, workspace, targets, watch)
+
+
+def _sweep(workspace: Workspace) -> None:
+    """Delete what killed stages left half-written or locked, unless a stage may be running."""
+    other_locks = set(workspace.lock("data").parent.glob("*")) - {workspace.lock("data")}
+    # somebody may have called DVC, or a stage, without this module
+    if dvc_rwlock.is_busy(workspace.root) or any(map(_is_of_a_stage, other_locks)):
+        return
+    dvc_rwlock.mend(workspace.root)
+    dvc_rwlock.drop_dead(workspace.root)
+    for folder in (workspace.work, workspace.models, workspace.reports):
+        files.sweep(folder)
+
+
+def _is_of_a_stage(lock: Path) -> bool:
+    return lock.name not in _AROUND and locks.is_held(lock)
+
+
+def _wait_for_workers(workspace: Workspace) -> None:
+    """Wait for workers of a cluster that still run candidates of a run that was killed."""
+    for name in config.load(workspace.params).candidates:
+        if (lock := candidate.lock(workspace, name)).exists():
+            with locks.held(lock, "waiting for a worker"):
+                pass
 
 
 def side_by_side(params: config.Params) -> int:
@@ -51,6 +94,15 @@ def side_by_side(params: config.Params) -> int:
     Only one if there is a limit on latency: beside another training, latency measures high.
     """
     return 1 if params.selection.max_latency_ms is not None else params.compute.parallel
+
+
+def on_workers(params: config.Params) -> tuple[str, ...]:
+    """The stages of a candidate that workers of a Dask cluster run.
+
+    Without the one that measures latency if there is a limit on it: workers differ.
+    """
+    limited = params.selection.max_latency_ms is not None
+    return tuple(stage for stage in OF_CANDIDATES if not (limited and stage == "evaluate"))
 
 
 def outdated(workspace: Workspace) -> list[str]:
@@ -65,7 +117,9 @@ def outdated(workspace: Workspace) -> list[str]:
     return [name for name in config.load(workspace.params).candidates if not is_done(name)]
 
 
-def _run_side_by_side(names: list[str], limit: int, say: dvc.Say, workspace: Workspace) -> None:
+def _run_side_by_side(
+    names: list[str], limit: int, say: dvc.Say, workspace: Workspace, watch: dvc.Watch
+) -> None:
     """Train and score these candidates, at most `limit` of them at a time."""
     output: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     waiting, running = list(names), dict[str, subprocess.Popen[str]]()
@@ -77,18 +131,18 @@ def _run_side_by_side(names: list[str], limit: int, say: dvc.Say, workspace: Wor
                 while waiting and len(running) < limit:
                     name = waiting.pop(0)
                     process = processes.enter_context(
-                        dvc.started(_command(name), workspace, piped=True)
+                        dvc.started(candidate.command(name, OF_CANDIDATES), workspace, piped=True)
                     )
                     running[name] = process
-                    threading.Thread(
-                        target=_forward, args=(name, process.stdout, output), daemon=True
-                    ).start()
-                name, line = output.get()
+                    dvc.forward(process, partial(_put, output, name))
+                name, line = take(output, watch)
                 if line is not None:
                     said[name].append(line)
                     say(f"{name:<{width}} | {line}")
-                elif code := running.pop(name).wait():
-                    raise dvc.StageFailed(dvc.reason(name, said[name], code))
+                elif code := wait(running.pop(name), watch):
+                    raise dvc.failure(name, said[name], code)
+                else:
+                    say(f"{name:<{width}} | {dvc.DONE}")
         finally:
             # all at once; leaving the block then waits for one after the other
             for process in running.values():
@@ -96,24 +150,16 @@ def _run_side_by_side(names: list[str], limit: int, say: dvc.Say, workspace: Wor
                 process.stdin.close()
 
 
-def _command(name: str) -> list[str]:
-    # --single-item: without what comes before, which DVC would keep this candidate from looking at
-    # while another one reads it
-    return dvc.command("--single-item", *(f"{stage}@{name}" for stage in OF_CANDIDATES))
-
-
-def _forward(
-    name: str, stream: IO[str], output: "queue.SimpleQueue[tuple[str, str | None]]"
-) -> None:
-    """Put each line of a stream into a queue with a name, and None at its end."""
-    for line in map(str.rstrip, stream):
-        if line:
-            output.put((name, line))
-    output.put((name, None))
+def _put(output: "queue.SimpleQueue[tuple[str, str | None]]", name: str, line: str | None) -> None:
+    output.put((name, line))
 
 
 def _print(line: str) -> None:
     print(line, flush=True)
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def main(workspace: Workspace) -> None:

@@ -1,159 +1,199 @@
 """Retraining as a Prefect flow: bring the data, run the pipeline, report the results.
 
-`python -m flows.retrain` runs it once. Each line that the pipeline prints becomes a line of the
-run's log. A stage that fails ends the run with the stage's own message. Two runs never overlap.
+`python -m flows.retrain` runs it once. Each stage that runs becomes a task run with its own log. A
+stage that fails ends the run with the stage's own message. Two runs in one folder never overlap.
 """
 
-import contextlib
 import logging
-import platform
+import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
 from typing import Any
 
-from prefect import State, flow, get_client, get_run_logger, task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect import State, flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.concurrency.sync import concurrency
-from prefect.exceptions import FailedRun, ObjectAlreadyExists
-from prefect.states import Failed
+from prefect.client.schemas.objects import FlowRun, TaskRun
+from prefect.exceptions import FailedRun
+from prefect.flows import Flow
+from prefect.states import Completed, Failed
+from prefect.tasks import Task
 
-from flows import dvc, server
+from flows import artifacts, dvc, promote, server, stage_runs
 from flows import reproduce as reproducing
-from kinoflow.reports import leaderboard
+from flows.notifying import notify
+from kinoflow import config
+from kinoflow.system import locks
 from kinoflow.system.errors import UserError
+from kinoflow.system.supervisor import GRACE
 from kinoflow.workspace import Workspace, run
 
-LIMIT = "retrain"
-
-# Seconds until a run that was killed with SIGKILL no longer blocks others: the least that Prefect
-# allows.
-_LEASE = 60.0
-_NO_WINNER = "No winner: code or settings were changed while they were in use. Run it again."
+_DELAYS: list[float] = [10, 30, 90]  # seconds from one try to the next
+_POLL = 0.5
 
 
-@task(cache_policy=NO_CACHE, retries=1, retry_delay_seconds=5)
-def refresh(workspace: Workspace) -> None:
-    """Bring the data up to date with their source."""
-    dvc.stage("download", get_run_logger().info, workspace)
+def _may_pass(error: BaseException) -> bool:
+    """Whether a run failed of something that may pass by itself, such as a network."""
+    return isinstance(error, dvc.StageFailed) and error.may_pass
 
 
-@task(cache_policy=NO_CACHE)
-def reproduce(workspace: Workspace) -> None:
-    """Run the stages whose data, code or parameters have changed."""
-    reproducing.reproduce(get_run_logger().info, workspace)
+def _task_may_pass(tried: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, BaseException) and _may_pass(error)
 
 
-@task(cache_policy=NO_CACHE)
-def report(workspace: Workspace) -> None:
-    """Publish all candidates, why the winner won and where the page is, as artifacts."""
-    found = leaderboard.results(workspace)
-    reason = found.winner.reason if found.winner else _NO_WINNER
-    create_table_artifact(
-        key="retrain-candidates",
-        table=[{name: _rounded(value) for name, value in row.items()} for row in found.rows],
-        description="All candidates, the best on validation first.",
-    )
-    page = workspace.page.resolve()
-    about = _about_winner(found.rows, reason)
-    if page.exists():
-        # browsers follow no link from a server's page to a file, so the path is there to copy
-        about += f"\nThe page over everything: `{page}`\n"
-        create_link_artifact(
-            key="retrain-page",
-            link=page.as_uri(),
-            link_text=workspace.page.as_posix(),
-            description=f"The page over everything, on {platform.node()}: {page}",
-        )
-    create_markdown_artifact(key="retrain-winner", markdown=about, description=reason)
+@task(
+    task_run_name="download",
+    cache_policy=NO_CACHE,
+    retries=len(_DELAYS),
+    retry_delay_seconds=_DELAYS,
+    retry_jitter_factor=0.5,
+    retry_condition_fn=_task_may_pass,
+)
+def download(workspace: Workspace, limit_s: float) -> str:
+    """Bring the data up to date with their source; returns what the stage said last."""
+    lines = [""]
+
+    def say(line: str) -> None:
+        lines.append(line)
+        get_run_logger().info(line)
+
+    dvc.stage("download", say, workspace, stage_runs.within("download", limit_s))
+    return lines[-1]
+
+
+def reproduce(workspace: Workspace, limit_s: float) -> bool:
+    """Run the stages whose data, code or settings have changed; returns whether any had.
+
+    No task, since Prefect takes back the task runs of stages if one around them fails.
+    """
+    for delay in _DELAYS:
+        try:
+            return _reproduce(workspace, limit_s)
+        except dvc.StageFailed as failure:
+            if not _may_pass(failure):
+                raise
+            get_run_logger().warning("%s; trying again in %d s", failure, delay)
+            _pause(delay)
+    return _reproduce(workspace, limit_s)
+
+
+def _reproduce(workspace: Workspace, limit_s: float) -> bool:
+    stages = stage_runs.Stages(stage_runs.names(workspace), limit_s)
+    progress = artifacts.Progress(len(stages.names))
+
+    def show(ended: stage_runs.Ended) -> None:
+        if ended.name == "validate":
+            artifacts.validation(workspace)
+        progress.advance(ended)
+
+    stages.on_end = show
+    try:
+        with stage_runs.shown(stages):
+            reproducing.reproduce(stages.hear, workspace, watch=stages.watch)
+        if stages.changed:
+            progress.show("all are up to date")
+    finally:
+        if stages.changed:
+            artifacts.stages(stages)
+    return stages.changed
+
+
+def _pause(seconds: float) -> None:
+    """Sleep; handlers of signals run meanwhile, also for one that another thread gets."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(_POLL, left))
+
+
+@task(task_run_name="results", cache_policy=NO_CACHE)
+def report(workspace: Workspace) -> str:
+    """Publish all candidates, why the winner won and where the page is; returns why it won."""
+    reason = artifacts.results(workspace)
     get_run_logger().info(reason)
+    return reason
 
 
-@flow(name="retrain")
-def retrain() -> State[None] | None:
-    """Bring new data, retrain what they change, and report.
+def _notify(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Tell those who are to hear of failures."""
+    try:
+        settings = config.load(Workspace().params).notify
+    except (OSError, UserError):  # then that is what the run failed of
+        settings = config.Notify()
+    notify("failure", f"Retraining {flow_run.name}: {state.name}", state.message or "", settings)
+
+
+@flow(name="retrain", on_failure=[_notify], on_crashed=[_notify])
+def retrain() -> State[None]:
+    """Bring new data, retrain what they change, report, and promote what is better.
 
     It runs in the working folder, and has no parameters on purpose: a user who may start it on a
     server must not be able to choose another folder or command.
     """
     workspace = Workspace()
     logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
-    with _one_at_a_time():
-        try:
-            refresh(workspace)
-            reproduce(workspace)
-            report(workspace)
-        except dvc.StageFailed as failure:
-            return Failed(message=str(failure))
-    return None
+    _end_with_worker()
+    say = get_run_logger().warning
+    try:
+        settings = config.load(workspace.params)
+        limit_s = settings.retrain.stage_timeout_s
+        with locks.held(workspace.lock("retrain"), "retraining", say):
+            artifacts.data(workspace, download(workspace, limit_s))
+            if reproduce(workspace, limit_s):
+                outcome = report(workspace)
+            else:
+                outcome = _nothing_new(workspace)
+                get_run_logger().info(outcome)
+        # outside the lock: a person may take days to decide. Also if nothing is new, since the run
+        # before may have been killed just here.
+        if workspace.bento.exists():
+            promote.after_retraining(workspace, settings)
+    except (dvc.StageFailed, UserError, FailedRun) as failure:
+        return Failed(message=str(failure))
+    return Completed(message=outcome)
 
 
-@contextlib.contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Wait until no other retraining runs, and let none start before the block ends."""
-    with get_client(sync_client=True) as client:
-        with contextlib.suppress(ObjectAlreadyExists):
-            client.upsert_global_concurrency_limit_by_name(LIMIT, limit=1)
-        if client.read_global_concurrency_limit_by_name(LIMIT).active_slots:
-            get_run_logger().warning(
-                "another retraining is running: waiting until it has ended. One that was killed "
-                "outright counts for a minute longer."
-            )
-    with concurrency(
-        LIMIT,
-        lease_duration=_LEASE,
-        strict=True,
-        # A server that does not answer for a minute is no reason to lose a night of training, and
-        # DVC's own locks still keep two runs off the same files.
-        raise_on_lease_renewal_failure=False,
-    ):
-        yield
+def _nothing_new(workspace: Workspace) -> str:
+    made = (workspace.root / "dvc.lock").stat().st_mtime
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(made))
+    return f"nothing new since {since}: no data, code or setting has changed"
+
+
+def _end_with_worker() -> None:
+    """End this run when the worker that started it is killed: nobody could cancel it any more."""
+    if not os.environ.get("PREFECT__FLOW_RUN_ID"):
+        return  # started by hand
+    worker = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == worker:
+            time.sleep(_POLL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        # if the server is gone as well, Prefect tries to reach it for minutes
+        time.sleep(2 * GRACE)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
     """Filter of a log: remove the traceback of a failed stage, which is no bug of the flow."""
-    if record.exc_info and isinstance(record.exc_info[1], dvc.StageFailed):
+    if record.exc_info and isinstance(record.exc_info[1], dvc.StageFailed | UserError):
         record.exc_info = None
     return True
-
-
-def _rounded(value: Any) -> Any:
-    return round(value, 4) if isinstance(value, float) else value
-
-
-def _about_winner(rows: list[leaderboard.Row], reason: str) -> str:
-    winner = next((row for row in rows if row["winner"]), None)
-    if winner is None:
-        return reason
-    facts = {
-        "validation accuracy": f"{winner['val_accuracy']:.3f}",
-        "test accuracy": (
-            f"{winner['test_accuracy']:.3f} "
-            f"(95% interval {winner['test_low']:.3f} to {winner['test_high']:.3f})"
-        ),
-        "test macro F1": f"{winner['f1']:.3f}",
-        "parameters": f"{winner['parameters']:,}",
-        "size": f"{winner['size_mb']:.2f} MB",
-        "latency": f"{winner['latency_ms']:.1f} ms per clip",
-        "training": f"{winner['train_seconds']:.0f} s",
-    }
-    lines = [f"# {winner['candidate']}", "", reason, "", "| | |", "|---|---:|"]
-    return "\n".join(lines + [f"| {name} | {value} |" for name, value in facts.items()]) + "\n"
 
 
 def main(workspace: Workspace) -> None:
     if not server.is_known():
         sys.exit(server.run_beside("flows.retrain"))
     state = retrain(return_state=True)
-    try:
-        state.result()
-    except FailedRun as failure:
-        raise UserError(str(failure)) from None
+    if not state.is_completed():
+        raise UserError(state.message or state.name or "")
+    from kinoflow.reports import leaderboard
+
     print(leaderboard.table(workspace))
+    print(state.message)
 
 
 if __name__ == "__main__":

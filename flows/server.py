@@ -1,7 +1,8 @@
 """A Prefect server for users without one: it runs as long as the command that needs it.
 
 It listens on this machine only. Since every user of the machine and every page in a browser can
-reach it there, it asks for a login, which is drawn at random at each start.
+reach it there, it asks for a login. The login is drawn at random once, and kept in a file that only
+its user can read.
 """
 
 import contextlib
@@ -16,13 +17,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import get_current_settings
 
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import run_supervised
+from kinoflow.system.supervisor import run_supervised, wait
+
+LOGIN = "login"  # the file in PREFECT_HOME that holds it
 
 _HOST = "127.0.0.1"
+_OTHERS = 0o077  # the bits of a file's mode that let others do something with it
+_DATABASE = "PREFECT_SERVER_DATABASE_"
 _STARTS_WITHIN = 120.0  # seconds; a free machine takes 10
 
 # By default a server that ends forgets which runs hold a concurrency limit, but not that the limit
@@ -40,19 +46,35 @@ def is_known() -> bool:
 
 
 def run_beside(module: str, port: int = 0) -> int:
-    """Start a server, run `python -m <module>` with it, and return that command's exit code.
+    """Run `python -m <module>` beside a server, and return that command's exit code.
 
-    Both end with this process. The command has to be a process of its own: Prefect sends its last
-    logs while Python exits, and the server must still run then. Raises UserError if the server
-    does not start.
+    The server is that of Prefect's settings. If they name none, one is started. All processes end
+    with this one. The command has to be a process of its own: Prefect sends its last logs while
+    Python exits, and the server must still run then. Raises UserError if the server does not start.
     """
     # an exception instead of sudden death, so that a running flow can tell the server that it ended
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    beside: contextlib.AbstractContextManager[dict[str, str]]
+    beside = contextlib.nullcontext({}) if is_known() else running(port)
     with (
-        running(port) as access,
-        run_supervised([sys.executable, "-m", module], env=os.environ | access) as command,
+        beside as access,
+        run_supervised([sys.executable, "-m", module], env=_environment() | access) as command,
     ):
-        return command.wait()
+        return wait(command)
+
+
+def _environment() -> dict[str, str]:
+    """The environment without the password of the database, which is for the server alone."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_DATABASE)}
+
+
+def wait_for(client: SyncPrefectClient) -> None:
+    """Wait until a server answers, which may be starting. Raises UserError if it does not."""
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while error := client.api_healthcheck():
+        if time.monotonic() > deadline:
+            raise UserError(f"no Prefect server answers at {client.api_url}: {error}")
+        time.sleep(1)
 
 
 @contextlib.contextmanager
@@ -66,11 +88,13 @@ def running(port: int = 0) -> Iterator[dict[str, str]]:
     home = get_current_settings().home
     home.mkdir(parents=True, exist_ok=True)
     log = home / "server.log"
-    origin, login = f"http://{_HOST}:{port}", f"kinoflow:{secrets.token_urlsafe(24)}"
+    origin, login = f"http://{_HOST}:{port}", _login(home / LOGIN)
     command = [sys.executable, "-m", "prefect", "server", "start"]
     command += ["--host", _HOST, "--port", str(port)]
+    # others may read the output where it is no terminal
+    how = login if sys.stderr.isatty() else f"what {home / LOGIN} says"
+    print(f"starting a Prefect server: {origin}, log in with {how}", file=sys.stderr)
     with (
-        _show_login(home / f"login-{port}", origin, login),
         log.open("a", encoding="utf-8") as output,
         run_supervised(
             command,
@@ -102,21 +126,24 @@ def _access(origin: str, login: str) -> dict[str, str]:
     }
 
 
-@contextlib.contextmanager
-def _show_login(file: Path, origin: str, login: str) -> Iterator[None]:
-    """Show the login to this user only: on the terminal, and in a file until the block ends.
-
-    Where stderr is no terminal, only the file holds it, since others may read the output.
-    """
-    with files.replacing(file) as partial:
-        partial.touch(mode=0o600)
-        partial.write_text(f"{login}\n", encoding="utf-8")
-    how = login if sys.stderr.isatty() else f"what {file} says"
-    print(f"starting a Prefect server: {origin}, log in with {how}", file=sys.stderr)
-    try:
-        yield
-    finally:
-        file.unlink(missing_ok=True)
+def _login(file: Path) -> str:
+    """The login that a file holds; one is drawn if there is no such file, or others can read it."""
+    if file.exists():
+        about = file.stat()
+        if about.st_uid == os.getuid() and not about.st_mode & _OTHERS:
+            login = file.read_text(encoding="utf-8").strip()
+            if all(login.partition(":")):
+                return login
+        file.unlink()
+        print(f"{file} held no login, or others could read it: a new one is drawn", file=sys.stderr)
+    drawn = file.with_name(f"{files.TEMPORARY}{secrets.token_hex(8)}")
+    drawn.touch(mode=0o600)
+    drawn.write_text(f"kinoflow:{secrets.token_urlsafe(24)}\n", encoding="utf-8")
+    # unlike a renaming, this keeps a login that another command has drawn meanwhile
+    with contextlib.suppress(FileExistsError):
+        os.link(drawn, file)
+    drawn.unlink()
+    return file.read_text(encoding="utf-8").strip()
 
 
 def _free_port(preferred: int) -> int:

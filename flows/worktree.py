@@ -7,6 +7,7 @@ from ruamel.yaml import YAML
 
 from flows import dvc
 from kinoflow import config
+from kinoflow.reports.decision import Decision
 from kinoflow.settings import Values
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
@@ -29,6 +30,7 @@ def lay_out(tree: Workspace, repository: Workspace, values: Values) -> None:
     """
     # scores of earlier params must not stay; `dvc repro` restores those of these params
     shutil.rmtree(tree.reports, ignore_errors=True)
+    Decision().write(tree.decision)  # a recipe's models are never promoted
     for name in _CODE:
         with files.replacing_folder(tree.root / name) as partial:
             unwanted = shutil.ignore_patterns("__pycache__")

@@ -55,6 +55,8 @@ class Description(BaseModel):
     # whether it is the winner, trained once more with its validation clips, for as many epochs as
     # were best before; then `metrics` has no validation scores
     refit: bool = False
+    # median length of the videos that it was trained on; None: their containers do not say
+    seconds: Annotated[float, Field(gt=0)] | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
@@ -138,7 +140,7 @@ class Bundle:
     def _averaged(self, clip: Frames) -> Probabilities:
         # One clip at a time: larger batches round sums differently, and evaluation and serving have
         # to agree exactly.
-        average: Probabilities = self._forward(self._views(clip)).mean(axis=0)
+        average: Probabilities = self.forward(self.views(clip)).mean(axis=0)
         return average
 
     def times(self, clip: Frames) -> NDArray[np.int64]:
@@ -146,7 +148,7 @@ class Bundle:
         valid = valid_frames(clip, masked=self.clip.padding == "mask")
         return np.stack(temporal_views(valid, self.description.frames, self.description.views))
 
-    def _views(self, clip: Frames) -> Frames:
+    def views(self, clip: Frames) -> Frames:
         """What an answer to a clip (T, H, W, 3) averages over, uint8 (views, frames, H, W, 3)."""
         views = clip[self.times(clip)]
         if len(self.mirrorings) == 1:
@@ -154,7 +156,8 @@ class Bundle:
         return np.concatenate([views[..., columns, :] for columns in self.mirrorings])
 
     @cached_property
-    def _forward(self) -> Callable[[Frames], Probabilities]:
+    def forward(self) -> Callable[[Frames], Probabilities]:
+        """The compiled model, from `views` of any clips to the probabilities of each view."""
         return compiled(self.model)
 
 

@@ -1,11 +1,11 @@
-"""The command `kinoflow`: classify videos or a camera, show and export what was measured."""
+"""The command `kinoflow`: classify and repaint videos, show and export what was measured."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from kinoflow import bundle
-from kinoflow.commands import live, predict
+from kinoflow.commands import live, predict, style, style_train
 from kinoflow.commands.shared import count, load_model, top
 from kinoflow.config import METHODS
 from kinoflow.export import fiftyone
@@ -13,9 +13,10 @@ from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
 from kinoflow.system.terminal import printable
-from kinoflow.video.decoder import probe, sample
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import Workspace
+
+_STYLE_TRAIN = "style-train"
 
 
 def explain(arguments: argparse.Namespace) -> None:
@@ -25,6 +26,7 @@ def explain(arguments: argparse.Namespace) -> None:
     """
     # here, since they load the encoder and Keras
     from kinoflow.explain import film
+    from kinoflow.explain.footage import footage
     from kinoflow.explain.methods import Explainer
 
     model = load_model(arguments.model)
@@ -37,16 +39,14 @@ def explain(arguments: argparse.Namespace) -> None:
     label = None if arguments.label is None else model.labels.index(arguments.label)
     method = None if arguments.method == "auto" else arguments.method
     try:
-        clip = sample(arguments.video, model.clip)
-        info = probe(arguments.video)
-        frames = film.readable(arguments.video, model.clip, width=info.width, height=info.height)
+        seen = footage(arguments.video, model.clip)
     except UnreadableVideo as problem:
         raise UserError(f"{printable(str(arguments.video))}: {problem}") from None
-    explanation = Explainer(model, method).explain(clip, label)
-    fps = film.rate(len(frames), info.seconds)
-    film.write_film(arguments.output, film.film(frames, explanation), fps)
+    explanation = Explainer(model, method).explain(seen.clip, label)
+    fps = film.rate(len(seen.frames), seen.seconds)
+    film.write_film(arguments.output, film.film(seen.frames, explanation), fps)
     strip = arguments.output.with_suffix(".png")
-    film.write_strip(strip, film.strip(frames, explanation))
+    film.write_strip(strip, film.strip(seen.frames, explanation))
     found = ", ".join(f"{value:+.3f}" for value in explanation.segments)
     print(f"{printable(str(arguments.video))}: {top(model, explanation.probabilities, 1)}")
     print(f"{explanation.method} for {model.labels[explanation.label]}; eighths of time: {found}")
@@ -136,6 +136,18 @@ def main() -> None:
     )
     command.set_defaults(run=explain)
 
+    command = commands.add_parser(
+        "style",
+        help=(style.style.__doc__ or "").partition("\n")[0],
+        epilog="`kinoflow style train --help` is about training a network for one style.",
+    )
+    style.add_arguments(command)
+    command.set_defaults(run=style.style)
+    # `style` takes a clip, so that what is trained is a command of its own behind the scenes
+    command = commands.add_parser(_STYLE_TRAIN, prog="kinoflow style train")
+    style_train.add_arguments(command)
+    command.set_defaults(run=style_train.train)
+
     command = commands.add_parser("results", help=show_results.__doc__)
     command.set_defaults(run=show_results)
 
@@ -150,7 +162,10 @@ def main() -> None:
     command = commands.add_parser("doctor", help=doctor.__doc__)
     command.set_defaults(run=doctor)
 
-    arguments = parser.parse_args()
+    words = sys.argv[1:]
+    if words[:2] == ["style", "train"]:
+        words = [_STYLE_TRAIN, *words[2:]]
+    arguments = parser.parse_args(words)
     run(lambda: arguments.run(arguments))
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from kinoflow.models import registry
 from kinoflow.system import documents
@@ -25,7 +33,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Method = Literal["gradcam", "rollout", "occlusion", "integrated_gradients", "gradients", "shap"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # reports/ has folders of these names already
-_RESERVED = {"explain", "explore", "figures", "validation"}
+_RESERVED = {"explain", "explore", "figures", "monitor", "style", "validation"}
 
 
 class _Section(BaseModel):
@@ -125,6 +133,14 @@ class Augment(_Section):
     rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.0
     mixup: Annotated[float, Field(ge=0)] = 0.0
+    restyle: Probability = 0.0
+    styles: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_styles(self) -> "Augment":
+        if self.restyle and not self.styles:
+            raise ValueError("restyle needs styles: names of networks in style/networks")
+        return self
 
 
 class Training(_Section):
@@ -212,6 +228,18 @@ class Service(_Section):
     max_jobs: Count = 16
     job_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
     job_hours: Annotated[float, Field(gt=0)] = 24.0
+    uploads_mb: Annotated[float, Field(gt=0)] = 1600.0
+    max_seconds: Annotated[float, Field(gt=0)] = 7200.0
+    max_frames: Count = 500_000
+    max_megapixels: Annotated[float, Field(gt=0)] = 36.0
+    max_batch: Count = 8
+    batch_wait_ms: Annotated[float, Field(ge=0)] = 2.0
+    timeline_windows: Count = 64
+    max_live: Count = 4
+    api_keys_file: str | None = None
+    requests_per_minute: Count = 600
+    sample: Annotated[int, Field(ge=0)] = 5000
+    sample_footage_mb: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Serving(Service):
@@ -219,18 +247,69 @@ class Serving(Service):
 
     gpu: bool
     check_videos: Count
+    style: Name | None = None
+
+
+def _five_fields(cron: str) -> str:
+    if len(cron.split()) != 5:
+        raise ValueError("a cron has five fields: minute, hour, day, month, weekday")
+    return cron
+
+
+Cron = Annotated[str, AfterValidator(_five_fields)]
+
+
+class Validation(_Section):
+    """How far new data may differ from those that were accepted last before training stops."""
+
+    unreadable_jump: Probability = 0.02
+    look_alpha: Probability = 0.01
+    accept: tuple[str, ...] = ()
 
 
 class Retrain(_Section):
-    cron: str
+    cron: Cron
     timezone: str
+    stage_timeout_s: Annotated[float, Field(gt=0)] = 86400.0
+    git: bool = False
+    branch: Annotated[str, Field(min_length=1)] = "retrain"
+    remote: str | None = None
 
-    @field_validator("cron")
-    @classmethod
-    def _five_fields(cls, cron: str) -> str:
-        if len(cron.split()) != 5:
-            raise ValueError("a cron has five fields: minute, hour, day, month, weekday")
-        return cron
+
+class Promotion(_Section):
+    """What a challenger has to show before it replaces the champion."""
+
+    margin: Probability = 0.02
+    confidence: Fraction = 0.95
+    min_clips: Count = 30
+    class_floor: Probability = 0.3
+    class_floors: dict[str, Probability] = {}
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    max_size_mb: Annotated[float, Field(gt=0)] | None = None
+    max_calibration_error: Probability = 0.2
+    hold_hours: Annotated[float, Field(gt=0)] = 72.0
+
+
+class Monitor(_Section):
+    """When what the service saw is compared with what the model was tested on, and what follows."""
+
+    cron: Cron = "0 6 * * *"
+    answers: Annotated[int, Field(ge=20)] = 200
+    permutations: Annotated[int, Field(ge=100)] = 1000
+    false_alarms: Fraction = 0.05
+    max_error: Probability = 0.3
+    retrain: bool = True
+    cooldown_hours: Annotated[float, Field(ge=0)] = 24.0
+
+
+Event = Literal["failure", "hold", "promotion", "drift"]
+
+
+class Notify(_Section):
+    """Which blocks of Prefect hear of what happens."""
+
+    blocks: tuple[str, ...] = ()
+    events: tuple[Event, ...] = get_args(Event)
 
 
 class Compute(_Section):
@@ -280,9 +359,15 @@ class Params(_Section):
     evaluation: Evaluation
     selection: Selection
     explain: Explain
+    validation: Validation = Validation()
     serving: Serving
     retrain: Retrain
+    promotion: Promotion = Promotion()
+    monitor: Monitor = Monitor()
+    notify: Notify = Notify()
     compute: Compute
+    # checked by kinoflow.style.settings, so that a change there trains no classifier anew
+    style: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _candidates_fit(self) -> "Params":

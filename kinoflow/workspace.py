@@ -141,6 +141,15 @@ class Workspace:
         return self.work / "answers" / f"{candidate}.csv"
 
     @property
+    def restyled(self) -> Path:
+        """The clips in other styles, a store for each; an empty folder without `restyle`."""
+        return self.work / "restyled"
+
+    def style_network(self, name: str) -> Path:
+        """A network that repaints pictures in one style."""
+        return self.root / "style" / "networks" / f"{name}.keras"
+
+    @property
     def refit(self) -> Path:
         """The winner, trained once more on train and val; an empty folder without `refit`."""
         return self.work / "refit"
@@ -154,6 +163,11 @@ class Workspace:
     def learning_curve_models(self) -> Path:
         """Models that were trained on fewer recordings; empty if there is no learning curve."""
         return self.work / "learning_curve"
+
+    @property
+    def challenge(self) -> Path:
+        """What the champion and the newest model score on the present test clips."""
+        return self.work / "challenge.json"
 
     # === Results ===
 
@@ -192,6 +206,21 @@ class Workspace:
         return self.reports / "validation"
 
     @property
+    def validation_history(self) -> Path:
+        """The pages of earlier validations. No candidate can be called so: its name has a dot."""
+        return self.reports / "validation.history"
+
+    @property
+    def review(self) -> Path:
+        """Videos with corrected answers, for a person to look at."""
+        return self.reports / "feedback.review"
+
+    @property
+    def accepted(self) -> Path:
+        """The data that passed validation last; `make clean` does not delete it."""
+        return self.root / ".history" / "accepted.json"
+
+    @property
     def leaks(self) -> Path:
         return self.reports / "leaks.csv"
 
@@ -222,9 +251,34 @@ class Workspace:
         return self.reports / "learning_curve.csv"
 
     @property
+    def decision(self) -> Path:
+        """Whether the newest model replaces the champion, and why."""
+        return self.reports / "decision.json"
+
+    @property
+    def monitoring(self) -> Path:
+        """What the service saw, compared with what its model was tested on."""
+        return self.reports / "monitor"
+
+    @property
     def dist(self) -> Path:
-        """Exported Bentos."""
+        """Exported Bentos: the newest model's, and those that were champions."""
         return self.root / "dist"
+
+    @property
+    def bento(self) -> Path:
+        """The newest model, packaged."""
+        return self.dist / "kinoflow.bento"
+
+    @property
+    def journal(self) -> Path:
+        """Who was champion when, and why."""
+        return self.dist / "journal.jsonl"
+
+    @property
+    def champion(self) -> Path:
+        """Names the Bento that is served; without this file, the newest one is."""
+        return self.dist / "champion"
 
     def explain_missing(self, error: FileNotFoundError) -> str | None:
         """One line on which command makes a missing file; None for a file that no stage makes."""

@@ -1,7 +1,6 @@
 """Serve a .bento file: `python -m serving [--bento FILE] [--port N] [--host ADDRESS]`."""
 
 import argparse
-import os
 import signal
 import socket
 import sys
@@ -10,12 +9,12 @@ from typing import NoReturn
 
 from kinoflow.system import locks
 from kinoflow.system.errors import UserError, run
-from kinoflow.system.supervisor import run_supervised
+from kinoflow.system.supervisor import run_supervised, wait
 from kinoflow.workspace import Workspace
-from serving import settings, state
-from serving.bentos import extract_bento, newest
+from serving import keys, state
+from serving.server import PREFIX
 
-PREFIX = "kinoflow-serve-"  # of the temporary folders of servers
+_TOLD = 2  # exit code of a server that has said in one line why it cannot serve
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -32,7 +31,15 @@ def address(host: str, port: int) -> str:
 
 
 def serve(
-    bento: Path, ip: str, port: int, host_names: list[str], state_folder: Path | None = None
+    bento: Path | None,
+    ip: str,
+    port: int,
+    host_names: list[str],
+    state_folder: Path | None = None,
+    keys_file: Path | None = None,
+    *,
+    without_keys: bool = False,
+    watch: bool = True,
 ) -> int:
     """Serve a .bento file until the server ends by itself; return its exit code.
 
@@ -40,41 +47,29 @@ def serve(
     its state.
 
     Args:
-        bento: the file.
+        bento: the file; None: the champion or, without one, the newest.
         ip: the IP address to listen at.
         port: the port to listen at.
         host_names: requests to these are answered, besides those to IP addresses and localhost.
         state_folder: of the service's state; None: as the environment or the Bento's settings say.
-
-    Raises UserError for a file that is no whole Bento, and for a state that another service has.
+        keys_file: the file of keys; None: as the environment or the Bento's settings say.
+        without_keys: whether to demand no keys.
+        watch: whether to change to another Bento when there is one.
     """
     with locks.temporary_folder(PREFIX, "serving") as folder:
-        extract_bento(bento, folder / "bento")
-        (folder / "tmp").mkdir()
-        state_folder = state_folder.absolute() if state_folder else _state(folder)
-        # the worker takes it for good; here a mistake is one line, and not a traceback
-        os.close(state.take(state_folder))
-        print(f"serving {bento} at http://{ip}:{port} until Ctrl-C", flush=True)
-        command = [sys.executable, "-m", "serving.server", "--host", ip, "--port", str(port)]
-        environment = {
-            **os.environ,
-            "BENTOML_HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
-            state.VARIABLE: str(state_folder),
-        }
-        # the server must import the Bento's code, not what the user's PYTHONPATH names
-        environment.pop("PYTHONPATH", None)
-        with run_supervised(
-            [*command, *(f"--allow-host={name}" for name in host_names)],
-            cwd=folder / "bento" / "src",
-            env=environment,
-        ) as server:
-            return server.wait()
-
-
-def _state(folder: Path) -> Path:
-    """The folder of the state by the settings of the Bento that was extracted in `folder`."""
-    return state.folder(settings.load(folder / "bento" / "src" / "serving.json").state)
+        (folder / "server").mkdir()
+        command = [
+            *(sys.executable, "-m", "serving.server", "--host", ip, "--port", str(port)),
+            *(f"--champion={Workspace().champion}", f"--folder={folder / 'server'}"),
+            *([f"--bento={bento}"] if bento else []),
+            *([f"--state={state_folder}"] if state_folder else []),
+            *([f"--keys={keys_file}"] if keys_file else []),
+            *(["--without-keys"] if without_keys else []),
+            *(["--watch"] if watch else []),
+            *(f"--allow-host={name}" for name in host_names),
+        ]
+        with run_supervised(command) as server:
+            return wait(server)
 
 
 def _stop(_number: int, _frame: object) -> NoReturn:
@@ -86,13 +81,25 @@ def _stop(_number: int, _frame: object) -> NoReturn:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m serving", description="Serve a .bento file.")
-    parser.add_argument("--bento", type=Path, help=f"default: the newest in {Workspace().dist}/")
+    dist = Workspace().dist
+    parser.add_argument(
+        "--bento",
+        type=Path,
+        help=f"default: the one that {Workspace().champion} names, or else the newest in {dist}/",
+    )
+    parser.add_argument(
+        "--no-watch",
+        action="store_false",
+        dest="watch",
+        help="serve this Bento for ever; otherwise the service changes, without a pause, to the "
+        "one that this file becomes, or that is the champion or the newest",
+    )
     parser.add_argument("--port", type=int, default=3000, help="default: %(default)s")
     parser.add_argument(
         "--host",
         default="127.0.0.1",
-        help="default: %(default)s, this machine alone; 0.0.0.0 opens it to the network, where "
-        "anybody may use it",
+        help="default: %(default)s, this machine alone; 0.0.0.0 opens it to the network, which "
+        "takes keys",
     )
     parser.add_argument(
         "--allow-host",
@@ -109,15 +116,22 @@ def main() -> None:
         help="where feedback and jobs are kept from one start to the next; default: "
         f"{state.VARIABLE} in the environment, or the setting serving.state",
     )
+    keys.add_arguments(parser)
     arguments = parser.parse_args()
-    bento = arguments.bento or newest(Workspace().dist)
     ip = address(arguments.host, arguments.port)
     for number in _STOPPING:
         signal.signal(number, _stop)
     try:
-        code = serve(bento, ip, arguments.port, arguments.allow_host, arguments.state)
+        code = serve(
+            *(arguments.bento, ip, arguments.port, arguments.allow_host, arguments.state),
+            keys_file=arguments.keys,
+            without_keys=arguments.without_keys,
+            watch=arguments.watch,
+        )
     except KeyboardInterrupt:
         return
+    if code == _TOLD:
+        sys.exit(code)
     raise UserError(f"the server ended by itself with exit code {code}: see its messages above")
 
 

@@ -22,16 +22,19 @@ class AdmissionControl:
         app: the application.
         seconds: from the arrival of a request's headers to its answer.
         slots: how many requests are answered at a time, once they are uploaded.
-        max_upload_mb: how large one upload may be, in MB. The upload budget is `slots` times as
-            much: what all uploads together may hold.
+        max_upload_mb: how large one upload may be, in MB.
+        uploads_mb: the upload budget: what all uploads together may hold, in MB; at least
+            `max_upload_mb`.
     """
 
-    def __init__(self, app: App, *, seconds: float, slots: int, max_upload_mb: float) -> None:
+    def __init__(
+        self, app: App, *, seconds: float, slots: int, max_upload_mb: float, uploads_mb: float
+    ) -> None:
         self.app = app
         self.seconds = seconds
         self.max_upload_mb = max_upload_mb
         self.free_slots = slots
-        self.free_bytes = round(slots * max_upload_mb * 1e6)
+        self.free_bytes = round(max(uploads_mb, max_upload_mb) * 1e6)
         # the requests that are being uploaded, the oldest first
         self.uploading: dict[Admission, asyncio.Timeout] = {}
 
@@ -90,10 +93,14 @@ class Admission:
         self._control.free_bytes -= size
         self._bytes += size
 
-    def take_slot(self) -> None:
-        """Take one of the slots. Raises Refusal (429) if none is free."""
+    def check_slot(self) -> None:
+        """Raise Refusal (429) if no slot is free."""
         if not self._control.free_slots:
             raise Refusal(429, "too many videos are being answered just now: try again in a second")
+
+    def take_slot(self) -> None:
+        """Take one of the slots. Raises Refusal (429) if none is free."""
+        self.check_slot()
         self._control.free_slots -= 1
         self._has_slot = True
 

@@ -38,6 +38,40 @@ class Model(Said):
     """Where the model ran, such as cpu:0 or gpu:0."""
 
 
+class Segment(Said):
+    """A stretch of a video with one label."""
+
+    start: float
+    """In seconds since the first frame, as all times of a timeline."""
+    end: float
+    label: str
+    probability: float
+    """Of the label, averaged."""
+
+
+class Moment(Said):
+    """The part of a video around the centre of a window."""
+
+    start: float
+    end: float
+    label: str
+    probabilities: list[float]
+    """In the order of `labels`."""
+
+
+class Timeline(Said):
+    """What the model sees in a video, from moment to moment."""
+
+    labels: list[str]
+    window_seconds: float
+    seconds: float
+    """Of the video."""
+    problem: str | None = None
+    """Why that is less than it should be."""
+    segments: list[Segment]
+    moments: list[Moment]
+
+
 class Answer(Said):
     """What the model sees in a video; confidences and probabilities lie in [0, 1]."""
 
@@ -51,6 +85,12 @@ class Answer(Said):
     """Of every label, in the model's order."""
     milliseconds: Milliseconds
     model: Model
+    seconds: float | None = None
+    """Of the video; null for one whose file does not say, and for a clip that came as an array."""
+    timeline: Timeline | None = None
+    """Of a video of at least two windows, unless it has too many."""
+    hint: str | None = None
+    """Why a video of at least two windows has no timeline, and how to get one."""
 
 
 class Refused(Said):
@@ -66,3 +106,4 @@ class ModelCard(Card):
     bento: str  # its version
     device: str
     keep_footage: bool  # whether feedback may come with its video, which is then kept
+    not_served: str | None = None  # why the Bento that should be served now is not, if so

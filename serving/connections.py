@@ -6,6 +6,7 @@ request or to read an answer.
 
 import asyncio
 import resource
+from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -24,6 +25,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.since = self.loop.time()
         self.timer: asyncio.TimerHandle | None = None
+        self.upgraded = False
         super().connection_made(transport)
         if len(self.connections) > limit():
             self._make_room()
@@ -31,10 +33,15 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if not self.is_between_requests:
+        if self.upgraded or not self.is_between_requests:
             self._end_after(None)
         elif self.timer is None:
             self._end_after(HEADERS_S)
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        # from here on, serving.live bounds how long its client may take
+        self.upgraded = True
+        super().handle_websocket_upgrade(event)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -60,6 +67,11 @@ class Connection(H11Protocol):
     @property
     def waits_for_client(self) -> bool:
         return self.is_between_requests or self.is_sending
+
+    def close_after_answer(self) -> None:
+        """Have the answer that is being made, if there is one, say that it is the last."""
+        if not self.is_between_requests and not self.cycle.response_started:
+            self.cycle.default_headers = [*self.cycle.default_headers, (b"connection", b"close")]
 
     def end(self) -> None:
         """Close at once, even if the client has not read all that was sent."""

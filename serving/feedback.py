@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kinoflow.system import files
 from serving.answers import Answer, Said
 from serving.refusals import Refusal
-from serving.state import Database, room
+from serving.state import Database, Videos, room
 
 MOST_LABEL = 200  # characters of a proposed label
 _ANSWERS = 10_000  # the latest answers, which feedback may be about
@@ -77,17 +77,17 @@ class Feedback:
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
-        self.footage = folder / "footage"
-        self.footage.mkdir(mode=0o700, exist_ok=True)
+        self._videos = Videos(folder / "footage")
+        self.footage = self._videos.folder
         self._most_bytes = most_bytes
         self._database = Database(folder / "feedback.sqlite", _SCHEMA, durable=False)
         self.close = self._database.close
+        self._videos.sweep(self._named)
+
+    def _named(self) -> set[str]:
+        """The files that feedback has."""
         with self._database.transaction() as rows:
-            known = {row["footage"] for row in rows.execute("SELECT footage FROM feedback")}
-        for path in self.footage.iterdir():
-            # written by a service that was killed before its feedback was kept
-            if path.name not in known:
-                path.unlink()
+            return {row["footage"] for row in rows.execute("SELECT footage FROM feedback")}
 
     def answered(self, answer: Answer) -> None:
         """Remember an answer. On a full disk it is forgotten."""
@@ -111,7 +111,11 @@ class Feedback:
         """
         with self._database.transaction() as rows:
             self._answer(rows, given)
-        with self._copied(video) as copy, self._database.transaction() as rows:
+        with (
+            self._videos.adding(),
+            self._copied(video) as copy,
+            self._database.transaction() as rows,
+        ):
             answer = self._answer(rows, given)
             size = copy.stat().st_size if copy else 0
             count, held = rows.execute("SELECT count(*), total(bytes) FROM feedback").fetchone()

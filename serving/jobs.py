@@ -1,10 +1,12 @@
 """Jobs in a SQLite file, and their videos on disk: what was accepted outlives the service."""
 
+import contextlib
 import json
 import secrets
 import shutil
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -12,9 +14,9 @@ from pydantic import BaseModel
 
 from kinoflow.system import files
 from serving import measures
-from serving.answers import Said
+from serving.answers import Said, Timeline
 from serving.refusals import Refusal
-from serving.state import Database, room
+from serving.state import Database, Videos, room, turn
 
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 
@@ -39,40 +41,6 @@ CREATE INDEX IF NOT EXISTS ends ON jobs (finished, number);
 """
 
 
-class Segment(Said):
-    """A stretch of a video with one label."""
-
-    start: float
-    """In seconds since the first frame, as all times of a timeline."""
-    end: float
-    label: str
-    probability: float
-    """Of the label, averaged."""
-
-
-class Moment(Said):
-    """The part of a video around the centre of a window."""
-
-    start: float
-    end: float
-    label: str
-    probabilities: list[float]
-    """In the order of `labels`."""
-
-
-class Timeline(Said):
-    """What the model sees in a video, from moment to moment."""
-
-    labels: list[str]
-    window_seconds: float
-    seconds: float
-    """Of the video."""
-    problem: str | None = None
-    """Why that is less than it should be."""
-    segments: list[Segment]
-    moments: list[Moment]
-
-
 class Job(Said):
     """A long video and what becomes of it."""
 
@@ -90,6 +58,13 @@ class Job(Said):
     """Why it failed."""
     result: Timeline | None = None
     """Once it is done."""
+
+
+class JobList(Said):
+    """The newest jobs."""
+
+    jobs: list[Job]
+    """The newest first, without their results."""
 
 
 class Claim(BaseModel):
@@ -110,27 +85,34 @@ class Jobs:
     """
 
     def __init__(self, folder: Path, *, most: int, most_bytes: int, keep_s: float) -> None:
-        self._uploads = folder / "uploads"
-        self._uploads.mkdir(mode=0o700, exist_ok=True)
+        self._folder = folder
+        self._videos = Videos(folder / "uploads")
         self._most, self._most_bytes, self._keep_s = most, most_bytes, keep_s
         self._database = Database(folder / "jobs.sqlite", _SCHEMA, durable=True)
         self.close = self._database.close
-        self._take_up()
 
-    def _take_up(self) -> None:
-        """Have jobs that a killed service was working on begin again."""
+    def turn(self, given_up: Callable[[], bool]) -> contextlib.AbstractContextManager[bool]:
+        """Wait until no other process works on jobs; see `state.turn`."""
+        return turn(self._folder / "working", given_up)
+
+    def take_up(self) -> None:
+        """Have jobs that a killed service was working on begin again.
+
+        Only the process whose turn it is to work on jobs may call this.
+        """
         with self._database.transaction() as rows:
             rows.execute("UPDATE jobs SET state = 'queued' WHERE state = 'running'")
+        self._videos.sweep(self._waiting)
+
+    def _waiting(self) -> set[str]:
+        """The ids of jobs whose videos are needed."""
+        with self._database.transaction() as rows:
             waiting = rows.execute("SELECT id FROM jobs WHERE finished IS NULL").fetchall()
-        known = {row["id"] for row in waiting}
-        for path in self._uploads.iterdir():
-            # of a job that has ended, or of a request that was not answered yet
-            if path.name not in known:
-                path.unlink()
+        return {row["id"] for row in waiting}
 
     def video(self, name: str) -> Path:
         """The file of a job's video."""
-        return self._uploads / name
+        return self._videos.folder / name
 
     def check_room(self, size: int = 0) -> None:
         """Raise Refusal if no job with a video of `size` bytes can be taken: 413, 429 or 503."""
@@ -158,27 +140,44 @@ class Jobs:
         """
         name = secrets.token_hex(16)
         path = self.video(name)
-        try:
-            # on the disk before the job is
-            with room(), files.replacing(path) as partial, partial.open("wb") as file:
-                shutil.copyfileobj(video, file)
-            size = path.stat().st_size
-            with self._database.transaction() as rows:
-                self._check_room(rows, size)
-                rows.execute(
-                    "INSERT INTO jobs (id, state, seconds, bytes, created) "
-                    "VALUES (?, 'queued', ?, ?, ?)",
-                    (name, seconds, size, time.time()),
-                )
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+        with self._videos.adding():
+            try:
+                # on the disk before the job is
+                with room(), files.replacing(path) as partial, partial.open("wb") as file:
+                    shutil.copyfileobj(video, file)
+                size = path.stat().st_size
+                with self._database.transaction() as rows:
+                    self._check_room(rows, size)
+                    rows.execute(
+                        "INSERT INTO jobs (id, state, seconds, bytes, created) "
+                        "VALUES (?, 'queued', ?, ?, ?)",
+                        (name, seconds, size, time.time()),
+                    )
+            except BaseException:
+                path.unlink(missing_ok=True)
+                raise
         return self.get(name)
 
     def get(self, name: str) -> Job:
         """The job with this id; its progress is not known here. Raises Refusal (404)."""
         with self._database.transaction() as rows:
             return _job(_row(rows, name))
+
+    def newest(self, most: int) -> list[Job]:
+        """The newest jobs, at most `most`, the newest first; without their results."""
+        with self._database.transaction() as rows:
+            found = rows.execute(
+                "SELECT id, state, created, started, finished, bento, NULL AS result, error "
+                "FROM jobs ORDER BY number DESC LIMIT ?",
+                (most,),
+            ).fetchall()
+        return [_job(row) for row in found]
+
+    def is_running(self, name: str) -> bool:
+        """Whether the job runs, and has not been cancelled."""
+        query = "SELECT count(*) FROM jobs WHERE id = ? AND state = 'running'"
+        with self._database.transaction() as rows:
+            return bool(rows.execute(query, (name,)).fetchone()[0])
 
     def claim(self) -> Claim | None:
         """The next job to work on, which runs from now on; None if none waits."""

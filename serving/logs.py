@@ -5,6 +5,8 @@ import re
 from types import TracebackType
 from typing import Any
 
+from serving import measures
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CONTROL_BUT_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # for tracebacks
 
@@ -22,6 +24,11 @@ class Escaping(logging.Formatter):
         return _CONTROL_BUT_LINES.sub(_escaped, super().formatException(ei))
 
 
+def is_of_others(_record: logging.LogRecord) -> bool:
+    """Whether an event is about a request of somebody else than the service itself."""
+    return measures.COUNTING.get()
+
+
 def _escaped(found: "re.Match[str]") -> str:
     return found[0].encode("unicode_escape").decode("ascii")
 
@@ -36,10 +43,12 @@ CONFIG: dict[str, Any] = {
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
         }
     },
+    "filters": {"of others": {"()": lambda: is_of_others}},
     "handlers": {
         "stdout": {
             "class": "logging.StreamHandler",
             "formatter": "line",
+            "filters": ["of others"],
             "stream": "ext://sys.stdout",
         }
     },

@@ -1,5 +1,6 @@
 """What the service measures of itself, for GET /metrics."""
 
+from contextvars import ContextVar
 from functools import cache
 from types import SimpleNamespace
 from typing import Literal
@@ -18,6 +19,9 @@ _REASONS = {
     504: "slow decoding",
     507: "full disk",
 }
+
+# false while the service answers its own check videos, which are nobody's requests
+COUNTING: ContextVar[bool] = ContextVar("COUNTING", default=True)
 
 Wait = Literal["decoder", "model"]
 
@@ -47,34 +51,57 @@ def _measures() -> SimpleNamespace:
         refusals=prometheus.Counter(
             "kinoflow_refusals", "Requests refused by their reason", ["reason"]
         ),
+        live=prometheus.Histogram(
+            "kinoflow_live_seconds",
+            "From the arrival of a live frame to its answer",
+            buckets=_SECONDS,
+        ),
+        samples=prometheus.Counter(
+            "kinoflow_samples", "Answers by whether they are kept for monitoring", ["outcome"]
+        ),
         jobs=prometheus.Counter("kinoflow_jobs", "Jobs by how they ended", ["state"]),
     )
 
 
 def answered(answer: Answer) -> None:
     """Count an answer to a request."""
-    _measures().answers.labels(answer.label).inc()
-    _measures().confidence.observe(answer.confidence)
+    if COUNTING.get():
+        _measures().answers.labels(answer.label).inc()
+        _measures().confidence.observe(answer.confidence)
 
 
 def decoded(seconds: float) -> None:
     """Count a video that was decoded."""
-    _measures().decode.observe(seconds)
+    if COUNTING.get():
+        _measures().decode.observe(seconds)
 
 
 def inferred(seconds: float) -> None:
     """Count a use of the model."""
-    _measures().inference.observe(seconds)
+    if COUNTING.get():
+        _measures().inference.observe(seconds)
+
+
+def followed(seconds: float) -> None:
+    """Count a live frame, and how long its answer took from its arrival."""
+    _measures().live.observe(seconds)
 
 
 def waited(what: Wait, seconds: float) -> None:
     """Count the wait of a request, or of a window of a job."""
-    _measures().queue.labels(what).observe(max(0.0, seconds))
+    if COUNTING.get():
+        _measures().queue.labels(what).observe(max(0.0, seconds))
 
 
 def refused(status: int, reason: str | None = None) -> None:
     """Count a refusal; the reason follows from the status if it is not given."""
-    _measures().refusals.labels(reason or _REASONS.get(status, "other")).inc()
+    if COUNTING.get():
+        _measures().refusals.labels(reason or _REASONS.get(status, "other")).inc()
+
+
+def sampled(outcome: Literal["kept", "left out"], count: int = 1) -> None:
+    """Count answers that are kept for monitoring, or left out because too many came."""
+    _measures().samples.labels(outcome).inc(count)
 
 
 def ended(state: str) -> None:

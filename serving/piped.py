@@ -22,6 +22,7 @@ from kinoflow.system.sandbox_process import SandboxProcess
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.video.spec import ClipSpec
 from serving import timelines
+from serving.limits import limited
 from serving.timelines import End, Window
 from serving.uploads import PREFIX
 
@@ -41,13 +42,22 @@ class Piped:
         clip: the form of the clips.
         seconds: how long a window is.
         bounds: on decoding. Its time includes that in which the process waits for the model.
+        deadline: when it must have ended, on the clock of time.monotonic(); None: never.
     """
 
-    def __init__(self, path: Path, clip: ClipSpec, seconds: float, bounds: Bounds) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clip: ClipSpec,
+        seconds: float,
+        bounds: Bounds,
+        deadline: float | None = None,
+    ) -> None:
         self._path = path
         self._clip = clip
         self._seconds = seconds
         self._bounds = bounds
+        self._deadline = deadline
         self._stopped = threading.Event()
         self._folder: Path | None = None
         self._failure: BaseException | None = None
@@ -82,7 +92,9 @@ class Piped:
     def _decode(self, folder: Path) -> None:
         send = partial(_send, folder=folder, clip=self._clip, seconds=self._seconds)
         try:
-            self.end = run_sandboxed(send, self._path, self._bounds)
+            self.end = run_sandboxed(
+                limited(send, self._bounds), self._path, self._bounds, deadline=self._deadline
+            )
         except BaseException as failure:  # noqa: BLE001 for the thread that reads
             self._failure = failure
 

@@ -2,27 +2,35 @@
 
 import functools
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import IO
+from urllib.parse import quote
 
 import anyio.to_thread
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
 
 from kinoflow.system.documents import describe
-from serving import admission, clips, openapi, uploads
+from serving import admission, clips, handover, openapi, pages, uploads
 from serving.answering import Answering
+from serving.explaining import Explaining
 from serving.feedback import Feedback, Given
 from serving.jobs import Jobs
+from serving.live import live
+from serving.preview import Previews
 from serving.refusals import Refusal, answer
+from serving.restyling import Restyling
 from serving.working import Working
 
 _MOST_JSON = 65_536  # bytes
-# seconds of a window of a job: if neither the request nor the data say, at least, and at most
-_WINDOW_S, _LEAST_WINDOW_S, _MOST_WINDOW_S = 2.0, 0.1, 600.0
+_PIECE = 262_144  # bytes of a file that are sent at once
+_LISTED = 100  # jobs
+# seconds of a window of a job, at least and at most
+_LEAST_WINDOW_S, _MOST_WINDOW_S = 0.1, 600.0
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -57,7 +65,8 @@ async def predict_clip(request: Request) -> Response:
 @refusing
 async def model(request: Request) -> Response:
     answering: Answering = request.app.state.answering
-    return JSONResponse(answering.card.model_dump(mode="json"))
+    card = answering.card.model_copy(update={"not_served": handover.refused()})
+    return JSONResponse(card.model_dump(mode="json"))
 
 
 @refusing
@@ -93,7 +102,7 @@ def _seconds(request: Request, answering: Answering) -> float:
     """How long a window of a job is."""
     given = request.query_params.get("window")
     if given is None:
-        return answering.card.clip_seconds or _WINDOW_S
+        return answering.courses.window
     try:
         seconds = float(given)
     except ValueError:
@@ -113,8 +122,65 @@ async def job(request: Request) -> Response:
     return JSONResponse(found.model_dump())
 
 
+@refusing
+async def jobs(request: Request) -> Response:
+    working: Working = request.app.state.working
+    found = await anyio.to_thread.run_sync(working.newest, _LISTED)
+    return JSONResponse(found.model_dump())
+
+
+@refusing
+async def explain(request: Request) -> Response:
+    answering: Answering = request.app.state.answering
+    explaining: Explaining = request.app.state.explaining
+    upload, fields = await uploads.received_with_fields(request)
+    made = await anyio.to_thread.run_sync(
+        explaining.video,
+        upload,
+        # a form of a page sends an empty field where nothing is chosen
+        fields.get("label") or None,
+        request.query_params.get("method") or None,
+        limiter=answering.threads,
+    )
+    headers = {"X-Kinoflow-Label": quote(made.label, safe=""), "X-Kinoflow-Method": made.method}
+    return Response(made.film, media_type="video/mp4", headers=headers)
+
+
+@refusing
+async def preview(request: Request) -> Response:
+    answering: Answering = request.app.state.answering
+    previews: Previews = request.app.state.previews
+    upload = await uploads.received(request)
+    made = await anyio.to_thread.run_sync(previews.video, upload, limiter=answering.threads)
+    headers = {
+        "Content-Length": str(made.size),
+        "X-Kinoflow-Seconds": f"{made.made.seconds:.3f}",
+        "X-Kinoflow-Whole": str(made.made.whole).lower(),
+    }
+    return StreamingResponse(_pieces(made.file), media_type="video/mp4", headers=headers)
+
+
+@refusing
+async def style(request: Request) -> Response:
+    answering: Answering = request.app.state.answering
+    restyling: Restyling = request.app.state.restyling
+    upload = await uploads.received(request)
+    made = await anyio.to_thread.run_sync(restyling.video, upload, limiter=answering.threads)
+    headers = {"Content-Length": str(made.size)}
+    return StreamingResponse(_pieces(made.file), media_type="video/mp4", headers=headers)
+
+
+async def _pieces(file: IO[bytes]) -> AsyncIterator[bytes]:
+    with file:
+        while piece := await anyio.to_thread.run_sync(file.read, _PIECE):
+            yield piece
+
+
 async def description(request: Request) -> Response:
-    return JSONResponse(openapi.document(request.app.state.answering))
+    state = request.app.state
+    keyed = getattr(state, "keys", None) is not None
+    styled = getattr(state, "restyling", None) is not None
+    return JSONResponse(openapi.document(state.answering, keyed=keyed, styled=styled))
 
 
 async def _given(request: Request) -> tuple[Given, UploadFile | None]:
@@ -139,9 +205,15 @@ async def _given(request: Request) -> tuple[Given, UploadFile | None]:
         ) from None
 
 
-def application() -> Starlette:
-    """The routes. Before the first request, `state` must hold `answering`, `feedback`, `jobs`
-    and `working`."""
+def application(*, styled: bool = False) -> Starlette:
+    """The routes.
+
+    Before the first request, `state` must hold `answering`, `explaining`, `feedback`, `jobs`,
+    `live`, `previews` and `working`.
+
+    Args:
+        styled: whether there is POST /style; then `state` must hold `restyling` as well.
+    """
     return Starlette(
         routes=[
             Route("/predict_clip", predict_clip, methods=["POST"]),
@@ -149,7 +221,14 @@ def application() -> Starlette:
             Route("/feedback", feedback, methods=["POST"]),
             # instead of BentoML's, which knows /predict alone
             Route("/docs.json", description),
+            Route("/explain", explain, methods=["POST"]),
+            Route("/preview", preview, methods=["POST"]),
+            *([Route("/style", style, methods=["POST"])] if styled else []),
             Route("/jobs", submit, methods=["POST"]),
+            Route("/jobs", jobs),
             Route("/jobs/{id}", job, methods=["GET", "DELETE"]),
+            WebSocketRoute("/live", live),
+            # the one at / instead of BentoML's
+            *pages.routes(),
         ]
     )

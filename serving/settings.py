@@ -8,6 +8,8 @@ from kinoflow.system.errors import UserError
 
 # the folder `src` of the Bento: serving.json and bundle/ lie there, beside serving/ and kinoflow/
 ROOT = Path(__file__).resolve().parent.parent
+# the network for POST /style; not every Bento has one
+STYLE = ROOT / "style.keras"
 
 
 def load(path: Path = ROOT / "serving.json") -> ServiceSettings:

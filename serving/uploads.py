@@ -17,6 +17,8 @@ from serving.admission import Admission
 from serving.refusals import Refusal
 from serving.state import room
 
+_SHORT = 4_000_000  # bytes of a body that is received although it will not be read
+
 PREFIX = "kinoflow-upload-"  # of the temporary folders that uploads are written to
 
 
@@ -87,11 +89,36 @@ async def received(request: Request) -> Upload:
 
     Raises Refusal as `form` does, and 400 for a form without a video, 429 if no slot is free.
     """
+    return (await received_with_fields(request))[0]
+
+
+async def received_with_fields(request: Request) -> tuple[Upload, dict[str, str]]:
+    """As `received`, and the form's other fields."""
     admitted = admission.of(request.scope)
-    file = await _video_file(request)
+    await _check_slot(request, admitted)
+    content = await form(request)
+    file = _video_file(request, content)
     # only now, so that a client that sends slowly takes no slot from others
     admitted.take_slot()
-    return Upload(file, admitted.deadline)
+    fields = {name: value for name, value in (content or {}).items() if isinstance(value, str)}
+    return Upload(file, admitted.deadline), fields
+
+
+async def _check_slot(request: Request, admitted: Admission) -> None:
+    """Raise Refusal (429) if no slot is free: under overload, forms are not worth reading.
+
+    A short body is received all the same. The connection would have to be closed otherwise, and a
+    client that is still sending might not see the answer.
+    """
+    try:
+        admitted.check_slot()
+    except Refusal:
+        with _in_time():
+            async with admitted.uploading():
+                if int(request.headers.get("content-length", _SHORT)) < _SHORT:
+                    async for _ in _LimitedRequest(request, admitted).stream():
+                        pass
+        raise
 
 
 async def form(request: Request) -> FormData | None:
@@ -114,8 +141,7 @@ async def _form(request: Request, admitted: Admission) -> FormData | None:
         return None
 
 
-async def _video_file(request: Request) -> UploadFile:
-    content = await form(request)
+def _video_file(request: Request, content: FormData | None) -> UploadFile:
     video = content and content.get("video")
     if not isinstance(video, UploadFile):
         raise Refusal(

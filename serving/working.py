@@ -2,18 +2,23 @@
 
 import contextlib
 import logging
+import sqlite3
 import threading
 import time
+from dataclasses import replace
 
 from kinoflow.bundle import Probabilities
-from kinoflow.system.sandbox import Bounds, OutOfBoundsError
+from kinoflow.system.sandbox import OutOfBoundsError
 from kinoflow.video.frames import UnreadableVideo
 from serving.answering import Answering
-from serving.jobs import Claim, Job, Jobs
+from serving.jobs import Claim, Job, JobList, Jobs
+from serving.limits import TooMuchVideo
 from serving.piped import Piped, Stopped
 from serving.refusals import Refusal
 from serving.timelines import document
 
+_LOOK_S = 1.0  # how often to look for jobs that another process has accepted
+_CANCEL_S = 0.5  # how often to look whether another process has cancelled the job that runs
 _SWEEP_S = 60.0
 _log = logging.getLogger("bentoml.kinoflow")
 
@@ -53,7 +58,8 @@ class Working:
         self._something_to_do.set()
 
     def stop(self) -> None:
-        """End the thread; the job that runs begins again at the next start."""
+        """End the thread; the job that runs begins again, at the next start or in the process that
+        takes over."""
         self._ending = True
         self._stop_current(self._current)
         self.wake()
@@ -62,9 +68,15 @@ class Working:
 
     def get(self, name: str) -> Job:
         """The job with this id, and how far it is. Raises Refusal (404)."""
-        job = self._jobs.get(name)
+        return self._with_progress(self._jobs.get(name))
+
+    def newest(self, most: int) -> JobList:
+        """The newest jobs, at most `most`, and how far they are."""
+        return JobList(jobs=[self._with_progress(job) for job in self._jobs.newest(most)])
+
+    def _with_progress(self, job: Job) -> Job:
         with self._changing:
-            if job.state == "running" and name == self._current:
+            if job.state == "running" and job.id == self._current:
                 job.progress = self._progress
         return job
 
@@ -82,9 +94,26 @@ class Working:
     def _work(self) -> None:
         while not self._ending:
             try:
+                # while a service changes its model, two processes accept jobs: one works on them
+                with self._jobs.turn(lambda: self._ending) as mine:
+                    if mine:
+                        self._take_turn()
+            except OSError:
+                _log.exception("jobs cannot be worked on just now")
+                time.sleep(1)
+
+    def _take_turn(self) -> None:
+        taken_up, swept = False, time.monotonic()
+        while not self._ending:
+            try:
+                if not taken_up:
+                    self._jobs.take_up()
+                    taken_up = True
                 if not self._next():
-                    self._something_to_do.wait(_SWEEP_S)
+                    self._something_to_do.wait(_LOOK_S)
                     self._something_to_do.clear()
+                if time.monotonic() > swept + _SWEEP_S:
+                    swept = time.monotonic()
                     self._jobs.sweep()
             except Exception:  # noqa: BLE001
                 # a full disk, most likely; whatever it is, other jobs must not wait for ever
@@ -96,12 +125,21 @@ class Working:
         job = self._jobs.claim()
         if job is None:
             return False
-        piped = self._begin(job)
+        with self._answering.streaming():
+            self._finish(job, self._begin(job))
+        return True
+
+    def _finish(self, job: Claim, piped: Piped) -> None:
+        over = threading.Event()
+        watching = threading.Thread(target=self._watch, args=(job.id, piped, over), daemon=True)
+        watching.start()
         try:
             result = self._timeline(job, piped)
         except Stopped:
             # nothing changes for a job that was cancelled
             self._jobs.put_back(job.id)
+        except TooMuchVideo as beyond:
+            self._jobs.fail(job.id, str(beyond))
         except (UnreadableVideo, OutOfBoundsError) as problem:
             self._jobs.fail(job.id, f"the upload cannot be read as a video: {problem}")
         except Exception:  # noqa: BLE001
@@ -110,15 +148,21 @@ class Working:
         else:
             self._keep(job, result)
         finally:
+            over.set()
             with self._changing:
                 self._current, self._piped = "", None
-            self._answering.streams = 0
-        return True
+
+    def _watch(self, name: str, piped: Piped, over: threading.Event) -> None:
+        """Stop the job that runs if another process has cancelled it."""
+        while not over.wait(_CANCEL_S):
+            # busy, or closed: this process ends
+            with contextlib.suppress(sqlite3.Error):
+                if not self._jobs.is_running(name):
+                    piped.stop()
+                    return
 
     def _begin(self, job: Claim) -> Piped:
-        self._answering.streams = 1
-        memory, decoders = self._answering.settings.memory_mb, self._answering.decoding.max_calls
-        bounds = Bounds(self._seconds, memory, decoders)
+        bounds = replace(self._answering.decoding, seconds=self._seconds)
         clip = self._answering.bundle.clip
         piped = Piped(self._jobs.video(job.id), clip, job.seconds, bounds)
         with self._changing:

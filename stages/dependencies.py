@@ -1,4 +1,4 @@
-"""Write into dvc.yaml which code each stage depends on, as its imports say: `make deps`.
+"""Write into each dvc.yaml which code each stage depends on, as its imports say: `make deps`.
 
 DVC runs a stage again when code that it depends on changes. This code is every module that the
 stage imports, directly or not, except those listed in `NO_EFFECT`.
@@ -16,8 +16,10 @@ from ruamel.yaml import YAML
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
-from stages.package_assemble import ENTRY_POINTS
+from stages.package_code import ENTRY_POINTS, READ
 
+# the main one, and that of style transfer; their deps are relative to the root
+PIPELINES = ("dvc.yaml", "style/dvc.yaml")
 PACKAGES = ("kinoflow", "serving", "stages")
 
 # modules that change no output of a stage, and why
@@ -45,11 +47,16 @@ EFFECT = {
     "train": ["kinoflow.config"],
     # it opens the winner, which may be any of the architectures
     "explain": ["kinoflow.models.layers"],
+    # it opens networks, whose layers are registered with all others
+    "restyle": ["kinoflow.models.layers"],
     # a video that exceeds its time or memory is listed as unreadable
     "catalog": ["kinoflow.system.sandbox", "kinoflow.system.cluster"],
 }
 # files that modules read, by module
-FILES = {"kinoflow.reports.page": ["kinoflow/reports/templates"]}
+FILES = {
+    "kinoflow.reports.page": ["kinoflow/reports/templates"],
+    **{module: [folder] for module, folder in READ.items()},
+}
 # stages whose output holds the source of modules: every change to these modules changes it
 HOLDS_CODE = {"package": ENTRY_POINTS}
 
@@ -111,12 +118,13 @@ def _holds_docstring_only(path: Path) -> bool:
 
 
 def main(workspace: Workspace) -> None:
-    path = workspace.root / "dvc.yaml"
-    before = path.read_text(encoding="utf-8")
-    after = updated(before, Path(__file__).resolve().parent.parent)
-    if after != before:
-        files.write_text(path, after)
-    print(f"deps: {path} {'changed' if after != before else 'is up to date'}", file=sys.stderr)
+    for name in PIPELINES:
+        path = workspace.root / name
+        before = path.read_text(encoding="utf-8")
+        after = updated(before, Path(__file__).resolve().parent.parent)
+        if after != before:
+            files.write_text(path, after)
+        print(f"deps: {path} {'changed' if after != before else 'is up to date'}", file=sys.stderr)
 
 
 if __name__ == "__main__":

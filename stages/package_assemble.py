@@ -10,35 +10,47 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from kinoflow.config import Serving
+from kinoflow.monitor import reference
+from kinoflow.monitor.answers import HeldOut
 from kinoflow.reports.card import Card
 from kinoflow.reports.records import ServiceSettings
-from kinoflow.system import files, imports
+from kinoflow.style import fast
+from kinoflow.system import files
 from kinoflow.system.errors import UserError
+from stages.package_code import copy_code
+from stages.package_videos import make_check
 
-# what BentoML imports, and the two programs that serve it
-ENTRY_POINTS = ("serving.service", "serving.server", "serving.worker")
 
-
-def assemble(bundle: Path, serving: Serving, card: Card, folder: Path) -> None:
+def assemble(
+    bundle: Path,
+    serving: Serving,
+    card: Card,
+    held_out: HeldOut,
+    folder: Path,
+    style: Path | None = None,
+) -> None:
     """Lay out in `folder` all that a Bento is built from; the same inputs give the same bytes.
 
     Args:
         bundle: the trained model.
         serving: the section `serving` of params.yaml.
         card: what GET /model answers.
+        held_out: what monitoring compares the service's answers with.
         folder: the folder to fill, which need not exist.
+        style: the network by which the service repaints clips; None: it does not.
+
+    Raises UserError if `style` holds no network for a style.
     """
     shutil.copytree(bundle, folder / "bundle")
-    for module in imports.imported(ENTRY_POINTS, ("kinoflow", "serving")):
-        source = imports.source(module)
-        path = Path(*module.split("."))
-        target = folder / (path / source.name if source.name == "__init__.py" else path)
-        target = target.with_suffix(".py")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, target)
+    make_check(folder / "bundle", folder / "check")
+    reference.write(held_out, folder / "bundle")
+    copy_code(folder)
     settings = serving.model_dump(include=set(ServiceSettings.model_fields))
     ServiceSettings.model_validate(settings).write(folder / "serving.json")
     card.write(folder / "card.json")
+    if style is not None:
+        fast.read_about(style)
+        shutil.copyfile(style, folder / "style.keras")
     bentofile = {
         "service": "serving.service:Kinoflow",
         # BentoML's own files are in the Bento too, so its version is part of what names the Bento

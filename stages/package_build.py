@@ -13,11 +13,12 @@ _ENTRYPOINT = """\
 #!/bin/sh
 # This replaces the script of BentoML. That one starts `bentoml serve`, which opens a second port
 # over which everybody on this machine can start programs. The argument `serve`, and options, start
-# the server of this Bento; any other arguments are a command to run.
+# the server of this Bento, `keys` makes keys for it; any other arguments are a command to run.
 set -e
 case "${1:-serve}" in
   serve) shift $(( $# > 0 )) ;;
   -*) ;;
+  keys) shift; cd "$BENTO_PATH/src"; exec python -m serving.keys "$@" ;;
   *) exec "$@" ;;
 esac
 cd "$BENTO_PATH/src"

@@ -4,7 +4,6 @@ import subprocess
 from pathlib import Path
 
 from kinoflow.bundle import Description
-from kinoflow.data import tables
 from kinoflow.reports.card import Card
 from kinoflow.reports.records import Metrics, Refit
 from kinoflow.workspace import Workspace
@@ -23,18 +22,15 @@ def card(workspace: Workspace, winner: str, bundle: Path) -> Card:
     description = Description.read(bundle)
     metrics = Metrics.read(workspace.report(winner) / "metrics.json")
     refit = bundle != workspace.bundle(winner)
-    seconds = tables.read(workspace.catalog, tables.CATALOG)["seconds"].dropna()
-    seconds = seconds[seconds > 0]
     commit = _git(workspace.root, "rev-parse", "HEAD")
-    # dvc.lock changes with every run, before anybody can commit it
-    changes = _git(
-        workspace.root, "status", "--porcelain", "--untracked-files=no", ":/", ":!dvc.lock"
-    )
+    # these change with every run, before anybody can commit them
+    unless = (":!dvc.lock", ":!reports/decision.json")
+    changes = _git(workspace.root, "status", "--porcelain", "--untracked-files=no", ":/", *unless)
     return Card(
         candidate=winner,
         labels=description.labels,
         clip=description.clip,
-        clip_seconds=round(float(seconds.median()), 3) if len(seconds) else None,
+        clip_seconds=description.seconds,
         temperature=description.temperature,
         trained_on=description.trained_on,
         val=None if refit else metrics.val,

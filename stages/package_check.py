@@ -56,8 +56,12 @@ def check(bento: Path, answers: pd.DataFrame, data: Path, *, count: int) -> floa
 
 
 @contextlib.contextmanager
-def served(bento: Path) -> Iterator[str]:
+def served(bento: Path, *options: str) -> Iterator[str]:
     """Serve a .bento file to this machine only; yield the URL once it is ready.
+
+    Args:
+        bento: the file.
+        *options: further ones of `python -m serving`; without any, no keys are demanded.
 
     Raises UserError with the last lines that it printed if it does not start.
     """
@@ -68,7 +72,8 @@ def served(bento: Path) -> Iterator[str]:
         command = [
             *(sys.executable, "-m", "serving", "--bento", str(bento), "--port", str(port)),
             # not where the user's own service keeps its state
-            *("--state", str(Path(folder) / "state")),
+            *("--state", str(Path(folder) / "state"), "--no-watch"),
+            *(options or ("--without-keys",)),
         ]
         log = Path(folder) / "log"
         with (

@@ -9,6 +9,7 @@ from kinoflow.system import files
 from kinoflow.workspace import Workspace, run
 from stages import (
     report_data,
+    report_decision,
     report_explanations,
     report_inputs,
     report_leaderboard,
@@ -20,7 +21,7 @@ from stages.report_inputs import Inputs
 def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
     """The page as HTML, and the numbers of its figures and tables by the name of their file.
 
-    Neither holds a date: the same results give the same bytes.
+    The only date is that of the decision on promotion: the same results give the same bytes.
     """
     board, candidates = report_leaderboard.leaderboard(inputs)
     published, published_numbers = report_leaderboard.published(inputs)
@@ -40,6 +41,7 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
         caution=leaderboard.caution(inputs.workspace),
         tested={"clips": len(inputs.groups), "recordings": pd.Series(inputs.groups).nunique()},
         trust=report_data.trust(inputs),
+        decision=report_decision.decision(inputs.decision),
         board=board,
         published=published,
         differences=differences,

@@ -12,6 +12,7 @@ from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Params
 from kinoflow.data import clips, tables
+from kinoflow.reports.decision import Decision
 from kinoflow.reports.records import Metrics, Refit, Timing, Verdict, Winner
 from kinoflow.workspace import Workspace
 
@@ -78,6 +79,11 @@ class Inputs:
     def learning_curve(self) -> pd.DataFrame:
         """The table `tables.LEARNING_CURVE`; without rows if it was not asked for."""
         return tables.read(self.workspace.learning_curve, tables.LEARNING_CURVE)
+
+    @cached_property
+    def decision(self) -> Decision:
+        """The last decision on promotion."""
+        return Decision.read(self.workspace.decision)
 
     @cached_property
     def verdict(self) -> Verdict:

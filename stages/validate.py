@@ -1,6 +1,12 @@
-"""Check the catalog, the split and the clips with Great Expectations, before training."""
+"""Check the catalog, the split and the clips with Great Expectations, before training.
+
+Data that meet all expectations are also compared with those that were accepted last, so that
+nothing is trained on a change that nobody meant. The verdict says nothing of that: the same data
+that pass give the same bytes, on every machine.
+"""
 
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +20,8 @@ from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.video.spec import ClipSpec
 from kinoflow.workspace import Workspace, run
-from stages import validate_page, validate_tables
+from stages import validate_history, validate_page, validate_tables
+from stages.validate_history import Comparison
 from stages.validate_page import Check
 from stages.validate_suites import suites
 
@@ -36,6 +43,7 @@ def validate(
     *,
     random: bool = False,
     folds: pd.DataFrame | None = None,
+    differs: Callable[[], Sequence[str]] = tuple,
 ) -> list[Finding]:
     """Check that a catalog, its split and its clips are as training expects them.
 
@@ -49,6 +57,8 @@ def validate(
         site: the folder of the page, index.html.
         random: whether the split was drawn without regard to groups.
         folds: the table `tables.FOLDS`, if there are folds.
+        differs: gives what stands against training on the data beside those that were accepted
+            before, for the page. It is called if nothing else does.
 
     Returns the expectations that are not met.
     """
@@ -76,7 +86,9 @@ def validate(
         if not result.success
     ]
     checks = {name: [_check(result) for result in found] for name, found in results.items()}
-    files.write_text(site / "index.html", validate_page.render(checks))
+    blocked = any(finding.severity == "critical" for finding in findings)
+    page = validate_page.render(checks, () if blocked else differs())
+    files.write_text(site / "index.html", page)
     return findings
 
 
@@ -151,27 +163,42 @@ def main(workspace: Workspace) -> None:
     # if this stage fails, training must not read an older verdict
     workspace.validation.unlink(missing_ok=True)
     kfold = params.split.method == "group_kfold"
+    videos = tables.read(workspace.catalog, tables.CATALOG)
+    comparison = Comparison(workspace, params, videos)
+    differences: list[str] = []
+
+    def differs() -> list[str]:
+        differences.extend(comparison.unexpected())
+        return differences
+
     with files.replacing_folder(workspace.validation_site) as site:
         findings = validate(
-            tables.read(workspace.catalog, tables.CATALOG),
+            videos,
             tables.read(workspace.split, tables.SPLIT),
             ClipStore(workspace.clips),
             params.clip,
             site,
             random=params.split.method == "random",
             folds=tables.read(workspace.folds, tables.FOLDS) if kfold else None,
+            differs=differs,
         )
     failures = tuple(finding for finding in findings if finding.severity == "critical")
     warnings = tuple(finding for finding in findings if finding.severity == "warning")
-    Verdict(
-        passed=not failures, split=params.split.method, failures=failures, warnings=warnings
-    ).write(workspace.validation)
     for finding in warnings:
         print(f"warning: {finding}", file=sys.stderr)
     page = workspace.validation_site / "index.html"
+    why = [str(finding) for finding in failures] or differences
+    verdict = "failed" if failures else "differs" if differences else "passed"
+    validate_history.keep(workspace, videos, verdict, len(warnings), why)
+    if not differences:
+        Verdict(
+            passed=not failures, split=params.split.method, failures=failures, warnings=warnings
+        ).write(workspace.validation)
     if failures:
-        found = "; ".join(map(str, failures))
-        raise UserError(f"the data failed validation: {found}; details are in {page}")
+        raise UserError(f"the data failed validation: {'; '.join(why)}; details are in {page}")
+    if differences:
+        raise UserError(f"{'; '.join(why)}; details are in {page}")
+    comparison.accept()
     print(f"validate: passed, warnings: {len(warnings)}, see {page}")
 
 

@@ -44,13 +44,19 @@ class Check:
         )
 
 
-def render(tables: Mapping[str, Sequence[Check]]) -> str:
-    """The page as HTML, from the checks of each table; equal checks give equal bytes."""
+def render(tables: Mapping[str, Sequence[Check]], changes: Sequence[str] = ()) -> str:
+    """The page as HTML; equal checks give equal bytes.
+
+    Args:
+        tables: the checks of each table.
+        changes: how the data differ from those accepted before; none if training may start.
+    """
     verdicts = [check.verdict for checks in tables.values() for check in checks]
     return page.render(
         "validation.html",
         expectations=len(verdicts),
         failed=verdicts.count("failed"),
+        changes=changes,
         warnings=verdicts.count("warning"),
         # expectations that are not met come first, and of these the ones that block
         tables=[

@@ -1,23 +1,30 @@
 """What tests of packing and of serving share; their fixtures are in bento_fixtures.py."""
 
+import contextlib
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
+import pytest
 from ruamel.yaml import YAML
 
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.config import Candidate
 from kinoflow.data import tables
+from kinoflow.data.clips import ClipStore
 from kinoflow.reports.records import Refit, Verdict
 from kinoflow.training import export
 from kinoflow.video import ClipSpec, sample
 from kinoflow.workspace import Workspace
+from stages.package_check import served
 from tests import documents
 from tests.conftest import ROOT
 from tests.media import footage
@@ -32,6 +39,7 @@ TOO_MUCH = {
 SERVING = {
     "top_k": 2,
     "max_upload_mb": 1,
+    "uploads_mb": 4,
     "timeout_s": 30,
     "max_concurrency": 4,
     "memory_mb": 512,
@@ -50,6 +58,26 @@ class Server:
 
     def post(self, video: Path) -> httpx.Response:
         return self.predict(files={"video": (video.name, video.read_bytes())})
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A service that demands keys."""
+
+    server: Server
+    key: str
+    operations: list[tuple[str, str]]  # each method and path of the OpenAPI document
+
+    def send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.key}"} | request.pop("headers", {})
+        url = self.server.url + path.replace("{id}", "0" * 32)
+        answer = httpx.request(method, url, headers=headers, timeout=60, trust_env=False, **request)
+        assert answer.status_code < 500, (method, path, answer.text)
+        return answer
+
+    def log(self) -> str:
+        (log,) = self.server.temporary.glob("kinoflow-check-*/log")
+        return log.read_text(encoding="utf-8")
 
 
 def make_project(folder: Path) -> None:
@@ -77,13 +105,19 @@ def make_project(folder: Path) -> None:
             data="",
             versions=bundle.library_versions(),
             metrics={},
+            seconds=0.48,
         ),
         history="epoch\n",
     )
     model = bundle.load(Workspace(folder).bundle("voting"))
     rows = []
+    store = ClipStore(Workspace(folder).clips)
     for video in videos:
-        (probabilities,) = model.predict(sample(video, model.clip)[None])
+        sampled = sample(video, model.clip)
+        stored = store.path(video.relative_to(Workspace(folder).data).as_posix())
+        stored.parent.mkdir(parents=True, exist_ok=True)
+        np.save(stored, sampled)
+        (probabilities,) = model.predict(sampled[None])
         answer = dict(zip(labels, probabilities.tolist(), strict=True))
         row = {
             "video": video.relative_to(Workspace(folder).data).as_posix(),
@@ -96,6 +130,8 @@ def make_project(folder: Path) -> None:
     pd.DataFrame(rows).to_csv(answers, index=False, float_format="%.9g")
     documents.metrics(0.75).write(Workspace(folder).report("voting") / "metrics.json")
     tables.write(_catalog(videos), Workspace(folder).catalog, tables.CATALOG)
+    split = _catalog(videos)[["video", "group"]].assign(split=["train", "val", "test"] * 2)
+    tables.write(split, Workspace(folder).split, tables.SPLIT)
     Refit(refit=False).write(Workspace(folder).refit_record)
     documents.winner("voting").write(Workspace(folder).winner)
     Verdict(passed=True, split="stratified_group").write(Workspace(folder).validation)
@@ -132,3 +168,13 @@ def package(project: Path) -> "subprocess.CompletedProcess[str]":
         text=True,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def serving(bento: Path, temporary: Path, *options: str) -> Iterator[Server]:
+    """The Bento, served with options of `python -m serving`, which writes into `temporary`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(temporary))
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        with served(bento, *options) as url:
+            yield Server(url, temporary)

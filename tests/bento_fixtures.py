@@ -1,15 +1,16 @@
 """A packed model, made once for all tests that need it, and a running server, one a process."""
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from filelock import FileLock
 
 from kinoflow.workspace import Workspace
-from stages.package_check import served
-from tests.bento import Server, make_project, package
+from serving import keyring
+from serving.keyring import SCOPES
+from tests.bento import Guarded, Server, make_project, package, serving
 
 
 @pytest.fixture(scope="session")
@@ -32,16 +33,27 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bento(project: Path) -> Path:
     """The .bento file that the stage made of the project."""
-    (made,) = (Workspace(project).dist).iterdir()
-    return made
+    return Workspace(project).bento
 
 
 @pytest.fixture(scope="session")
 def server(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The Bento, served."""
-    temporary = tmp_path_factory.mktemp("server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", str(temporary))
-        patch.setattr(tempfile, "tempdir", str(temporary))
-        with served(bento) as url:
-            yield Server(url, temporary)
+    with serving(bento, tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def guarded(bento: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """The Bento, served to those who have a key."""
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    key = keyring.add(file, "tests", SCOPES)
+    with serving(bento, tmp_path_factory.mktemp("guarded"), "--keys", str(file)) as server:
+        described = httpx.get(f"{server.url}/docs.json", trust_env=False).json()
+        operations = [
+            (method.upper(), path)
+            for path, methods in described["paths"].items()
+            for method in methods
+        ]
+        assert len(operations) >= 10
+        yield Guarded(server, key, operations)

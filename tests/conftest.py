@@ -39,7 +39,8 @@ _LONG = [
         *("pipeline", "models", "training", "recipes", "flows"),
         *("serving", "serving_command", "package"),
         *("service_load", "service_requests", "service_processes"),
-        *("extract", "layers", "flow_server"),
+        *("service_guarded", "service_fuzz"),
+        *("retrain_killed", "extract", "layers", "flow_server"),
     )
 ]
 
@@ -48,11 +49,22 @@ _TOGETHER = {
     **dict.fromkeys(
         (
             "tests/test_serving.py",
-            *(f"tests/attack/test_service_{name}.py" for name in ("load", "processes", "requests")),
+            "tests/test_page.py",
+            "tests/test_serving_client.py",
+            *(
+                f"tests/attack/test_service_{name}.py"
+                for name in ("guarded", "fuzz", "load", "processes", "requests")
+            ),
         ),
         "the service",
     ),
-    **dict.fromkeys(("tests/test_flows.py", "tests/test_flow_server.py"), "a Prefect server"),
+    **dict.fromkeys(
+        (
+            f"tests/test_{name}.py"
+            for name in ("flows", "flow_server", "flow_recovery", "deploy", "notifying", "alarms")
+        ),
+        "a Prefect server",
+    ),
 }
 
 

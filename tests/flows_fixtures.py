@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 from prefect import get_client
+from prefect.blocks.notifications import CustomWebhookNotificationBlock, SlackWebhook
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -28,6 +31,7 @@ from kinoflow.workspace import Workspace
 from tests import documents
 from tests.conftest import ROOT
 from tests.running import PATIENCE
+from tests.webhooks import Webhook
 
 # a port that nothing listens at
 DEAD_PROXY = "http://127.0.0.1:9"
@@ -118,7 +122,6 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]
         with past_a_dead_proxy(home):
             access = running.enter_context(servers.running())
         yield PrefectServer(home, access, running.close)
-    assert not [*home.glob("login-*")]
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +183,22 @@ def start(
             relative.kill()
     for process in started:
         process.communicate()
+
+
+@pytest.fixture(scope="module")
+def webhook(prefect_server: dict[str, str]) -> Iterator[Webhook]:
+    """A web server, and blocks of Prefect that send to it."""
+    with Webhook() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        message = {"subject": "{{subject}}", "text": "{{body}}"}
+        for path in ("custom", "broken", "hanging"):
+            url = f"http://{server.host}/{path}-token"
+            CustomWebhookNotificationBlock.model_validate(
+                {"name": path, "url": url, "json_data": message, "timeout": 60}
+            ).save(path, overwrite=True)
+        SlackWebhook(url=f"json://{server.host}/slack").save("operations", overwrite=True)  # type: ignore[arg-type]
+        SlackWebhook(url=f"json://{server.host}/broken").save("broken", overwrite=True)  # type: ignore[arg-type]
+        Secret(value="not to be seen").save("secret", overwrite=True)  # type: ignore[arg-type]
+        yield server
+        server.over.set()
+        server.shutdown()

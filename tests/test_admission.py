@@ -15,7 +15,13 @@ async def nothing(*_: Any) -> Any:
 
 
 def control(seconds: float = 60, slots: int = 1, max_upload_mb: float = 1) -> AdmissionControl:
-    return AdmissionControl(nothing, seconds=seconds, slots=slots, max_upload_mb=max_upload_mb)
+    return AdmissionControl(
+        nothing,
+        seconds=seconds,
+        slots=slots,
+        max_upload_mb=max_upload_mb,
+        uploads_mb=slots * max_upload_mb,
+    )
 
 
 async def stall(slow: Admission) -> None:
@@ -34,7 +40,7 @@ def test_what_an_ended_request_held_is_free_again() -> None:
         admitted[-1].reserve(700_000)
         raise RuntimeError
 
-    controlled = AdmissionControl(app, seconds=60, slots=1, max_upload_mb=1)
+    controlled = AdmissionControl(app, seconds=60, slots=1, max_upload_mb=1, uploads_mb=1)
     for _ in range(3):
         with pytest.raises(RuntimeError):
             asyncio.run(controlled({"type": "http"}, nothing, nothing))

@@ -17,9 +17,10 @@ def augmented(
     masked: bool = False,
     unflipped: frozenset[int] = frozenset(),
     class_weights: tuple[float, ...] = (1, 1),
+    restyled: tuple[Path, ...] = (),
     **augment: Any,
 ) -> AugmentedBatches:
-    augmentation = Augmentation(Augment(**augment), seed=7, unflipped=unflipped)
+    augmentation = Augmentation(Augment(**augment), 7, unflipped, restyled)
     weights = np.array(class_weights, np.float32)
     return AugmentedBatches(clipset, augmentation, weights, frames=frames, size=size, masked=masked)
 
@@ -111,3 +112,27 @@ def test_a_clip_weighs_as_its_class_does_and_mixup_mixes_the_weights(tmp_path: P
     _, targets, weights = augmented(clipset, size=8, class_weights=(0.5, 2), mixup=1.0)[0]
     np.testing.assert_allclose(weights, targets @ [0.5, 2.0], rtol=1e-6)
     assert len(np.unique(weights)) > 2
+
+
+def test_about_as_many_clips_as_asked_are_shown_in_one_of_the_styles(tmp_path: Path) -> None:
+    clipset = moving(tmp_path / "clips", 40, 0)
+    stores = tuple(tmp_path / style for style in ("waves", "mosaic"))
+    for brightness, store in zip((101, 202), stores, strict=True):
+        store.mkdir()
+        for video in clipset.videos:
+            np.save(store / f"{video}.npy", np.full(SPEC.shape, brightness, np.uint8))
+    names = ("waves", "mosaic")
+    batches = augmented(clipset, size=40, restyled=stores, restyle=0.5, styles=names)
+    clips, targets, _ = batches[0]
+    np.testing.assert_array_equal(targets.argmax(axis=1), clipset.labels[batches.order])
+    styles = [int(clip.min()) if clip.min() == clip.max() else 0 for clip in clips]
+    assert {*styles} == {0, 101, 202}
+    assert 10 < styles.count(0) < 30
+    plain = clipset.read(batches.order)
+    assert all(
+        (clip == same).all()
+        for clip, same, style in zip(clips, plain, styles, strict=True)
+        if not style
+    )
+    again = augmented(clipset, size=40, restyled=stores, restyle=0.5, styles=names)
+    np.testing.assert_array_equal(again[0][0], clips)

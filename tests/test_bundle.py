@@ -1,5 +1,7 @@
 """How a bundle answers: over views and mirrored views, clip by clip, and from equal bytes."""
 
+import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ import numpy as np
 import pytest
 
 from kinoflow import bundle
+from kinoflow.bundle import Bundle, Probabilities
 from kinoflow.models import MODELS
 from kinoflow.models.layers.clip import FrameMask
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, Frames
 from kinoflow.video.sampling import temporal_views
+from serving.batching import Batcher
 from tests.networks import CLIP, answers, noise, save_bundle, small_model
 
 
@@ -64,6 +68,26 @@ def test_views_in_one_call_answer_as_views_alone_and_clips_as_clips_alone(
     singly = [answers(model, side[:, view]) for side in sides for view in temporal_views(8, 4, 2)]
     assert np.ptp(singly, axis=0).max() > 1e-3
     np.testing.assert_allclose(found[:1], np.mean(singly, axis=0), atol=1e-5)
+    # as the service asks: all that waits in one call, or a clip's views in several
+    for served in (together(loaded, many), apart(loaded, many)):
+        np.testing.assert_allclose(served, found, atol=1e-4)
+        decided = np.diff(np.sort(found)[:, -2:]).ravel() > 2e-4
+        assert (served.argmax(axis=1) == found.argmax(axis=1))[decided].all()
+
+
+def together(model: Bundle, clips: Frames) -> Probabilities:
+    """Answers to clips that go through the model in one call."""
+    views = [model.views(clip) for clip in clips]
+    answers = model.forward(np.concatenate(views)).reshape(len(clips), len(views[0]), -1)
+    return model.calibrated(answers.mean(axis=1))
+
+
+def apart(model: Bundle, clips: Frames) -> Probabilities:
+    """Answers to clips whose views are shared among lanes that call the model at the same time."""
+    ask = Batcher(model.forward, lanes=2, most_views=3, most_waiting=9)
+    with contextlib.closing(ask), ThreadPoolExecutor(len(clips)) as threads:
+        found = threads.map(lambda clip: ask(model.views(clip))[0].mean(axis=0), clips)
+        return model.calibrated(np.stack([*found]))
 
 
 def test_a_clip_with_one_view_answers_alone_as_among_others(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_neither_is_one_that_began_with_other_weights_in_the_same_file(
     for content in ("one", "other", "other"):
         weights.write_text(content)
         md5 = weights_md5(options)
-        identities.add(identity(run, data="", code="", weights=md5, versions={}))
+        identities.add(identity(run, data="", code="", weights=md5, styles=(), versions={}))
     assert len(identities) == 2
 
 
@@ -171,16 +171,21 @@ def test_whatever_training_depends_on_is_in_its_identity(
     after = Params.model_validate(values)
 
     def identified(
-        params: Params, data: str = "data", code: str = "code", version: str = "1"
+        params: Params,
+        data: str = "data",
+        code: str = "code",
+        version: str = "1",
+        styles: tuple[str, ...] = (),
     ) -> str:
         run, versions = params.resolve("a"), {"keras": version}
-        return identity(run, data=data, code=code, weights=None, versions=versions)
+        return identity(run, data=data, code=code, weights=None, styles=styles, versions=versions)
 
     assert identified(before) == identified(settings(defaults))
     assert identified(before) != identified(after)
     assert identified(before) != identified(before, data="other")
     assert identified(before) != identified(before, code="other")
     assert identified(before) != identified(before, version="2")
+    assert identified(before) != identified(before, styles=("md5 of a network",))
 
 
 def test_a_change_to_a_model_or_to_training_is_another_code(tmp_path: Path) -> None:

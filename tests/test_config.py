@@ -41,6 +41,7 @@ def load(tmp_path: Path, old: str, new: str) -> Params:
         ("model: lrcn", "model: lrcn\n    training: {epoch: 3}", "did you mean epochs?"),
         ("model: lrcn", "model: lrcn\n    augment: {flipp: 1}", "lrcn.augment.flipp: did you"),
         ("  lrcn:", "  validation:", "candidates.validation: this name is taken"),
+        ("  lrcn:", "  monitor:", "candidates.monitor: this name is taken"),
         ("  val: 0.2", "  val: 0.9", "leave nothing to train on"),
         ("  folds: 5", "  folds: 1", "split.folds: .*greater than or equal to 2"),
         ("model: lrcn", "model: lrcn\n    training: {refit: true}", "set training.refit instead"),

@@ -39,6 +39,8 @@ NOT_RUN = {
     "prefect": "needs a server",
     "bentoml": "needs a Bento, or builds an image",
     "git": "changes the reader's repository",
+    "openapi-python-client": "needs what the command before it has fetched",
+    "install": "makes a folder of the system",
     "curl": "needs the service that the page has just started",
     "export": "sets a variable for the commands after it",
     ".": "activates the environment for the commands after it",
@@ -49,6 +51,13 @@ NOT_RUN = {
     "brew": "installs a program of the system",
     "docker": "is no part of kinoflow",
     "cp": "copies the reader's own files",
+    "useradd": "changes the reader's system",
+    "systemctl": "changes the reader's system",
+    "journalctl": "follows the log of a unit for ever",
+    "printf": "writes the reader's passwords",
+    "chmod": "changes the reader's files",
+    "dask": "needs a cluster",
+    "taskset": "starts a worker of a cluster",
 }
 
 # what readers install themselves, in an environment of its own
@@ -132,6 +141,9 @@ def _fault_of_module(module: str, arguments: list[str]) -> str | None:
         source := file.read_text(encoding="utf-8")
     ):
         return f"{module} cannot be run"
+    # a module beside it may add options that several commands have
+    for name in re.findall(r"(\w+)\.add_arguments\(", source):
+        source += text_of(ROOT / top / f"{name}.py")
     for option in (word.partition("=")[0] for word in arguments if word.startswith("-")):
         if f'"{option}"' not in source:
             return f"{module} has no option {option}"

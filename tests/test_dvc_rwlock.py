@@ -70,3 +70,38 @@ def test_what_dvc_is_about_to_write_is_left_alone(locks: Path) -> None:
         locks.write_text(json.dumps(WHOLE))
     mending.join(10)
     assert json.loads(locks.read_text()) == WHOLE
+
+
+def test_locks_of_a_process_that_ended_on_another_machine_block_nobody(locks: Path) -> None:
+    Path("dvc.yaml").write_text(
+        "stages: {train: {foreach: [a, ab], do: {cmd: 'touch ${item}', outs: ['${item}']}}}"
+    )
+    arguments = ["repro", "--single-item", "train@a"]
+    # the number of a process that lives here, and does something else
+    left = {"pid": os.getppid(), "cmd": " ".join(["/elsewhere/dvc", *arguments])}
+    other = left | {"cmd": "/elsewhere/dvc repro --single-item train@ab"}
+    output, read = str(Path("a").absolute()), str(Path("in").absolute())
+    held = {"write": {output: left, "/ab": other}, "read": {read: [left], "/in": [other, left]}}
+    locks.write_text(json.dumps(held))
+    command = [sys.executable, "-m", "dvc", *arguments]
+    blocked = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "is busy, it is being blocked by" in blocked.stderr
+
+    dvc_rwlock.forget(Path(), " ".join(arguments))
+    assert json.loads(locks.read_text()) == {"write": {"/ab": other}, "read": {"/in": [other]}}
+    subprocess.run(command, check=True, capture_output=True)
+    assert Path("a").exists()
+
+
+def test_locks_of_killed_processes_are_dropped_and_those_of_living_ones_kept(
+    locks: Path,
+) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    gone, here = {"pid": dead.pid, "cmd": "dvc repro"}, {"pid": os.getpid(), "cmd": "dvc repro"}
+    locks.write_text(json.dumps({"read": {"a": [gone], "b": [gone, here]}, "write": {"c": gone}}))
+    assert dvc_rwlock.is_busy()
+    dvc_rwlock.drop_dead()
+    assert json.loads(locks.read_text()) == {"read": {"b": [here]}, "write": {}}
+    locks.write_text(json.dumps({"write": {"c": gone}}))
+    assert not dvc_rwlock.is_busy()

@@ -43,7 +43,7 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 # keys that the first version did not write
-LATER = ("flip", "weights", "temperature", "trained_on", "refit")
+LATER = ("flip", "weights", "temperature", "trained_on", "refit", "seconds")
 
 
 def test_the_keys_of_bundle_json_stay_as_they_are(tmp_path: Path) -> None:
@@ -52,6 +52,7 @@ def test_the_keys_of_bundle_json_stay_as_they_are(tmp_path: Path) -> None:
     assert list(written) == [
         *("name", "labels", "clip", "frames", "views", "candidate", "seed", "data"),
         *("versions", "metrics", "flip", "weights", "temperature", "trained_on", "refit"),
+        "seconds",
     ]
     assert written["clip"] == {
         **{"frames": 4, "height": 16, "width": 16},

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -95,13 +96,39 @@ def test_sockets_of_the_server_ask_for_the_login_as_well(
 
 def test_the_login_is_told_to_the_user_alone(prefect_server: dict[str, str]) -> None:
     login = prefect_server["PREFECT_API_AUTH_STRING"]
-    [file] = get_current_settings().home.glob("login-*")
+    file = get_current_settings().home / "login"
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.read_text() == f"{login}\n"
     assert login not in (get_current_settings().home / "server.log").read_text()
     commands = [" ".join(p.info["cmdline"] or ()) for p in psutil.process_iter(["cmdline"])]
     assert any("prefect server start" in command for command in commands)
     assert not any(login in command for command in commands)
+
+
+def test_the_login_stays_unless_others_could_read_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "login"
+    first = servers._login(file)
+    assert len(first) > 32
+    assert servers._login(file) == first == file.read_text().strip()
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [*tmp_path.iterdir()] == [file]
+    assert capsys.readouterr().err == ""
+
+    file.chmod(0o640)
+    second = servers._login(file)
+    assert second not in (first, "")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert "others could read it" in capsys.readouterr().err
+    file.write_text("\n")
+    assert len(servers._login(file)) > 32
+
+
+def test_commands_that_start_at_once_agree_on_a_login(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as threads:
+        drawn = [*threads.map(lambda _: servers._login(tmp_path / "login"), range(32))]
+    assert {*drawn} == {(tmp_path / "login").read_text().strip()}
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -111,12 +138,17 @@ def test_the_login_is_printed_on_a_terminal_alone(
     printed = io.StringIO()
     monkeypatch.setattr(printed, "isatty", lambda: terminal)
     monkeypatch.setattr(sys, "stderr", printed)
-    file = tmp_path / "login"
-    with servers._show_login(file, "http://127.0.0.1:4200", "kinoflow:secret"):
-        assert file.read_text() == "kinoflow:secret\n"
-    assert ("kinoflow:secret" in printed.getvalue()) == terminal
-    assert (str(file) in printed.getvalue()) != terminal
-    assert not file.exists()
+    # a server that ends at once: what is printed comes before
+    monkeypatch.setattr(servers, "_STARTS_WITHIN", 0)
+    with (
+        temporary_settings({PREFECT_HOME: tmp_path}),
+        pytest.raises(UserError, match="does not start"),
+        servers.running(),
+    ):
+        pass
+    login = (tmp_path / "login").read_text().strip()
+    assert (login in printed.getvalue()) == terminal
+    assert (str(tmp_path / "login") in printed.getvalue()) != terminal
 
 
 def test_who_takes_the_port_meanwhile_is_told_nothing(

@@ -1,5 +1,6 @@
 import ast
 import io
+import os
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,17 @@ import pytest
 from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 
-from kinoflow import config
+from kinoflow import bentos, config
+from kinoflow.data import seen
 from kinoflow.reports.records import Verdict
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace
-from stages.package_assemble import ENTRY_POINTS, assemble, requirements
+from stages.package_assemble import assemble, requirements
 from stages.package_build import build, export
 from stages.package_card import card
+from stages.package_code import ENTRY_POINTS
+from stages.package_reference import make
 from tests.bento import SLIM, TOO_MUCH, package
 from tests.conftest import ROOT, RunStage
 
@@ -61,8 +65,8 @@ def test_what_a_bento_and_the_library_both_install_has_the_same_floor() -> None:
 
 def test_the_extra_serving_names_every_package_that_the_service_imports() -> None:
     # imported by functions that the service never calls: reading params.yaml, running on a
-    # cluster, progress bars
-    not_called = {"ruamel", "dask", "distributed", "rich"}
+    # cluster, progress bars, explanations on other backends or by SHAP
+    not_called = {"ruamel", "dask", "distributed", "rich", "jax", "torch", "shap"}
     tops = set()
     for module in imported(ENTRY_POINTS, ("kinoflow", "serving")):
         for node in ast.walk(ast.parse(source(module).read_text(encoding="utf-8"))):
@@ -88,15 +92,50 @@ def context(project: Path, folder: Path) -> None:
     workspace = Workspace(project)
     bundle = workspace.bundle("voting")
     settings = config.load(workspace.params).serving
-    assemble(bundle, settings, card(workspace, "voting", bundle), folder)
+    held_out = make(workspace, bundle)
+    assemble(bundle, settings, card(workspace, "voting", bundle), held_out, folder)
+    seen.write(workspace, folder / "bundle")
 
 
 def test_the_same_inputs_give_the_same_bytes(project: Path, bento: Path, tmp_path: Path) -> None:
     context(project, tmp_path / "context")
     name = files.folder_md5(tmp_path / "context")[:12]
-    assert bento.name == f"kinoflow-{name}.bento"
+    assert bentos.version(bento) == name
     export(build(tmp_path / "context", name, tmp_path / "home"), tmp_path / "again.bento")
     assert (tmp_path / "again.bento").read_bytes() == bento.read_bytes()
+
+
+def test_a_container_is_made_of_what_was_packed(bento: Path, tmp_path: Path) -> None:
+    # what `bentoml containerize` hands to Docker, which is not needed for that
+    code = """
+import shutil, sys, bentoml
+from bentoml._internal.container import construct_containerfile
+with construct_containerfile(bentoml.import_bento(sys.argv[1])) as (folder, _):
+    shutil.copytree(folder, sys.argv[2])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, bento, tmp_path / "made"],
+        env={**os.environ, "BENTOML_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    made = tmp_path / "made"
+    lines = (made / "env" / "docker" / "Dockerfile").read_text().splitlines()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"FROM python:{python}-slim AS base-container" in lines
+    assert "EXPOSE 3000" in lines
+    # docs/serving.md names the user who has to own a folder of state
+    assert "ARG BENTO_USER_UID=1034" in lines
+    assert lines.index("USER bentoml") < lines.index(
+        'ENTRYPOINT [ "/home/bentoml/bento/env/docker/entrypoint.sh" ]'
+    )
+    assert any("pip install -r $BENTO_PATH/env/python/requirements.txt" in line for line in lines)
+    installed = set((made / "env" / "python" / "requirements.txt").read_text().split())
+    assert installed == {*requirements(gpu=False), f"bentoml=={version('bentoml')}"}
+    # not BentoML's own, which starts `bentoml serve`
+    assert "exec python -m serving.server" in (made / "env/docker/entrypoint.sh").read_text()
 
 
 def test_the_bento_holds_what_the_service_imports_and_no_other_code(bento: Path) -> None:
@@ -111,7 +150,7 @@ def test_the_bento_holds_what_the_service_imports_and_no_other_code(bento: Path)
     # the decoders are started by name: `python -m kinoflow.system.sandbox_child`
     assert "kinoflow/system/sandbox_child.py" in held
     # and these are started by users, by DVC, or not at all
-    assert not held & {"serving/__main__.py", "serving/bentos.py", "kinoflow/system/supervisor.py"}
+    assert not held & {"serving/__main__.py", "kinoflow/system/supervisor.py"}
     assert not {path.split("/")[1] for path in held} & {"training", "data"}
 
 
@@ -157,7 +196,7 @@ def test_what_was_trained_on_a_random_split_is_refused(
     project: Path, tmp_path: Path, run_stage: RunStage
 ) -> None:
     shutil.copytree(project, tmp_path / "project")
-    older = tmp_path / "project" / Workspace().dist / "kinoflow-0123.bento"
+    older = Workspace(tmp_path / "project").bento
     older.parent.mkdir(exist_ok=True)
     older.touch()
     validation = Workspace(tmp_path / "project").validation

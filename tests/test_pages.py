@@ -110,6 +110,15 @@ def test_a_page_has_a_form_for_light_and_for_dark(leaks: str) -> None:
         assert min(contrast(colour, page["paper"]) for page in (light, dark)) > 3, colour
 
 
+def test_the_page_of_the_service_has_the_colours_of_the_others() -> None:
+    styles = [TEMPLATES / "page.css", ROOT / "serving" / "page" / "page.css"]
+    reports, service = (
+        re.findall(r":root \{.*?\}", style.read_text(encoding="utf-8"), re.DOTALL)[:2]
+        for style in styles
+    )
+    assert reports == service
+
+
 def contrast(one: str, other: str) -> float:
     """The ratio of contrast of two colours as #rrggbb or #rgb, from 1 to 21 (WCAG 2)."""
 

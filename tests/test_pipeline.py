@@ -86,6 +86,10 @@ def test_every_stage_ran_and_left_its_outputs(checkout: Checkout) -> None:
         assert timing["train_seconds"] > 0
         test = pd.read_csv(checkout.folder / f"reports/{name}/predictions.csv")
         split = pd.read_csv(checkout.folder / "work/split.csv")
+        lengths = pd.read_csv(checkout.folder / "work/catalog.csv", index_col="video")["seconds"]
+        trained_on = split["video"][split["split"] == "train"]
+        bundle = checkout.read(f"models/{name}/bundle.json")
+        assert bundle["seconds"] == pytest.approx(lengths[trained_on].median(), abs=1e-3)
         assert set(test["video"]) == set(split["video"][split["split"] == "test"])
         assert test[["p_SitDown", "p_StandUp"]].sum(axis=1).between(0.9999, 1.0001).all()
         for picture in ("confusion.png", "curves.png"):
@@ -235,7 +239,7 @@ def test_a_models_code_retrains_the_candidates_that_it_makes_alone(checkout: Che
 def test_others_find_the_bento_by_its_name(checkout: Checkout) -> None:
     with Repo(str(checkout.folder)) as repo:
         found = repo.artifacts.read()["dvc.yaml"]["kinoflow"]
-    assert (checkout.folder / found.path).is_dir()
+    assert (checkout.folder / found.path).is_file()
     assert found.type == "model"
 
 

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-import pandas as pd
 import pytest
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle
 from kinoflow.commands.shared import window_seconds
-from kinoflow.data import tables
 from kinoflow.render import film, label
 from kinoflow.video import ClipSpec, Frames, sample
 from tests.media import ffmpeg, moving_square, write_video
@@ -136,18 +134,14 @@ def test_a_label_is_drawn_in_any_script_and_stays_in_its_band() -> None:
     label.draw(tiny, "a", 1.0)
 
 
-def test_windows_are_as_long_as_the_videos_of_the_catalog(model: Bundle, tmp_path: Path) -> None:
-    lengths = pd.DataFrame({"seconds": [1.0, 3.5, None, 9.0]})
-    for name, kind in tables.CATALOG.columns.items():
-        if name != "seconds":
-            lengths[name] = "" if kind == "str" else 0
-    tables.write(lengths, tmp_path / "work" / "catalog.csv", tables.CATALOG)
-    for folder in ("models/a", "work/refit/a"):
-        seconds, why = window_seconds(replace(model, folder=tmp_path / folder), None)
-        assert (seconds, why) == (3.5, "the median of the catalog's videos")
-    elsewhere = replace(model, folder=tmp_path / "elsewhere" / "models" / "a")
-    assert window_seconds(elsewhere, None)[0] == 2.0
-    assert window_seconds(elsewhere, 7.0) == (7.0, "--window")
+def test_windows_are_as_long_as_the_videos_of_the_training(model: Bundle) -> None:
+    def trained_on(seconds: float | None) -> Bundle:
+        return replace(model, description=model.description.model_copy(update={"seconds": seconds}))
+
+    taken, why = window_seconds(trained_on(3.5), None)
+    assert (taken, why) == (3.5, "the median of the videos it was trained on")
+    assert window_seconds(trained_on(None), None)[0] == 2.0
+    assert window_seconds(trained_on(3.5), 7.0) == (7.0, "--window")
 
 
 def test_wrong_outputs_are_refused_before_any_work(

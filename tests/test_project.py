@@ -15,6 +15,7 @@ from packaging.version import Version
 from ruamel.yaml import YAML
 
 from kinoflow.models import registry
+from stages import dependencies
 from tests import slow
 from tests.conftest import ROOT
 
@@ -114,7 +115,7 @@ def test_hosted_checks_run_what_a_developer_runs() -> None:
     workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "ci.yml")
     steps = [step for job in workflow["jobs"].values() for step in job["steps"]]
     commands = [step["run"] for step in steps if "run" in step]
-    assert sorted(commands) == ["make check", "make test"]
+    assert sorted(commands) == ["make audit", "make check", "make test"]
 
 
 def test_the_contract_between_stages_names_all_of_them() -> None:
@@ -124,8 +125,10 @@ def test_the_contract_between_stages_names_all_of_them() -> None:
         for contract in file["tool"]["importlinter"]["contracts"]
         if contract["type"] == "independence"
     )
-    stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-    assert contract["modules"] == sorted(f"stages.{name}" for name in [*stages, "download"])
+    names = ["challenge", "download", "style_domains", "style_gallery"]
+    for pipeline in dependencies.PIPELINES:
+        names += YAML(typ="safe").load(ROOT / pipeline)["stages"]
+    assert contract["modules"] == sorted(f"stages.{name}" for name in names)
 
 
 def test_every_model_is_described_and_offered() -> None:

@@ -1,7 +1,11 @@
 """Published studies as params: complete, with twins that differ in the split alone, and run."""
 
 import dataclasses
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +14,10 @@ from ruamel.yaml import YAML
 
 from flows import studies
 from flows.comparison import compare
+from flows.worktree import tree_of
 from kinoflow import config
 from kinoflow.config import Dataset, Evaluation, Params, Synthetic, Training
-from kinoflow.system import files
+from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
 from kinoflow.workspace import Workspace
@@ -20,6 +25,7 @@ from stages.sources import synthetic, ucf50
 from stages.sources.archives import cache
 from tests.checkout import Checkout
 from tests.conftest import ROOT, RunStage
+from tests.running import read_until
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 # of evaluation, what has no bearing on a score
@@ -196,3 +202,23 @@ def test_all_are_listed_with_what_they_claim(checkout: Checkout) -> None:
     lines = cook(checkout).stdout.splitlines()
     assert [line.split()[0] for line in lines] == NAMES
     assert any("f1 0.7717" in line for line in lines)
+
+
+def test_two_runs_of_a_recipe_take_turns(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    tree = tree_of(Workspace(tmp_path), "ucf50_lrcn", honest=False)
+    with locks.held(tree.lock("recipe"), "running the recipe ucf50_lrcn"):
+        second = subprocess.Popen(
+            [sys.executable, "-m", "flows.recipe", "ucf50_lrcn"],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        said = read_until(second, "waiting for")
+        second.kill()
+        second.communicate()
+    assert "another run that is running the recipe ucf50_lrcn" in said
+    assert not (tree.root / "kinoflow").exists()

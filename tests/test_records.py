@@ -9,6 +9,9 @@ import pytest
 
 from kinoflow.reports import records
 from kinoflow.reports.card import Card
+from kinoflow.reports.check import Check
+from kinoflow.reports.decision import Decision, Evidence
+from kinoflow.reports.monitoring import Look
 from kinoflow.reports.records import (
     CandidateScores,
     Document,
@@ -49,7 +52,58 @@ FINDING = """{
       ],
       "count": 1
     }"""
+CONTENDER = """{
+    "version": "aaaa1",
+    "candidate": "c3d",
+    "accuracy": 0.5,
+    "ece": 0.1,
+    "latency_ms": 3.25,
+    "size_mb": 1.5
+  }"""
 WRITTEN: dict[type[Document], str] = {
+    Decision: """{
+  "verdict": "hold",
+  "reasons": [
+    "only 3 test clips are new to both models"
+  ],
+  "challenger": "bbbb2",
+  "champion": "aaaa1",
+  "decided": "2026-11-28 22:00:00 UTC",
+  "until": "2026-12-01 22:00:00 UTC",
+  "person": false
+}
+""",
+    Evidence: f"""{{
+  "champion": {CONTENDER},
+  "challenger": {CONTENDER},
+  "same_model": false,
+  "clips": 9,
+  "folds": false,
+  "known": true,
+  "left_out": 2,
+  "unknown_clips": 3,
+  "new_labels": [
+    "C"
+  ],
+  "lost_labels": [],
+  "confidence": 0.95,
+  "difference": {{
+    "clips": 4,
+    "recordings": 2,
+    "value": 0.25,
+    "low": 0.0,
+    "high": 0.5
+  }},
+  "recalls": [
+    {{
+      "label": "A",
+      "found": 3,
+      "clips": 4,
+      "champion": 0.5
+    }}
+  ]
+}}
+""",
     Verdict: f"""{{
   "passed": true,
   "split": "stratified_group",
@@ -161,7 +215,44 @@ WRITTEN: dict[type[Document], str] = {
   "keep_footage": false,
   "max_jobs": 16,
   "job_timeout_s": 3600.0,
-  "job_hours": 24.0
+  "job_hours": 24.0,
+  "uploads_mb": 1600.0,
+  "max_seconds": 7200.0,
+  "max_frames": 500000,
+  "max_megapixels": 36.0,
+  "max_batch": 8,
+  "batch_wait_ms": 2.0,
+  "timeline_windows": 64,
+  "max_live": 4,
+  "requests_per_minute": 600,
+  "sample": 5000,
+  "sample_footage_mb": 0.0
+}
+""",
+    Look: """{
+  "time": 1.5,
+  "answers": 0,
+  "clips": 0,
+  "recordings": 0,
+  "word": "no answers",
+  "comparisons": [],
+  "expectations": [],
+  "changed": [],
+  "since": {},
+  "too_many_errors": false
+}
+""",
+    Check: """{
+  "device": "cpu:0",
+  "videos": [
+    {
+      "file": "0.avi",
+      "probabilities": {
+        "A": 0.25,
+        "B": 0.75
+      }
+    }
+  ]
 }
 """,
     Card: """{

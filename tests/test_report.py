@@ -15,10 +15,11 @@ from ruamel.yaml import YAML
 
 from kinoflow import bundle, config
 from kinoflow.bundle import Description
-from kinoflow.config import Candidate, Params
+from kinoflow.config import Candidate, Params, Promotion
 from kinoflow.data import tables
 from kinoflow.data.clips import ClipSet
 from kinoflow.explain import film
+from kinoflow.reports.decision import Decision, Recall, decide
 from kinoflow.reports.frontier import Point, pareto
 from kinoflow.reports.published import PUBLISHED
 from kinoflow.reports.records import (
@@ -84,6 +85,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         )
         Timing(latency_ms=4.0 + seed, train_seconds=20.0).write(folder / "timing.json")
     documents.winner("first").write(workspace.winner)
+    Decision().write(workspace.decision)
     Verdict(passed=True, split="stratified_group").write(workspace.validation)
     leaks = {"pairs": 0, "leaking": 0, "grouped": 0.4, "random": 0.9}
     workspace.leaks_numbers.write_text(json.dumps(leaks), encoding="utf-8")
@@ -257,6 +259,22 @@ def test_more_footage_and_refit_are_told_where_they_were_asked_for(
     assert "trained once more, for 2 epochs, on the 12 clips of train and val together" in shown
     assert "the test accuracy changes by +25.0 points: more recordings help" in shown
     assert len(numbers["more_footage"]) == 6
+
+
+def test_the_decision_on_promotion_is_told(inputs: report_inputs.Inputs) -> None:
+    recalls = tuple(Recall(label=label, found=9, clips=9, champion=None) for label in LABELS)
+    evidence = documents.evidence(left_out=7, known=False, new_labels=LABELS, recalls=recalls)
+    again = dataclasses.replace(inputs)
+    made = decide("new", "old", evidence, Promotion())
+    again.__dict__["decision"] = made.model_copy(update={"until": "2026-12-01 03:00 UTC"})
+    text, _ = report.render(again)
+    shown = re.sub(r"\s+", " ", pages.shown(text))
+    assert pages.faults(text) == []
+    assert "A person has to decide" in shown
+    assert "It is not known which clips the champion was trained on." in shown
+    assert "A person decides until 2026-12-01 03:00 UTC" in shown
+    assert re.search(r"seen by the champion: left out</th><td[^>]*>7<", text)
+    assert LABELS[1] in shown
 
 
 def test_the_same_results_give_the_same_page(

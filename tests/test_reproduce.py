@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,112 +17,11 @@ from flows.reproduce import BEFORE, OF_CANDIDATES, reproduce, side_by_side
 from kinoflow.config import Params
 from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
+from tests.pipeline import CANDIDATES, FITS, SMALL, set_candidate, trained, wait_until
 from tests.running import PATIENCE, family, survivors
 from tests.training import settings
 
-pytest_plugins = ["tests.flows_fixtures"]
-
-CANDIDATES = ("lrcn", "convlstm", "c3d")
-
-DVC_YAML = """
-stages:
-  validate:
-    cmd: touch validated
-    outs: [validated]
-  architectures:
-    cmd: mkdir architectures && touch architectures/lrcn architectures/convlstm architectures/c3d
-    outs: [architectures]
-  evaluate:
-    foreach: ${candidates}
-    do:
-      cmd: python evaluate.py ${key}
-      deps: ["models/${key}", "folds/${key}", evaluate.py]
-      metrics: ["reports/${key}/metrics.json", "reports/${key}/timing.json"]
-  crossvalidate:
-    foreach: ${candidates}
-    do:
-      cmd: mkdir -p folds/${key}
-      deps: [validated, "architectures/${key}"]
-      outs: ["folds/${key}"]
-  train:
-    foreach: ${candidates}
-    do:
-      cmd: python train.py ${key}
-      deps: [validated, "architectures/${key}", train.py]
-      params: ["candidates.${key}"]
-      outs: ["models/${key}"]
-  select:
-    cmd: cat reports/*/metrics.json > chosen
-    deps: [reports]
-    outs: [chosen]
-"""
-
-# it waits for a file `go-<candidate>` if there is one called `wait`
-TRAIN = """
-import sys, time
-from pathlib import Path
-from kinoflow.system import locks
-name = sys.argv[1]
-with locks.held(Path(f".locks/train-{name}"), "training"):
-    with open("trained", "a") as log: print(name, file=log)
-    print(f"training {name}", flush=True)
-    while Path("wait").exists() and not Path(f"go-{name}").exists():
-        time.sleep(0.05)
-    if Path(f"fail-{name}").exists():
-        sys.exit(f"error: no rate for {name}: set one")
-    Path("models", name).mkdir(parents=True)
-    Path("models", name, "model.keras").write_text(name)
-"""
-
-EVALUATE = """
-import sys
-from pathlib import Path
-from kinoflow.reports.records import Timing
-from tests import documents
-report = Path("reports", sys.argv[1])
-documents.metrics(len(sys.argv[1]) / 10).write(report / "metrics.json")
-Timing(latency_ms=3.25, train_seconds=60).write(report / "timing.json")
-"""
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("template")
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], cwd=root, check=True)
-    for name, text in {"dvc.yaml": DVC_YAML, "train.py": TRAIN, "evaluate.py": EVALUATE}.items():
-        (root / name).write_text(text)
-    params = YAML(typ="safe").load(ROOT / "params.yaml")
-    params["candidates"] = {name: {"model": name} for name in CANDIDATES}
-    params["compute"]["parallel"] = 2
-    YAML().dump(params, root / "params.yaml")
-    return root
-
-
-@pytest.fixture
-def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, as the working folder, in which kinoflow is the one that is tested."""
-    root = tmp_path / "repo"
-    subprocess.run(["cp", "-r", template, root], check=True)
-    monkeypatch.chdir(root)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return root
-
-
-def set_candidate(repo: Path, name: str, **values: object) -> None:
-    params = YAML(typ="safe").load(repo / "params.yaml")
-    params["candidates"][name] |= values
-    YAML().dump(params, repo / "params.yaml")
-
-
-def trained(repo: Path) -> list[str]:
-    return (repo / "trained").read_text().split() if (repo / "trained").exists() else []
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+pytest_plugins = ["tests.pipeline_fixtures", "tests.flows_fixtures"]
 
 
 def results(repo: Path, *, fails: bool = False) -> str:
@@ -136,6 +34,11 @@ def results(repo: Path, *, fails: bool = False) -> str:
     )
     assert (done.returncode != 0) == fails, done.stderr
     return done.stdout + done.stderr
+
+
+@pytest.fixture
+def repo(pipeline: Path) -> Path:
+    return pipeline
 
 
 @pytest.fixture
@@ -318,24 +221,6 @@ def test_results_can_be_looked_at_while_it_runs(
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert "~" not in results(repo)
-
-
-# a real training in place of the stage train
-FITS = """
-import sys
-from pathlib import Path
-from kinoflow import config
-from kinoflow.training.fit import Outputs, TrainingData, fit
-from tests.training import LABELS, SPEC, moving
-name, folder = sys.argv[1], Path("data", sys.argv[1])
-data = TrainingData(LABELS, moving(folder, 32, 0), moving(folder, 16, 1), "data", 16)
-run = config.load(Path("params.yaml")).resolve(name)
-fit(run, data, Outputs(Path("models", name), Path("curves", name), Path("checkpoints", name)))
-"""
-SMALL = {
-    "lrcn": {"model": "lrcn", "options": {"filters": [4], "pools": [4], "units": 4}},
-    "c3d": {"model": "c3d", "options": {"filters": [4], "units": 4}},
-}
 
 
 def test_bundles_are_the_same_bytes_whether_candidates_run_side_by_side_or_not(

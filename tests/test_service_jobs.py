@@ -16,6 +16,7 @@ from serving.answering import Answering
 from serving.jobs import Jobs
 from serving.refusals import Refusal
 from serving.working import Working
+from tests.api_fixtures import never_free
 from tests.asgi import Client
 from tests.attack.video_bombs import burning_gif
 from tests.children import nothing_runs
@@ -87,6 +88,18 @@ def test_a_video_shorter_than_a_window_is_answered_as_a_whole(
     assert np.abs(np.array(moment["probabilities"]) - expected).max() < 1e-5
 
 
+def test_jobs_are_listed_the_newest_first_without_results(
+    ask: Client, working: Working, video: Path, long: Path
+) -> None:
+    assert ask("GET", "/jobs").json() == {"jobs": []}
+    names = [submit(ask, each.read_bytes())["id"] for each in (video, long)]
+    working.start()
+    assert until(ask, names[1], ended)["result"] is not None
+    listed = ask("GET", "/jobs").json()["jobs"]
+    assert [job["id"] for job in listed] == names[::-1]
+    assert [(job["state"], job["result"]) for job in listed] == [("done", None)] * 2
+
+
 def warm(ask: Client, video: Path) -> None:
     """Have the process that decodes start: that takes seconds, and is no part of a job."""
     until(ask, submit(ask, video.read_bytes())["id"], ended)
@@ -97,9 +110,7 @@ def test_a_job_is_cancelled_at_once_and_the_next_one_follows(
 ) -> None:
     working.start()
     warm(ask, video)
-    # others use the model all the time
-    assert answering.model_is_free.acquire(1)
-    try:
+    with never_free(answering):
         first, second = (submit(ask, long.read_bytes())["id"] for _ in range(2))
         until(ask, first, lambda job: job["state"] == "running")
         while not answering.streams:
@@ -110,8 +121,6 @@ def test_a_job_is_cancelled_at_once_and_the_next_one_follows(
         assert nothing_runs()
         assert time.monotonic() - begun < 2
         assert [path.name for path in (tmp_path / "uploads").iterdir()] == [second]
-    finally:
-        answering.model_is_free.release()
     assert until(ask, second, ended)["state"] == "done"
     cancelled = ask("GET", f"/jobs/{first}").json()
     assert (cancelled["state"], cancelled["result"]) == ("cancelled", None)
@@ -180,14 +189,14 @@ def test_a_service_that_ends_takes_its_job_up_again(
     ask: Client, working: Working, jobs: Jobs, answering: Answering, long: Path
 ) -> None:
     working.start()
-    assert answering.model_is_free.acquire(1)
-    name = submit(ask, long.read_bytes())["id"]
-    until(ask, name, lambda job: job["state"] == "running")
-    while not answering.streams:
-        time.sleep(0.01)
-    # the model is free only after the service was told to end
-    threading.Timer(0.5, answering.model_is_free.release).start()
-    working.stop()
+    with never_free(answering) as free:
+        name = submit(ask, long.read_bytes())["id"]
+        until(ask, name, lambda job: job["state"] == "running")
+        while not answering.streams:
+            time.sleep(0.01)
+        # the model is free only after the service was told to end
+        threading.Timer(0.5, free).start()
+        working.stop()
     assert jobs.get(name).state == "queued"
     again = Working(jobs, answering, 60)
     again.start()
@@ -197,8 +206,32 @@ def test_a_service_that_ends_takes_its_job_up_again(
         again.stop()
 
 
+def test_a_job_that_another_process_cancels_ends_at_once(
+    ask: Client, working: Working, answering: Answering, video: Path, tmp_path: Path
+) -> None:
+    working.start()
+    warm(ask, video)
+    # as a process that leaves the work to this one, but still has clients
+    other = Jobs(tmp_path, most=3, most_bytes=10_000_000, keep_s=3600)
+    # takes many seconds
+    with write_video(tmp_path / "longer.avi", moving_square(2000)).open("rb") as file:
+        name = other.accept(file, 0.04).id
+    job = until(ask, name, lambda job: job["state"] == "running" and job["progress"] > 0)
+    assert job["progress"] < 0.5
+    begun = time.monotonic()
+    assert other.cancel(name).state == "cancelled"
+    while answering.streams:
+        assert time.monotonic() - begun < 2
+        time.sleep(0.01)
+    assert nothing_runs()
+    assert other.get(name).result is None
+    other.close()
+
+
 def opened(folder: Path, **options: Any) -> Jobs:
-    return Jobs(folder, **{"most": 9, "most_bytes": 10_000_000, "keep_s": 3600} | options)
+    jobs = Jobs(folder, **{"most": 9, "most_bytes": 10_000_000, "keep_s": 3600} | options)
+    jobs.take_up()
+    return jobs
 
 
 def test_a_killed_service_loses_no_job_and_gives_up_on_one_that_kills_it(

@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from kinoflow import config
+from kinoflow.bentos import extract_bento, newest
 from kinoflow.system.errors import UserError
+from kinoflow.workspace import Workspace
 from serving import settings, state
-from serving.bentos import extract_bento, newest
 from tests.bento import SERVING, TOO_MUCH
 
 pytest_plugins = ["tests.bento_fixtures"]
@@ -91,6 +93,7 @@ def test_a_container_starts_the_same_server(bento: Path, tmp_path: Path) -> None
         (["serve"], "serving.server --host 0.0.0.0 --port 4000"),
         (["--allow-host", "a"], "serving.server --host 0.0.0.0 --port 4000 --allow-host a"),
         (["serve", "--port", "1"], "serving.server --host 0.0.0.0 --port 4000 --port 1"),
+        (["keys", "add", "anna"], "-m serving.keys add anna"),
         (["echo", "-m", "other command"], "other command"),
     ):
         # tells what it would have started
@@ -162,6 +165,23 @@ def test_a_port_that_is_taken_is_named(bento: Path, tmp_path: Path) -> None:
         assert port in serve(tmp_path, "--bento", str(bento), "--port", port)
 
 
+def test_only_this_machine_is_served_without_keys(bento: Path, tmp_path: Path) -> None:
+    line = serve(tmp_path, "--bento", str(bento), "--host", "0.0.0.0")  # noqa: S104
+    assert "python -m serving.keys" in line
+    assert "--without-keys" in line
+    # what a container starts refuses as well
+    extract_bento(bento, tmp_path / "bento")
+    done = subprocess.run(
+        [sys.executable, "-m", "serving.server", "--host", "0.0.0.0"],  # noqa: S104
+        cwd=tmp_path / "bento" / "src",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr == f"{line}\n"
+
+
 def test_the_state_of_another_service_is_left_alone(bento: Path, tmp_path: Path) -> None:
     lock = state.take(tmp_path / "state")
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -198,13 +218,12 @@ def test_the_newest_bento_is_served(tmp_path: Path) -> None:
     assert newest(tmp_path).name == "new.bento"
 
 
-def test_settings_are_those_of_params_yaml(bento: Path, tmp_path: Path) -> None:
+def test_settings_are_those_of_params_yaml(bento: Path, project: Path, tmp_path: Path) -> None:
     extract_bento(bento, tmp_path)
     path = tmp_path / "src" / "serving.json"
-    expected = {name: value for name, value in SERVING.items() if name != "check_videos"}
-    kept = {"state": ".serving", "state_mb": 2000.0, "keep_footage": False}
-    kept |= {"max_jobs": 16, "job_timeout_s": 3600.0, "job_hours": 24.0}
-    assert settings.load(path).model_dump() == expected | {"decoders": 0} | kept
+    given = config.load(Workspace(project).params).serving
+    assert settings.load(path).model_dump() == given.model_dump(exclude={"gpu", "check_videos"})
+    assert given.timeout_s == SERVING["timeout_s"]
     # checked by the same model as params.yaml
     path.write_text(path.read_text().replace('"top_k": 2', '"top_k": 0'))
     with pytest.raises(UserError, match="top_k: Input should be greater than or equal to 1"):

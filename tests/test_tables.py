@@ -162,6 +162,8 @@ def test_all_reading_and_writing_of_csv_goes_through_tables() -> None:
     modules = [path for folder in code for path in sorted((ROOT / folder).rglob("*.py"))]
     found = {path.relative_to(ROOT).as_posix(): {*uses(path)} for path in modules}
     assert {name: used for name, used in found.items() if used} == {
-        "kinoflow/data/tables.py": {"csv", "read_csv", "to_csv"}
+        "kinoflow/data/tables.py": {"csv", "read_csv", "to_csv"},
+        # tables for people's spreadsheets, whose cells must be no formulas
+        "flows/review.py": {"csv"},
     }, "take tables.read and tables.write, with a Schema"
     assert len(modules) > 50

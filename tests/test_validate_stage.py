@@ -15,7 +15,7 @@ from kinoflow.reports.records import Finding, require_validated
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
-from stages import validate
+from stages import validate, validate_history
 from stages.validate_suites import suites
 from tests import pages
 from tests.conftest import ROOT
@@ -192,3 +192,56 @@ def test_failing_data_is_one_line_on_the_terminal(here: Work) -> None:
     assert (Workspace().validation_site / "index.html").exists()
     with pytest.raises(UserError, match="failed validation"):
         require_validated(Workspace().validation)
+
+
+def test_data_that_differ_from_those_accepted_before_wait_for_a_person(
+    here: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = (Workspace().validation, Workspace().validation_site / "index.html")
+    write(here)
+    validate.main(Workspace())
+    accepted, first = Workspace().accepted.read_bytes(), [path.read_bytes() for path in outputs]
+    validate.main(Workspace())  # nothing is new
+
+    here.videos["md5"] = here.records["md5"] = [f"dark {md5}" for md5 in here.videos["md5"]]
+    for video in here.videos["video"]:
+        np.save(here.clip(video), np.load(here.clip(video)) // 2)
+    write(here)
+    with pytest.raises(UserError, match=r"look different .* brightness .* validation\.accept"):
+        validate.main(Workspace())
+    assert not Workspace().validation.exists()
+    assert Workspace().accepted.read_bytes() == accepted
+    text = outputs[1].read_text()
+    assert pages.faults(text) == []
+    assert "<dd>differs</dd>" in text
+    assert "validation.accept" in text
+
+    params = Workspace().params.read_text()
+    assert "accept: [] " in params
+    Workspace().params.write_text(params.replace("accept: [] ", "accept: [A, B] "))
+    validate.main(Workspace())
+    # the outputs say nothing of what came before
+    assert [path.read_bytes() for path in outputs] == first
+    assert Workspace().accepted.read_bytes() != accepted
+
+    earlier = Workspace().validation_history
+    index = (earlier / "index.html").read_text()
+    assert pages.faults(index) == []
+    shown = pages.shown(index)
+    assert [shown.count(verdict) for verdict in ("passed", "brightness")] == [3, 1]
+    copy = (earlier / "000002" / "index.html").read_text()
+    assert copy == text.replace("../validation.history/index.html", "../index.html") != text
+    assert not [*earlier.glob(f"{files.TEMPORARY}*")]
+
+
+def test_only_the_newest_pages_are_kept(here: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(validate_history, "_MOST", 2)
+    page = Workspace().validation_site / "index.html"
+    for number in range(4):
+        files.write_text(page, f"page {number}")
+        for _ in range(2):
+            validate_history.keep(Workspace(), here.videos, "passed", 0, [])
+    folder = Workspace().validation_history
+    kept = sorted(path.name for path in folder.iterdir())
+    assert kept == ["000003", "000004", "index.html"]
+    assert [(folder / name / "index.html").read_text() for name in kept[:2]] == ["page 2", "page 3"]

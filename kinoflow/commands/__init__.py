@@ -1,1 +1,1 @@
-"""What the commands `kinoflow predict` and `kinoflow live` do with their arguments."""
+"""What the commands of `kinoflow` do with their arguments, for those that need more than a page."""

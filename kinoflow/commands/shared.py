@@ -30,28 +30,14 @@ def window_seconds(model: Bundle, given: float | None) -> tuple[float, str]:
     """How long windows are, in seconds, and where that comes from in words.
 
     Args:
-        model: a bundle. If it lies in its work tree, the catalog says how long its videos were.
-        given: what the user asks for; None: the median length of the videos in the catalog.
+        model: a bundle, which says how long the videos were that it was trained on.
+        given: what the user asks for; None: the median length of those videos.
     """
     if given is not None:
         return given, "--window"
-    folder = model.folder.absolute()
-    for root in folder.parents[1:3]:
-        workspace = Workspace(root)
-        inside = folder in (workspace.bundle(folder.name), workspace.refit / folder.name)
-        if inside and (seconds := _median_seconds(workspace.catalog)) is not None:
-            return seconds, "the median of the catalog's videos"
-    return _SECONDS, "no catalog beside the model says better, set --window"
-
-
-def _median_seconds(catalog: Path) -> float | None:
-    if not catalog.exists():
-        return None
-    from kinoflow.data import tables
-
-    seconds = tables.read(catalog, tables.CATALOG)["seconds"].dropna()
-    seconds = seconds[seconds > 0]
-    return round(float(seconds.median()), 3) if len(seconds) else None
+    if model.description.seconds is not None:
+        return model.description.seconds, "the median of the videos it was trained on"
+    return _SECONDS, "the videos it was trained on do not say, set --window"
 
 
 def top(model: Bundle, probabilities: Probabilities, count: int, first: int | None = None) -> str:

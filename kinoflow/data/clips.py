@@ -119,6 +119,29 @@ class ClipSet:
         return ClipStore(self.folder).read(self.videos[row])
 
 
+@dataclass(frozen=True)
+class Restyled:
+    """A store with the same clips in another style, as the stage `restyle` makes it."""
+
+    folder: Path
+    network: str  # MD5 of the network that painted them
+
+    @classmethod
+    def of(cls, folder: Path, style: str) -> "Restyled":
+        """The store of one style.
+
+        Args:
+            folder: with a store for each style, work/restyled.
+            style: its name.
+
+        Raises UserError if it is not there.
+        """
+        painted_by = folder / f"{style}.md5"
+        if not painted_by.exists():
+            raise UserError(f"there are no clips in the style {style}: `dvc repro restyle`")
+        return cls(folder / style, painted_by.read_text(encoding="utf-8").strip())
+
+
 def describe(spec: ClipSpec) -> str:
     """What a clip's pixels depend on apart from the video, as the clip records hold it.
 
@@ -130,7 +153,7 @@ def describe(spec: ClipSpec) -> str:
 
 
 def split_table(workspace: Workspace) -> pd.DataFrame:
-    """The videos of the split with `split`, `group`, `label` and `md5`, in the split's order."""
+    """`split`, `group`, `label`, `md5` and `seconds` of each video, in the split's order."""
     return _with_labels(workspace, tables.read(workspace.split, tables.SPLIT))
 
 
@@ -147,7 +170,7 @@ def fold_tables(workspace: Workspace) -> dict[int, pd.DataFrame]:
 
 
 def _with_labels(workspace: Workspace, split: pd.DataFrame) -> pd.DataFrame:
-    catalog = tables.read(workspace.catalog, tables.CATALOG)[["video", "label", "md5"]]
+    catalog = tables.read(workspace.catalog, tables.CATALOG)[["video", "label", "md5", "seconds"]]
     return split.merge(catalog, on="video", validate="one_to_one")
 
 

@@ -4,7 +4,6 @@ No text is drawn, since a label may be in any script and OpenCV's letters are AS
 the film writes beside it what it shows.
 """
 
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kinoflow.explain import footage
 from kinoflow.explain.methods import Explanation
 from kinoflow.explain.shapley import segment_of
 from kinoflow.system import files
@@ -31,7 +31,6 @@ _GROUND: Colour = (24, 24, 27)
 _LINE: Colour = (130, 130, 136)
 _NOW: Colour = (250, 250, 250)
 
-_HIGH = 180  # pixels: the height of a frame in a film, at most
 _BAR = 36  # pixels: the height of the bars of segments
 _GAP = 4  # pixels between parts
 _SLOWEST, _FASTEST = 4.0, 25.0  # frames per second
@@ -40,7 +39,7 @@ _SLOWEST, _FASTEST = 4.0, 25.0  # frames per second
 def readable(path: Path, spec: ClipSpec, *, width: int, height: int) -> Frames:
     """The frames of a video's clip as people watch them: uint8 RGB (T, H, W, 3).
 
-    H is at most 180, and the aspect ratio is the video's.
+    H is at most 180 and W at most 640, and the aspect ratio is the video's.
 
     Args:
         path: the video.
@@ -50,8 +49,7 @@ def readable(path: Path, spec: ClipSpec, *, width: int, height: int) -> Frames:
 
     Raises UnreadableVideo as the decoder does.
     """
-    high = min(_HIGH, height)
-    return sample(path, replace(spec, height=high, width=max(1, round(width * high / height))))
+    return sample(path, footage.readable(spec, width, height))
 
 
 def rate(frames: int, seconds: float) -> Fraction:

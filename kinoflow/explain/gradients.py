@@ -5,6 +5,8 @@ Shrikumar et al., "Not Just a Black Box: Learning Important Features Through Pro
 Differences" (2016); Sundararajan et al., "Axiomatic Attribution for Deep Networks" (ICML 2017).
 """
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import keras
@@ -22,9 +24,16 @@ class Gradients:
         model: the model.
         steps: how many points of the straight line between baseline and clip are averaged over;
             1: the clip alone, which is gradients times input.
+        turn: a context to enter around each use of the network.
     """
 
-    def __init__(self, model: keras.Model, steps: int = 1) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        steps: int = 1,
+        turn: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._turn = turn
         traced = trace(model)
         self._network = keras.Model(traced.clip, traced.probabilities)
         # Points lie closer together near the baseline: u^3 for evenly spread u. A still clip has no
@@ -54,5 +63,7 @@ class Gradients:
 
         total = np.zeros_like(change)
         for point, share in zip(self._points, self._shares, strict=True):
-            total += np.float32(share) * gradient(score, start + np.float32(point) * change)
+            with self._turn():
+                slope = gradient(score, start + np.float32(point) * change)
+            total += np.float32(share) * slope
         return (total * change).sum(axis=-1)

@@ -7,6 +7,7 @@ each view, which a temperature would only scale.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,10 @@ _CLEAR = 7
 
 # takes a clip (T, H, W, 3) and the index of a class; gives the evidence for it, (T, H, W)
 Maps = Callable[[Frames, int], NDArray[np.float32]]
+# takes views of a clip and of its baseline, (B, T, H, W, 3); gives maps of each view, (B, t, h, w)
+_OfViews = Callable[[Frames, Frames], NDArray[np.float32]]
+# a context in which the network may be used
+Turn = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -73,16 +78,27 @@ class Explainer:
     Args:
         model: the bundle.
         method: how maps are made; None: as `default_method` says.
+        answers: asks the model, for programs in which others use it too; `Bundle.predict` if None.
+        turn: is entered around each further use of the network, which may be many for one clip.
+            What it raises ends the explanation.
 
     Raises UserError for a method that the architecture does not allow.
     """
 
-    def __init__(self, model: Bundle, method: Method | None = None) -> None:
+    def __init__(
+        self,
+        model: Bundle,
+        method: Method | None = None,
+        *,
+        answers: shapley.Answers | None = None,
+        turn: Turn = nullcontext,
+    ) -> None:
         self.model = model
+        self._answers = answers or model.predict
         # it loads Keras without its chatter, so it comes before what imports Keras
         network = model.model
         self.method: Method = method or default_method(network)
-        self._maps = _maps(model, self.method)
+        self._maps = _maps(model, self.method, self._answers, turn)
 
     def maps(self, clip: Frames, label: int) -> NDArray[np.float32]:
         """Evidence for a class in each place and at each time.
@@ -104,9 +120,9 @@ class Explainer:
 
         Raises ValueError for a clip of another shape.
         """
-        probabilities = self.model.predict(clip[None])[0]
+        probabilities = self._answers(clip[None])[0]
         label = int(probabilities.argmax()) if label is None else label
-        worth = shapley.worth_of_times(clip, valid(self.model, clip), self.model.predict)
+        worth = shapley.worth_of_times(clip, valid(self.model, clip), self._answers)
         return Explanation(
             method=self.method,
             label=label,
@@ -122,48 +138,57 @@ def valid(model: Bundle, clip: Frames) -> int:
     return valid_frames(clip, masked=model.clip.padding == "mask")
 
 
-def _maps(model: Bundle, method: Method) -> Maps:
+def _maps(model: Bundle, method: Method, answers: shapley.Answers, turn: Turn) -> Maps:
     """How a method makes maps; Keras is imported only by those that open the model."""
     if method not in METHODS:
         raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
     if method == "occlusion":
-        return lambda clip, label: _occlusion(model, clip, label)
+        return lambda clip, label: _occlusion(model, clip, label, answers)
+
+    def network(clip: Frames, explained: _OfViews) -> NDArray[np.float32]:
+        def in_turn(views: Frames, baselines: Frames) -> NDArray[np.float32]:
+            with turn():
+                return explained(views, baselines)
+
+        return _over_views(model, clip, in_turn)
+
     try:
         if method == "gradcam":
             from kinoflow.explain.gradcam import GradCam
 
             cam = GradCam(model.model)
-            return lambda clip, label: _over_views(model, clip, lambda v, _: cam(v, label))
+            return lambda clip, label: network(clip, lambda v, _: cam(v, label))
         if method == "rollout":
             from kinoflow.explain.rollout import Rollout
 
             rollout = Rollout(model.model)
-            return lambda clip, label: _over_views(model, clip, lambda v, _: rollout(v, label))
+            return lambda clip, label: network(clip, lambda v, _: rollout(v, label))
     except ValueError as error:
         raise UserError(f"{method} does not suit this model: {error}") from None
     if method == "shap":
         from kinoflow.explain.expected_gradients import ExpectedGradients
 
         shap = ExpectedGradients(model.model, INTEGRATION_STEPS)
-        return lambda clip, label: _over_views(model, clip, lambda v, b: shap(v, b, label))
+        return lambda clip, label: network(clip, lambda v, b: shap(v, b, label))
     from kinoflow.explain.gradients import Gradients
 
-    slopes = Gradients(model.model, INTEGRATION_STEPS if method == "integrated_gradients" else 1)
+    steps = INTEGRATION_STEPS if method == "integrated_gradients" else 1
+    slopes = Gradients(model.model, steps, turn)
     return lambda clip, label: _over_views(model, clip, lambda v, b: slopes(v, b, label))
 
 
-def _occlusion(model: Bundle, clip: Frames, label: int) -> NDArray[np.float32]:
+def _occlusion(
+    model: Bundle, clip: Frames, label: int, answers: shapley.Answers
+) -> NDArray[np.float32]:
     real = valid(model, clip)
-    places = shapley.occlusion(clip, real, label, model.predict)
+    places = shapley.occlusion(clip, real, label, answers)
     which = shapley.cells(*clip.shape[1:3])
     maps = np.zeros(clip.shape[:3], np.float32)
     maps[:real] = places.ravel()[which]
     return maps
 
 
-def _over_views(
-    model: Bundle, clip: Frames, explained: Callable[[Frames, Frames], NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def _over_views(model: Bundle, clip: Frames, explained: _OfViews) -> NDArray[np.float32]:
     """The mean of what `explained` gives for the views of a clip and for those of its baseline."""
     real = valid(model, clip)
     times = temporal_views(real, model.description.frames, model.description.views)

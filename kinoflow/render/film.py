@@ -1,6 +1,6 @@
 """Write a video as H.264 in MP4, frame by frame at any times, with the sound of another one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -32,11 +32,16 @@ class Film:
     Args:
         out: the file.
         rate: frames per second, about.
+        options: of x264.
     """
 
-    def __init__(self, out: OutputContainer, rate: Fraction) -> None:
+    def __init__(
+        self, out: OutputContainer, rate: Fraction, options: Mapping[str, str] = _X264
+    ) -> None:
+        self.bytes = 0  # that are written, without the container's
         self._out = out
         self._rate = rate
+        self._options = dict(options)
         self._stream: av.VideoStream | None = None
         self._last = -1
         self._converter = VideoReformatter()
@@ -64,7 +69,9 @@ class Film:
         )
         frame.time_base = _UNIT
         frame.pts = self._last = max(round(time / _UNIT), self._last + 1)
-        self._out.mux(stream.encode(frame))
+        packets = stream.encode(frame)
+        self.bytes += sum(packet.size for packet in packets)
+        self._out.mux(packets)
 
     def finish(self) -> None:
         """Write what the encoder still holds."""
@@ -79,7 +86,7 @@ class Film:
             height: in pixels.
             aspect: the ratio of a pixel's width to its height; None: unknown, or 1.
         """
-        stream = self._out.add_stream("libx264", rate=self._rate, options=_X264)
+        stream = self._out.add_stream("libx264", rate=self._rate, options=self._options)
         context = stream.codec_context
         # how frames are shared out between threads shows in the bytes
         context.thread_count = 1
@@ -94,23 +101,26 @@ class Film:
 
 
 @contextmanager
-def writing(path: Path, rate: Fraction = Fraction(25)) -> Iterator[Film]:
+def writing(
+    path: Path, rate: Fraction = Fraction(25), options: Mapping[str, str] = _X264
+) -> Iterator[Film]:
     """A film to add frames to; the file is there at the end of the block, whole or not at all.
 
     Args:
         path: the file, .mp4.
         rate: frames per second, about; frames are shown at their own times.
+        options: of x264.
     """
     with (
         files.replacing(path) as partial,
         av.open(str(partial), "w", format="mp4", options=_MP4) as out,
     ):
-        film = Film(out, rate)
+        film = Film(out, rate, options)
         yield film
         film.finish()
 
 
-def redraw(source: Path, path: Path, draw: Callable[[float, Frames], None]) -> str:
+def redraw(source: Path, path: Path, draw: Callable[[float, Frames], Frames | None]) -> str:
     """Write a video again with something drawn into its frames, and keep its sound.
 
     Frames keep their times, so that a variable frame rate stays one. What the container says about
@@ -120,7 +130,8 @@ def redraw(source: Path, path: Path, draw: Callable[[float, Frames], None]) -> s
     Args:
         source: the video.
         path: the file to write, .mp4.
-        draw: changes a frame, uint8 RGB (H, W, 3), given its time in seconds since the first one.
+        draw: changes a frame, uint8 RGB (H, W, 3), given its time in seconds since the first one;
+            or returns what to show in its place, of any size that is the same for all.
 
     Returns why the sound ends before the pictures, or "".
 
@@ -138,10 +149,11 @@ def redraw(source: Path, path: Path, draw: Callable[[float, Frames], None]) -> s
             for frame in decode_frames(video):
                 time = clock(frame)
                 picture = to_rgb(frame, converter)
-                draw(time, picture)
+                drawn = draw(time, picture)
+                picture = picture if drawn is None else drawn
                 if sound is None:
                     # all streams have to be there before anything is written
-                    film.open(picture.shape[1], picture.shape[0], _aspect(video, frame))
+                    film.open(picture.shape[1], picture.shape[0], aspect(video, frame))
                     sound = _Sound(again, out, clock.first or 0.0)
                 sound.copy_until(time)
                 film.add(time, picture)
@@ -152,7 +164,7 @@ def redraw(source: Path, path: Path, draw: Callable[[float, Frames], None]) -> s
     return "" if sound is None else sound.problem
 
 
-def _aspect(video: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
+def aspect(video: av.VideoStream, frame: av.VideoFrame) -> Fraction | None:
     """The ratio of a pixel's width to its height, after rotation; None if not known."""
     # the container's where it says one, as players take it
     aspect = video.sample_aspect_ratio

@@ -12,7 +12,7 @@ class Card(Document):
     candidate: str  # its name
     labels: tuple[str, ...]  # in the order of the model's outputs
     clip: ClipSpec  # how a video is sampled
-    clip_seconds: float | None = None  # median length of the data's videos; None: none says
+    clip_seconds: float | None = None  # median length of the videos trained on; None: none says
     temperature: float  # that probabilities are calibrated with
     trained_on: tuple[str, ...]  # sides of the split
     # Scores as evaluation recorded them. A model that was trained once more, on its validation

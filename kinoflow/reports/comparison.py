@@ -86,7 +86,7 @@ def compare(
     gains = right[:, first] - right[:, second]  # (recordings, pairs)
     size = belongs.sum(axis=0)
     differences = gains.sum(axis=0) / size.sum()
-    low, high = _intervals(gains, size, bootstrap, seed)
+    low, high = intervals(gains, size, bootstrap, seed)
     p = sign_flip_p(gains, seed)
     corrected = holm(p)
     verdicts = [
@@ -107,16 +107,34 @@ def compare(
     )
 
 
-def _intervals(
-    gains: NDArray[np.float64], size: NDArray[np.float64], resamples: int, seed: int
+def intervals(
+    gains: NDArray[np.float64],
+    size: NDArray[np.float64],
+    resamples: int,
+    seed: int,
+    *,
+    confidence: float = 0.95,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The 95% interval of each pair's difference; all pairs share the resampled recordings."""
+    """The percentile interval of each pair's difference; all pairs share the resampled recordings.
+
+    Args:
+        gains: (recordings, pairs) how many more clips of a recording one candidate got right than
+            the other.
+        size: (recordings,) how many clips each recording has.
+        resamples: how often recordings are resampled.
+        seed: of the resampling.
+        confidence: of the interval.
+
+    Returns:
+        The lower and the upper ends, (pairs,) each.
+    """
     recordings = len(size)
     drawn = np.random.default_rng(seed).integers(0, recordings, (resamples, recordings))
     # how often each resample holds each recording
     counts = np.apply_along_axis(np.bincount, 1, drawn, minlength=recordings).astype(float)
     differences = counts @ gains / (counts @ size)[:, None]
-    low, high = np.percentile(differences, [2.5, 97.5], axis=0)
+    outside = round(50 * (1 - confidence), 9)
+    low, high = np.percentile(differences, [outside, 100 - outside], axis=0)
     return low, high
 
 

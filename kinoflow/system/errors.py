@@ -11,8 +11,17 @@ from kinoflow.system import terminal
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
+# exit codes; that of Unavailable is EX_TEMPFAIL of BSD's sysexits.h
+_USER_ERROR = 2
+MAY_PASS = 75
+
+
 class UserError(Exception):
     """A fault that the user can mend. Its text is one line: what, where, and what to do."""
+
+
+class Unavailable(UserError):
+    """A fault that may pass by itself, such as a server that does not answer: try again later."""
 
 
 def run(
@@ -23,7 +32,8 @@ def run(
     """Run a command's `main` and exit.
 
     The exit code is 0, or 2 with one line on stderr for a UserError, a full disk, or a missing
-    file that `missing` explains, or 130 after Ctrl-C. Other exceptions are bugs and pass through.
+    file that `missing` explains, or 75 likewise for Unavailable, or 130 after Ctrl-C. Other
+    exceptions are bugs and pass through.
 
     Args:
         main: the command.
@@ -32,6 +42,8 @@ def run(
     terminal.quiet()
     try:
         main()
+    except Unavailable as error:
+        fail(str(error), MAY_PASS)
     except UserError as error:
         fail(str(error))
     except FileNotFoundError as error:
@@ -58,7 +70,7 @@ def no_space(error: OSError) -> bool:
     return (int(hidden[1]) if hidden else error.errno) in _NO_SPACE
 
 
-def fail(message: str) -> NoReturn:
-    """Print `error: message` as a single line on stderr and exit with 2."""
+def fail(message: str, code: int = _USER_ERROR) -> NoReturn:
+    """Print `error: message` as a single line on stderr and exit with `code`."""
     print("error: " + terminal.printable(" ".join(message.split())), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(code)

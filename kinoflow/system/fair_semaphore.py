@@ -12,8 +12,8 @@ class FairSemaphore:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._queue: deque[object] = deque()
+        self._lock = threading.Lock()
+        self._queue: deque[_Ticket] = deque()
         self._holders = 0
 
     def acquire(self, limit: int, deadline: float | None = None) -> bool:
@@ -25,24 +25,44 @@ class FairSemaphore:
 
         Returns whether it was acquired; after the deadline, always False.
         """
-        ticket = object()
-        with self._changed:
+        ticket = _Ticket(limit)
+        with self._lock:
             self._queue.append(ticket)
-            try:
-                acquired = self._changed.wait_for(
-                    lambda: self._queue[0] is ticket and self._holders < limit,
-                    None if deadline is None else deadline - time.monotonic(),
-                )
-                if not acquired or (deadline is not None and time.monotonic() >= deadline):
-                    return False
-                self._holders += 1
-                return True
-            finally:
-                self._queue.remove(ticket)
-                self._changed.notify_all()
+            self._admit()
+        admitted = False
+        try:
+            ticket.admitted.wait(None if deadline is None else max(0, deadline - time.monotonic()))
+            admitted = deadline is None or time.monotonic() < deadline
+        finally:
+            # after any exception, Ctrl-C included
+            if not admitted:
+                self._give_up(ticket)
+        return admitted
 
     def release(self) -> None:
         """Let the next thread in."""
-        with self._changed:
+        with self._lock:
             self._holders -= 1
-            self._changed.notify_all()
+            self._admit()
+
+    def _admit(self) -> None:
+        # The one thread whose turn it is wakes up. If all did, many would take their time from it.
+        while self._queue and self._holders < self._queue[0].limit:
+            self._holders += 1
+            self._queue.popleft().admitted.set()
+
+    def _give_up(self, ticket: "_Ticket") -> None:
+        with self._lock:
+            if ticket.admitted.is_set():
+                self._holders -= 1
+            else:
+                self._queue.remove(ticket)
+            self._admit()
+
+
+class _Ticket:
+    """One thread's place in the queue."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.admitted = threading.Event()

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -31,18 +31,26 @@ _UNKNOWN = "another run"
 _OWNER = "owner"  # file name of a temporary folder's lock, which lies in that folder
 
 
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
-def held(path: Path, doing: str) -> Iterator[None]:
+def held(path: Path, doing: str, say: Callable[[str], None] = _print) -> Iterator[None]:
     """Hold the lock `path` in the block. The lock is a file, which is deleted afterwards.
 
-    If another process holds it, one line on stderr says what that process is `doing`.
+    Args:
+        path: the lock.
+        doing: what this process does, for those who wait for it.
+        say: called with one line on what the other process is doing, if another one holds the
+            lock; without it, the line goes to stderr.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=_SILENT, poll_interval=_POLL / 10)
     except Timeout:
-        print(f"waiting for {_holder(path)}", file=sys.stderr, flush=True)
+        say(f"waiting for {_holder(path)}")
         lock.acquire(poll_interval=_POLL)
     try:
         # the note is only for the message above, so a full disk is no reason to fail

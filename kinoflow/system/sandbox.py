@@ -121,11 +121,14 @@ def default_concurrency(memory_mb: int) -> int:
 
     At most one per core and as many as fit into three quarters of its memory, but at least one.
     """
+    return max(1, min(cores(), int(_USABLE_MEMORY * _memory() / (memory_mb * 2**20))))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    return max(1, min(cores, int(_USABLE_MEMORY * _memory() / (memory_mb * 2**20))))
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @functools.cache

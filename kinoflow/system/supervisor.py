@@ -11,16 +11,21 @@ ends the command in an orderly way.
 
 import contextlib
 import os
+import queue
 import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 GRACE = 10.0  # seconds between asking a process to end and killing it
+
+# Seconds after which a wait begins anew. Python runs handlers of signals between two instructions.
+# A signal that comes just before an endless wait, or that another thread gets, does not end it.
+_HEED = 0.5
 
 _POLL = 0.05
 _PR_SET_CHILD_SUBREAPER = 36
@@ -79,6 +84,39 @@ def run_supervised(
                 _close_and_wait(process, grace)
             finally:
                 _kill_group(process)
+
+
+def _nothing() -> None:
+    pass
+
+
+def wait(process: "subprocess.Popen[str]", watch: Callable[[], None] = _nothing) -> int:
+    """Wait for the end of a process and return its exit code; handlers of signals run meanwhile.
+
+    Args:
+        process: the process.
+        watch: called about twice a second; what it raises ends the wait.
+    """
+    while True:
+        watch()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(_HEED)
+
+
+T = TypeVar("T")
+
+
+def take(source: "queue.SimpleQueue[T]", watch: Callable[[], None] = _nothing) -> T:
+    """Wait for the next item of a queue and return it; handlers of signals run meanwhile.
+
+    Args:
+        source: the queue.
+        watch: called before each item, and about twice a second; what it raises ends the wait.
+    """
+    while True:
+        watch()
+        with contextlib.suppress(queue.Empty):
+            return source.get(timeout=_HEED)
 
 
 def _close_and_wait(process: subprocess.Popen[str], grace: float) -> None:

@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from kinoflow.config import Augment
-from kinoflow.data.clips import ClipSet
+from kinoflow.data.clips import ClipSet, ClipStore
 from kinoflow.training.augment import augment_clip, choose_frames, mix_up
 from kinoflow.training.read_ahead import ReadAhead
 from kinoflow.video.padding import valid_frames
@@ -70,6 +71,7 @@ class Augmentation:
     settings: Augment
     seed: int
     unflipped: frozenset[int] = frozenset()  # indices of classes whose clips are never flipped
+    restyled: tuple[Path, ...] = ()  # stores of the same clips, each painted in another style
 
 
 class AugmentedBatches(ClipBatches):
@@ -122,8 +124,16 @@ class AugmentedBatches(ClipBatches):
     def _clip(self, row: int) -> Frames:
         settings = self.augmentation.settings
         rng = np.random.default_rng((self.augmentation.seed, self.epoch, row))
-        clip = self.clipset.clip(row)
+        clip = self._painted(row, rng)
         available = valid_frames(clip, masked=self.masked)
         chosen = choose_frames(available, self.frames, settings, rng)
         flip = settings.flip and self.clipset.labels[row] not in self.augmentation.unflipped
         return augment_clip(clip.take(chosen, axis=0), settings, rng, flip=flip)
+
+    def _painted(self, row: int, rng: np.random.Generator) -> Frames:
+        """The clip as it was filmed or, with the probability `restyle`, in one of the styles."""
+        restyle, stores = self.augmentation.settings.restyle, self.augmentation.restyled
+        # nothing is drawn where it is off, so that all else stays as it was
+        if restyle and rng.uniform() < restyle:
+            return ClipStore(stores[rng.integers(len(stores))]).read(self.clipset.videos[row])
+        return self.clipset.clip(row)

@@ -10,7 +10,7 @@ A checkpoint is written after each epoch, whole or not at all:
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -37,6 +37,7 @@ def identity(
     data: str,
     code: str,
     weights: str | None,
+    styles: Sequence[str],
     versions: Mapping[str, str],
     refit: object = None,
 ) -> str:
@@ -49,6 +50,7 @@ def identity(
         data: a hash of the clips, their labels and sides of the split.
         code: a hash of the code of the model and of training.
         weights: a hash of the file of the model's first weights; None if there is no file.
+        styles: hashes of the networks that restyle clips.
         versions: the versions of the libraries by name.
         refit: how the training differs from an ordinary one, as JSON can hold it; None if it does
             not.
@@ -57,6 +59,7 @@ def identity(
         code,
         run.candidate.model_dump(),
         weights,
+        [*styles],
         run.training.model_dump(exclude={"refit"}),  # of candidates, no training depends on it
         run.augment.model_dump(),
         vars(run.clip),

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from kinoflow import bundle
-from kinoflow.config import Run
+from kinoflow.config import Augment, Run
 from kinoflow.data import clips, tables
-from kinoflow.data.clips import ClipSet
+from kinoflow.data.clips import ClipSet, Restyled
 from kinoflow.models import build
 from kinoflow.system.errors import UserError
 from kinoflow.training import calibration, curves, export, optimization
@@ -36,6 +36,8 @@ class TrainingData:
     val: ClipSet | None  # None: no clips are left to validate on
     md5: str  # of all data: the clips, their labels and sides of the split
     val_recordings: int  # how many recordings the validation clips were cut from
+    seconds: float | None = None  # median length of the training videos; None: none says
+    restyled: Path | None = None  # folder with the clips in other styles; None: there is none
 
     @classmethod
     def of(cls, workspace: Workspace, table: pd.DataFrame | None = None) -> "TrainingData":
@@ -54,7 +56,23 @@ class TrainingData:
             val=sets["val"] if len(sets["val"]) else None,
             md5=clips.data_md5(workspace, table),
             val_recordings=table.loc[table["split"] == "val", "group"].nunique(),
+            seconds=_median(table.loc[table["split"] == "train", "seconds"]),
+            restyled=workspace.restyled,
         )
+
+    def painted(self, settings: Augment) -> list[Restyled]:
+        """The same clips in the styles that training shows them in; none if it does not.
+
+        Raises UserError for a style that the clips were not painted in.
+        """
+        if not settings.restyle or self.restyled is None:
+            return []
+        return [Restyled.of(self.restyled, style) for style in settings.styles]
+
+
+def _median(seconds: pd.Series) -> float | None:
+    known = seconds[seconds > 0]
+    return round(float(known.median()), 3) if len(known) else None
 
 
 @dataclass(frozen=True)
@@ -114,6 +132,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         data=data.md5,
         code=code_md5(),
         weights=weights,
+        styles=[store.network for store in data.painted(run.augment)],
         versions=versions,
         refit=vars(refit) if refit else None,
     )
@@ -155,6 +174,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         metrics={"epoch": history.best_epoch + 1, **history.best},
         trained_on=("train", "val") if refit else ("train",),
         refit=refit is not None,
+        seconds=data.seconds,
     )
     plain = _without_optimizer(model, run, len(data.labels))
     uncalibrated = bundle.Bundle(outputs.bundle, description, trained=plain)
@@ -242,7 +262,12 @@ def augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
         )
     return AugmentedBatches(
         data.train,
-        Augmentation(run.augment, run.seed, frozenset(map(data.labels.index, unflipped))),
+        Augmentation(
+            run.augment,
+            run.seed,
+            frozenset(map(data.labels.index, unflipped)),
+            tuple(store.folder for store in data.painted(run.augment)),
+        ),
         optimization.class_weights(data.train.labels, len(data.labels), run.training),
         frames=run.model_clip.frames,
         size=run.training.batch_size,

@@ -61,6 +61,7 @@ class KeptTrainings:
                 data=data.md5,
                 code=code_md5(self.workspace.root, self.stage, self.run.name),
                 weights=export.weights_md5(self.run.candidate.options),
+                styles=[store.network for store in data.painted(self.run.augment)],
                 versions=bundle.library_versions(),
                 refit=vars(refit) if refit else None,
             ),

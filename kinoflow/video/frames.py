@@ -5,8 +5,9 @@ and converts interlaced frames, which OpenCV silently leaves as they are.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,11 @@ _FORMATS = (
 )
 # FFmpeg may read only the file itself: neither the network nor other files that it refers to
 _FILE_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "file"}
+
+# takes a video, returns what takes each of its frames
+Watch = Callable[[av.VideoStream], Callable[[av.VideoFrame], None]]
+
+_watch: ContextVar[Watch | None] = ContextVar("watch", default=None)
 
 _UNSPECIFIED = 2  # the colour matrix of a frame that does not name one (ISO/IEC 23091-2)
 
@@ -100,11 +106,30 @@ def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError)
 
 
+@contextmanager
+def watched(watch: Watch) -> Iterator[None]:
+    """Have all videos that are decoded within this block looked at.
+
+    So a service can set limits, without an argument for them in every function that decodes.
+
+    Args:
+        watch: is called with each video before anything of it is decoded, and returns what is
+            called with each of its frames. What either raises ends the decoding.
+    """
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
 def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
     """Yield every frame of a video in order, leaving out damaged ones.
 
-    Raises UnreadableVideo if there is no frame at all.
+    Raises UnreadableVideo if there is no frame at all, and what `watched` says.
     """
+    watch = _watch.get()
+    look = watch(video) if watch else None
     found = False
     packets = cast(InputContainer, video.container).demux(video)
     while True:
@@ -119,6 +144,8 @@ def decode_frames(video: av.VideoStream) -> Iterator[av.VideoFrame]:
             break
         for frame in frames:
             found = True
+            if look:
+                look(frame)
             yield frame
     if not found:
         name = video.codec_context.codec.canonical_name

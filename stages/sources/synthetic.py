@@ -7,7 +7,7 @@ not on a grouped one.
 """
 
 import errno
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -74,19 +74,26 @@ def items(dataset: Dataset, seed: int, downloads: Path) -> list[Item]:
 
     Each is rendered when it is fetched.
     """
-    wanted = dataset.synthetic
-    videos = [
-        SyntheticVideo(seed, label, group, clip, wanted.width, wanted.height)
-        for label in range(wanted.classes)
-        for group in range(1, wanted.groups + 1)
-        for clip in range(1, wanted.clips_per_group + 1)
-    ]
-    truth = Item(TRUTH, f"synthetic-{_VERSION}-{seed}-{wanted}", partial(write_truth, videos))
+    videos = videos_of(dataset, seed)
+    truth = Item(
+        TRUTH, f"synthetic-{_VERSION}-{seed}-{dataset.synthetic}", partial(write_truth, videos)
+    )
     rendered = [
         Item(video.name, f"synthetic-{_VERSION}-{astuple(video)}", partial(write, video))
         for video in videos
     ]
     return [*rendered, truth]
+
+
+def videos_of(dataset: Dataset, seed: int) -> list[SyntheticVideo]:
+    """The videos that `dataset.synthetic` asks for."""
+    wanted = dataset.synthetic
+    return [
+        SyntheticVideo(seed, label, group, clip, wanted.width, wanted.height)
+        for label in range(wanted.classes)
+        for group in range(1, wanted.groups + 1)
+        for clip in range(1, wanted.clips_per_group + 1)
+    ]
 
 
 def phases(video: SyntheticVideo) -> NDArray[np.float64]:
@@ -131,22 +138,39 @@ def _sway(time: int, start: float) -> float:
     return 0.3 * float(np.sin(time * 0.7 + start))
 
 
-def render(video: SyntheticVideo) -> Frames:
-    """The video as uint8 RGB (T, H, W, 3)."""
+@dataclass(frozen=True)
+class Exposure:
+    """One frame of a video before light and camera have left their marks on it."""
+
+    world: Frames  # what is there, in its own colours, uint8 RGB (H, W, 3)
+    light: float  # factor of all colours
+    grain: NDArray[np.int16]  # what the camera adds to all of them, (H, W, 1)
+
+
+def exposures(video: SyntheticVideo) -> Iterator[Exposure]:
+    """The frames of a video in order, each taken apart into what is there and what is added."""
     _, draw, _ = CLASSES[video.label]
     scene = _scene(video)
     appearance, rng = scene.appearance, scene.rng
     offset, start = video.width * 0.25 + rng.uniform(-8, 8), rng.uniform(0, 100)
     grain = rng.normal(0, 2.5, (4, video.height, video.width, 1)).astype(np.int16)
 
-    frames = []
     for time, phase in enumerate(phases(video)):
         canvas = backdrop(appearance, time + start * 0.1, offset, video.width, video.height)
         draw(scene.brush(canvas, _sway(time, start)), appearance, float(phase))
         light = appearance.light + appearance.flicker * np.sin(time * 0.9 + start)
-        lit = cv2.convertScaleAbs(canvas, alpha=light)
-        frames.append(np.clip(lit + grain[time % 4], 0, 255).astype(np.uint8))
-    return np.stack(frames)
+        yield Exposure(canvas, float(light), grain[time % 4])
+
+
+def render(video: SyntheticVideo) -> Frames:
+    """The video as uint8 RGB (T, H, W, 3)."""
+    return np.stack([photograph(exposure) for exposure in exposures(video)])
+
+
+def photograph(exposure: Exposure) -> Frames:
+    """A frame as the camera takes it, uint8 RGB (H, W, 3)."""
+    lit = cv2.convertScaleAbs(exposure.world, alpha=exposure.light)
+    return np.clip(lit + exposure.grain, 0, 255).astype(np.uint8)
 
 
 def actor_boxes(video: SyntheticVideo) -> NDArray[np.float64]:

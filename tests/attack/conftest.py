@@ -1,8 +1,17 @@
 """Attacks on what kinoflow defends against: short by default, long with `make soak`."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+
+from kinoflow.workspace import Workspace
+
+
+@pytest.fixture(scope="session")
+def video(project: Path) -> bytes:
+    """A video that the service answers; for modules that have the fixtures of bento_fixtures."""
+    return next(Workspace(project).data.rglob("*.avi")).read_bytes()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """The service under more than it can do: slow clients, a full disk, too many requests."""
 
+import asyncio
 import resource
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +14,12 @@ import httpx
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from benchmarks.serving_load import closed_loop, fixed_rate, upload
 from tests.attack.raw_requests import connection, is_alive, request, status, worker
 from tests.bento import SERVING, Server
 from tests.children import decoders
 
-pytest_plugins = ["tests.bento_fixtures", "tests.attack.service_fixtures"]
+pytest_plugins = ["tests.bento_fixtures"]
 
 Count = Callable[[int, int], int]
 
@@ -119,6 +122,51 @@ def test_more_than_can_be_answered_at_once_are_put_off(server: Server, video: by
             for decoder in decoders(worker(server).pid):
                 decoder.resume()
         assert {future.result() for future in waiting} == {200}
+
+
+def test_overload_and_clients_that_vanish_leave_the_service_as_it_was(
+    server: Server, video: bytes, count: Count
+) -> None:
+    seconds, sent = count(4, 600), upload(video)
+    full = asyncio.run(
+        closed_loop(server.url, [sent], clients=SERVING["max_concurrency"], seconds=2)
+    )
+    capacity = sum(reply.status == 200 for reply in full) / 2
+    memory = []
+    ended = threading.Event()
+
+    def vanish() -> None:
+        while not ended.wait(0.05):
+            for part in (40, len(sent) // 2, len(sent)):
+                with suppress(OSError), connection(server) as client:
+                    client.sendall(sent[:part])
+
+    with ThreadPoolExecutor(1) as pool:
+        vanishing = pool.submit(vanish)
+        replies = []
+        for _ in range(10):
+            replies += asyncio.run(
+                fixed_rate(server.url, [sent], per_second=3 * capacity, seconds=seconds / 10)
+            )
+            memory.append(worker(server).memory_full_info().uss / 1e6)
+        ended.set()
+        vanishing.result()
+    refused = [reply for reply in replies if reply.status == 429]
+    answered = [reply.seconds for reply in replies if reply.status == 200]
+    print(
+        f"{len(replies)} requests in {seconds} s: {len(answered)} answered, the slowest in "
+        f"{max(answered):.2f} s, {len(refused)} refused; MB of memory: "
+        + ", ".join(f"{each:.0f}" for each in memory)
+    )
+    assert {reply.status for reply in replies} == {200, 429}
+    assert all(reply.retry_after > 0 for reply in refused)
+    assert is_alive(server)
+    until = time.monotonic() + 30
+    while left := [*server.temporary.rglob("kinoflow-upload-*")]:
+        assert time.monotonic() < until, left
+        time.sleep(0.1)
+    # in a short run, caches are still being filled
+    assert memory[-1] < memory[0] * 1.05 + count(50, 0)
 
 
 def suspend(server: Server) -> None:

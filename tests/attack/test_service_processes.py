@@ -11,7 +11,7 @@ import psutil  # type: ignore[import-untyped]
 from tests.attack.raw_requests import connection, request, status, worker
 from tests.bento import Server
 
-pytest_plugins = ["tests.bento_fixtures", "tests.attack.service_fixtures"]
+pytest_plugins = ["tests.bento_fixtures"]
 
 Count = Callable[[int, int], int]
 

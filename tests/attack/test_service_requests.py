@@ -12,7 +12,7 @@ import pytest
 from tests.attack.raw_requests import BOUNDARY, is_alive, request, status
 from tests.bento import SERVING, Server
 
-pytest_plugins = ["tests.bento_fixtures", "tests.attack.service_fixtures"]
+pytest_plugins = ["tests.bento_fixtures"]
 
 Count = Callable[[int, int], int]
 

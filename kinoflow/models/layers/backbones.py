@@ -168,7 +168,7 @@ def _fire(x, squeeze: int, expand: int, name: str):
     x = _conv_relu(squeeze, 1, name=f"{name}_squeeze1x1")(x)
     small = _conv_relu(expand, 1, name=f"{name}_expand1x1")(x)
     large = _conv_relu(expand, 3, padding="same", name=f"{name}_expand3x3")(x)
-    return layers.Concatenate()([small, large])
+    return layers.Concatenate(name=f"{name}_concat")([small, large])
 
 
 def _conv_relu(filters: int, kernel: int, **kwargs) -> layers.Layer:

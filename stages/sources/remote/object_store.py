@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kinoflow.system.errors import UserError, no_space
+from kinoflow.system.errors import Unavailable, UserError, no_space
 from kinoflow.workspace import LABELS
 from stages.sources import layout
 from stages.sources.item import Item
@@ -85,7 +85,7 @@ def _explained(url: str) -> Iterator[None]:
             f"no permission to read {place} ({error}): check the credentials in your environment"
         ) from None
     except contents.Incomplete as error:
-        raise UserError(f"{place} {error}: run again") from None
+        raise Unavailable(f"{place} {error}: run again") from None
     except Exception as error:
         if isinstance(error, OSError) and no_space(error):
             raise
@@ -95,4 +95,6 @@ def _explained(url: str) -> Iterator[None]:
                 "; set those of your store in the environment, for S3 AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY, or FSSPEC_S3_ANON=true for a public bucket"
             )
-        raise UserError(f"{place} cannot be read: {reason}") from error
+            raise UserError(f"{place} cannot be read: {reason}") from error
+        # stores name a network that fails in many ways
+        raise Unavailable(f"{place} cannot be read: {reason}") from error

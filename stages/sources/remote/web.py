@@ -9,7 +9,7 @@ from typing import TypeVar
 import httpx
 import tenacity
 
-from kinoflow.system.errors import UserError
+from kinoflow.system.errors import Unavailable, UserError
 from stages.sources.remote.addresses import redacted
 from stages.sources.remote.contents import Incomplete
 
@@ -118,6 +118,8 @@ def _is_transient(error: BaseException) -> bool:
 def explained(url: str, *, hint: str = "", if_missing: str = "") -> Iterator[None]:
     """Turn what goes wrong with a web server into a UserError about `url`.
 
+    It is Unavailable, which is a UserError, if the same may succeed later.
+
     Args:
         url: what was asked for; it is printed without its secrets.
         hint: what to do, appended to every message.
@@ -127,7 +129,8 @@ def explained(url: str, *, hint: str = "", if_missing: str = "") -> Iterator[Non
         yield
     except (httpx.HTTPError, httpx.InvalidURL, Incomplete) as error:
         text = _explanation(error, redacted(url), if_missing)
-        raise UserError(f"{text}; {hint}" if hint else text) from None
+        kind = Unavailable if _is_transient(error) else UserError
+        raise kind(f"{text}; {hint}" if hint else text) from None
 
 
 def _explanation(error: Exception, place: str, if_missing: str) -> str:

@@ -1,0 +1,112 @@
+"""A network that repaints pictures in one style, in one pass.
+
+Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution" (ECCV 2016),
+with instance normalisation: Ulyanov et al., "Instance Normalization: The Missing Ingredient for
+Fast Stylization" (2016). Pictures grow again by nearest neighbours and a convolution instead of a
+transposed convolution, which leaves a checkerboard: Odena et al., "Deconvolution and Checkerboard
+Artifacts" (Distill, 2016).
+
+It differs from Johnson's network where that one takes most of its time: no layer sees all pixels.
+The last one gives four pixels at each place: Shi et al., "Real-Time Single Image and Video
+Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network" (CVPR 2016). And the
+network says how a picture's colours change, not what they are, so fine detail need not pass it.
+"""
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from kinoflow.models.layers.base import register
+
+SMALLEST = 16  # pixels: each side of a picture, at least
+NAME = "transform"  # of the network
+_DARKEST = 0.02  # of a colour before it is changed; 0 and 1 have no logit
+
+
+def transform_network(filters: int = 16, blocks: int = 3) -> keras.Model:
+    """RGB in [0, 1], (B, H, W, 3), to the same of any size from 16 pixels, repainted.
+
+    At first it leaves pictures as they are, so what it learns is what the style changes.
+
+    Args:
+        filters: of layers at half the size; those at a quarter have twice as many.
+        blocks: residual blocks, at a quarter of the size.
+    """
+    picture = keras.Input((None, None, 3), name="picture")
+    x = _convolved(picture, filters, 5, "half", strides=2)
+    x = _convolved(x, 2 * filters, 3, "quarter", strides=2)
+    for number in range(blocks):
+        x = _residual(x, 2 * filters, f"block{number}")
+    x = layers.UpSampling2D(2, interpolation="nearest", name="grown")(x)
+    x = _convolved(x, filters, 3, "half_again")
+    x = Reflected(1, name="change_margin")(x)
+    # three colours of two by two pixels
+    x = layers.Conv2D(12, 3, kernel_initializer="zeros", name="change")(x)
+    return keras.Model(picture, Repainted(name="repainted")([picture, x]), name=NAME)
+
+
+def _convolved(
+    x: Any, filters: int, kernel: int, name: str, *, strides: int = 1, relu: bool = True
+) -> Any:
+    x = Reflected(kernel // 2, name=f"{name}_margin")(x)
+    # normalisation takes a bias away again
+    x = layers.Conv2D(filters, kernel, strides=strides, use_bias=False, name=name)(x)
+    # a group for each channel: instance normalisation
+    x = layers.GroupNormalization(groups=-1, epsilon=1e-5, name=f"{name}_norm")(x)
+    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
+
+
+def _residual(x: Any, filters: int, name: str) -> Any:
+    change = _convolved(x, filters, 3, f"{name}_a")
+    change = _convolved(change, filters, 3, f"{name}_b", relu=False)
+    return layers.Add(name=name)([x, change])
+
+
+@register
+class Reflected(layers.Layer):
+    """Pictures (B, H, W, C) with a margin that reflects them; zeros would show as a frame.
+
+    Args:
+        margin: pixels on each side, fewer than H and W.
+    """
+
+    def __init__(self, margin: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.margin = margin
+
+    def call(self, x: Any) -> Any:
+        around = (self.margin, self.margin)
+        return ops.pad(x, ((0, 0), around, around, (0, 0)), mode="reflect")
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        batch, height, width, channels = shape
+        grown = [side if side is None else side + 2 * self.margin for side in (height, width)]
+        return batch, *grown, channels
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"margin": self.margin}
+
+
+@register
+class Repainted(layers.Layer):
+    """A picture (B, H, W, 3) in [0, 1], and how to change the logits of its colours.
+
+    The changes (B, h, w, 12) are those of two by two pixels each. 2h and 2w may be a few pixels
+    more than H and W; what is too much is cut off.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        picture, changes = inputs
+        _, height, width, _ = ops.shape(picture)
+        _, rows, columns, _ = ops.shape(changes)
+        squares = ops.reshape(changes, (-1, rows, columns, 2, 2, 3))
+        change = ops.reshape(
+            ops.transpose(squares, (0, 1, 3, 2, 4, 5)), (-1, 2 * rows, 2 * columns, 3)
+        )
+        colours = ops.clip(picture, _DARKEST, 1 - _DARKEST)
+        logits = ops.log(colours) - ops.log(1 - colours)
+        return ops.sigmoid(logits + change[:, :height, :width])
+
+    def compute_output_shape(self, shapes: Any) -> Any:
+        return shapes[0]

@@ -1,0 +1,286 @@
+// A video on the page: sent, answered, played with its timeline, explained and corrected.
+
+import { ask, Broken, form, Refused } from "./api.js";
+import { bars, likeliest } from "./bars.js";
+import { bdi, h, percent, say, sentence } from "./dom.js";
+import { explanation } from "./explanation.js";
+import { feedback } from "./feedback.js";
+import { remember } from "./history.js";
+import { cancel, finished, submit } from "./jobs.js";
+import { duration, player } from "./player.js";
+import { band, following, listed, save, shares } from "./timeline.js";
+
+const MOST_BARS = 5;
+// refusals of /predict that a job may still do: too much for a request, or it took too long
+const TOO_LONG = [413, 504];
+
+let count = 0;
+
+/** A card for a file. `inTurn` bounds how many are sent at a time; `model` gives the model card. */
+export function videoCard(file, inTurn, model) {
+  count += 1;
+  const title = `video-${count}`;
+  const closing = new AbortController();
+  const followers = [];
+  const moved = (time) => followers.forEach((follower) => follower(time));
+  const playing = player(file, inTurn, moved);
+
+  const answerLine = h("p", { class: "answer" });
+  const state = h("div", { class: "states" });
+  const under = h("div");
+  const beside = h("div");
+  const tools = h("p", { class: "row tools" });
+  const extra = h("div", { class: "extra" });
+  const element = h(
+    "article",
+    { class: "card", "aria-labelledby": title },
+    h(
+      "header",
+      {},
+      h("h3", { id: title }, bdi(file.name)),
+      h(
+        "button",
+        { type: "button", class: "quiet", "aria-label": `Remove ${file.name}`, onclick: remove },
+        "Remove",
+      ),
+    ),
+    h(
+      "div",
+      { class: "columns" },
+      h("div", { class: "seen" }, playing.element, under),
+      h("div", { class: "said" }, answerLine, state, beside, tools),
+    ),
+    extra,
+  );
+  let job = null;
+
+  /** Show what is being done; `share` of it, or null for nobody knows. */
+  function working(text, share = null, stop = null) {
+    let [line, bar] = state.children;
+    if (bar?.tagName !== "PROGRESS") {
+      line = h("p", { class: "state" });
+      bar = h("progress", { max: 1 });
+      state.replaceChildren(line, bar);
+      if (stop) state.append(h("button", { type: "button", onclick: stop }, "Cancel"));
+    }
+    line.textContent = text;
+    bar.setAttribute("aria-label", text);
+    if (share == null) bar.removeAttribute("value");
+    else bar.value = share;
+  }
+
+  function failed(error, again) {
+    const text = sentence(error.message);
+    const more = error instanceof Broken ? " Is it running? Try again when it is." : "";
+    say(`${file.name}: ${text}${more}`);
+    // what can be neither answered nor played is not worth a black box
+    playing.playable.then((can) => element.classList.toggle("plain", !can && !answerLine.textContent));
+    state.replaceChildren(
+      h("p", { class: "error" }, text + more),
+      // a refusal of this very video would come again
+      ...(error instanceof Refused && error.status < 429
+        ? []
+        : [h("button", { type: "button", onclick: again }, "Try again")]),
+    );
+  }
+
+  const sending = (signal, stop) => ({
+    signal,
+    sent: (share) =>
+      share < 1 ? working("Sending", share, stop) : working("The model looks at it", null, stop),
+    waiting: (seconds) =>
+      working(`The service is busy: trying again in ${Math.ceil(seconds)} s`, null, stop),
+  });
+
+  async function run() {
+    element.classList.remove("plain");
+    state.replaceChildren();
+    working("Waiting for its turn");
+    try {
+      const answer = await inTurn(() => predict(), closing.signal);
+      state.replaceChildren();
+      if (answer && !answer.hint) show(answer, answer.timeline);
+      else await asJob(answer);
+      await playing.prepare(closing.signal);
+    } catch (error) {
+      if (!closing.signal.aborted) failed(error, run);
+    }
+  }
+
+  /** The answer of /predict; null for a video that is too long for a request. */
+  async function predict() {
+    try {
+      const { response } = await ask("POST", "predict", {
+        body: form(file),
+        ...sending(closing.signal),
+      });
+      return JSON.parse(await response.text());
+    } catch (error) {
+      if (error instanceof Refused && TOO_LONG.includes(error.status)) return null;
+      throw error;
+    }
+  }
+
+  async function asJob(answer) {
+    if (answer) show(answer, null);
+    const stopping = new AbortController();
+    const signal = AbortSignal.any([closing.signal, stopping.signal]);
+    const stop = () => stopping.abort();
+    state.replaceChildren();
+    working("It is long: waiting to be sent for a timeline", null, stop);
+    try {
+      job = await inTurn(() => submit(file, sending(signal, stop)), signal);
+      // playing it must not wait for the timeline
+      playing.prepare(closing.signal).catch(() => {});
+      const timeline = await finished(job, signal, (share, now) =>
+        working(
+          now === "queued" ? "The service has longer videos before this one" : `The timeline is being made: ${percent(share)}`,
+          now === "queued" ? null : share,
+          stop,
+        ),
+      );
+      state.replaceChildren();
+      show(answer, timeline);
+    } catch (error) {
+      if (closing.signal.aborted) throw error;
+      if (!stopping.signal.aborted) {
+        failed(error, () => asJob(answer));
+        return;
+      }
+      state.replaceChildren(h("p", { class: "state" }, "The timeline was cancelled."));
+      say("The timeline was cancelled.");
+      if (job) await cancel(job);
+    } finally {
+      if (!closing.signal.aborted) job = null;
+    }
+  }
+
+  function show(answer, timeline) {
+    const told = timeline ? ofTimeline(timeline, answer) : ofAnswer(answer);
+    answerLine.replaceChildren(...told);
+    say(`${file.name}: ${answerLine.textContent}`);
+    followers.length = 0;
+    if (timeline) showTimeline(timeline);
+    else showWhole(answer);
+    moved(playing.video.currentTime);
+    tools.replaceChildren(
+      ...(answer ? [explainButton(answer), wrongButton(answer)] : []),
+      ...(timeline ? [saveButton(timeline)] : []),
+    );
+    if (answer) note(answer);
+  }
+
+  const noted = new Set();
+  function note(answer) {
+    if (noted.has(answer.id)) return;
+    noted.add(answer.id);
+    const { id, label, confidence, seconds } = answer;
+    remember({ id, name: file.name, label, confidence, seconds, bento: answer.model.bento });
+  }
+
+  function ofAnswer({ label, confidence }) {
+    return [h("strong", {}, bdi(label)), h("span", { class: "share" }, ` ${percent(confidence)}`)];
+  }
+
+  function ofTimeline(timeline, answer) {
+    const [[most, share], ...others] = shares(timeline);
+    if (!others.length) return answer?.label === most ? ofAnswer(answer) : [h("strong", {}, bdi(most))];
+    return [
+      h("span", { class: "faint" }, "Most often "),
+      h("strong", {}, bdi(most)),
+      h("span", { class: "share" }, ` ${percent(share)} of the time`),
+    ];
+  }
+
+  function showTimeline(timeline) {
+    const strip = band({
+      segments: timeline.segments,
+      seconds: timeline.seconds,
+      step: timeline.window_seconds / 4,
+      name: file.name,
+      seek: playing.seek,
+    });
+    const rows = following(timeline);
+    followers.push(strip.moved, rows.moved);
+    const problem = timeline.problem && h("p", { class: "caution" }, sentence(timeline.problem));
+    under.replaceChildren(
+      strip.element,
+      listed(timeline.segments, strip.choose),
+      ...(problem ? [problem] : []),
+    );
+    beside.replaceChildren(h("h4", {}, "At this moment"), rows.element);
+  }
+
+  /** The answer for a whole video; for a short one with a band, once it is known how long it is. */
+  function showWhole(answer) {
+    const rows = bars();
+    rows.show(likeliest(answer.probabilities, MOST_BARS), answer.label);
+    beside.replaceChildren(rows.element);
+    under.replaceChildren();
+    if (answer.hint) return; // it is not one action
+    const draw = () => {
+      const seconds = answer.seconds ?? duration(playing.video);
+      if (!seconds) return;
+      const { label, confidence: probability } = answer;
+      const segments = [{ start: 0, end: seconds, label, probability }];
+      const strip = band({ segments, seconds, step: seconds / 20, name: file.name, seek: playing.seek });
+      followers.splice(0, followers.length, strip.moved);
+      under.replaceChildren(strip.element);
+      strip.moved(playing.video.currentTime);
+    };
+    draw();
+    playing.video.addEventListener("loadedmetadata", () => {
+      if (followers.length === 0) draw();
+    });
+  }
+
+  const explained = explanation(file, closing.signal);
+  function explainButton(answer) {
+    return h(
+      "button",
+      {
+        type: "button",
+        onclick: () => {
+          if (!explained.element.isConnected) extra.append(explained.element);
+          explained.explain(answer.label, Object.keys(answer.probabilities));
+        },
+      },
+      "Explain",
+    );
+  }
+
+  function wrongButton(answer) {
+    const button = h("button", { type: "button", class: "wrong", "aria-expanded": "false" }, "Wrong?");
+    button.addEventListener("click", () => {
+      button.disabled = true;
+      button.setAttribute("aria-expanded", "true");
+      const shown = feedback(answer, file, model(), (sent) => {
+        button.setAttribute("aria-expanded", "false");
+        if (sent) return;
+        shown.element.remove();
+        button.disabled = false;
+        button.focus();
+      });
+      extra.prepend(shown.element);
+      shown.focus();
+    });
+    return button;
+  }
+
+  const saveButton = (timeline) =>
+    h("button", { type: "button", onclick: () => save(file.name, timeline) }, "Timeline as CSV");
+
+  function remove() {
+    closing.abort();
+    if (job) cancel(job).catch(() => {});
+    playing.close();
+    explained.close();
+    const next = element.nextElementSibling ?? element.previousElementSibling;
+    element.remove();
+    (next?.querySelector("button.quiet") ?? document.getElementById("choose")).focus();
+    say(`${file.name} is removed.`);
+  }
+
+  run();
+  return element;
+}

@@ -1,0 +1,43 @@
+"""Where the model is computed: on a GPU, or on which cores of a CPU."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kinoflow.system.sandbox import cores
+
+# Beyond so many cores, one call of the model computes on several: a lone request should not take
+# long on a large machine only because no others come.
+_CORES_PER_THREAD = 4
+
+_GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # of NVIDIA's and AMD's drivers
+
+
+@dataclass(frozen=True)
+class Processors:
+    """How the model is called."""
+
+    device: str  # as Keras names it: gpu:0, cpu:0
+    lanes: int  # calls at a time
+
+
+def prepare(*, batching: bool) -> None:
+    """Have TensorFlow compute each call of a model on few cores, if there is no GPU.
+
+    Then several calls run side by side. Without batching, one call after the other uses all cores.
+    Must be called before TensorFlow is imported.
+    """
+    # TensorFlow would otherwise take all memory of a GPU that others may be using too
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    if batching and not any(path.exists() for path in _GPUS):
+        threads = max(1, cores() // _CORES_PER_THREAD)
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+
+
+def find(*, batching: bool) -> Processors:
+    """What there is. Only TensorFlow promises that two threads may call one compiled model."""
+    import keras
+
+    device = keras.distribution.list_devices()[0]
+    on_cores = keras.backend.backend() == "tensorflow" and device.startswith("cpu")
+    return Processors(device, cores() if on_cores and batching else 1)
