@@ -25,7 +25,7 @@ from kinoflow.workspace import Workspace, run
 _AROUND = ("retrain", "schedule", "recipe")
 
 # stages after which each candidate can be trained, and the stages that each candidate has
-BEFORE = ("validate", "architectures")
+BEFORE = ("validate", "architectures", "restyle")
 OF_CANDIDATES = ("train", "crossvalidate", "evaluate")
 
 

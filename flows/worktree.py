@@ -12,8 +12,8 @@ from kinoflow.settings import Values
 from kinoflow.system import files
 from kinoflow.workspace import Workspace
 
-# what each work tree holds copies of
-_CODE = ("kinoflow", "stages")
+# what each work tree holds copies of; a network is small, and a recipe may restyle clips by it
+_CODE = ("kinoflow", "stages", "style/networks")
 _CONFIG = ("dvc.yaml", ".dvcignore", ".dvc/config")
 
 

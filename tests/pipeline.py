@@ -18,6 +18,9 @@ stages:
   architectures:
     cmd: mkdir architectures && touch architectures/lrcn architectures/convlstm architectures/c3d
     outs: [architectures]
+  restyle:
+    cmd: touch restyled
+    outs: [restyled]
   evaluate:
     foreach: ${candidates}
     do:

@@ -215,7 +215,7 @@ def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) ->
     # architectures lists the same code as before, so that no other candidate is trained again
     assert sorted(checkout.repro(bring=False)) == sorted(
         [
-            *("architectures", "train@lrcn", "crossvalidate@lrcn", "evaluate@lrcn"),
+            *("architectures", "restyle", "train@lrcn", "crossvalidate@lrcn", "evaluate@lrcn"),
             *("select", "refit", "learning_curve", "explain", "report", "package"),
         ]
     )

@@ -222,7 +222,9 @@ def test_settings_are_those_of_params_yaml(bento: Path, project: Path, tmp_path:
     extract_bento(bento, tmp_path)
     path = tmp_path / "src" / "serving.json"
     given = config.load(Workspace(project).params).serving
-    assert settings.load(path).model_dump() == given.model_dump(exclude={"gpu", "check_videos"})
+    assert settings.load(path).model_dump() == given.model_dump(
+        exclude={"gpu", "check_videos", "style"}
+    )
     assert given.timeout_s == SERVING["timeout_s"]
     # checked by the same model as params.yaml
     path.write_text(path.read_text().replace('"top_k": 2', '"top_k": 0'))
