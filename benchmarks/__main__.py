@@ -50,12 +50,16 @@ the number of frames, which is wrong in many files; kinoflow checks it.
 
 - `python -m benchmarks.accuracy`: how accurate the architectures are; it takes an hour and more.
   [accuracy.md](accuracy.md)
+- `python -m benchmarks.drift`: how often monitoring raises a false alarm, and what it finds.
+  [drift.md](drift.md)
 - `python -m benchmarks.numerics`: how far tests are from their bounds on other processors.
   [numerics.md](numerics.md)
 - `python -m benchmarks.repeats`: how repeatable training is. [repeats.md](repeats.md)
 - `python -m benchmarks.serve --bento FILE`: how fast the service answers, beside itself without
   batching and beside a plain service, and how it bears ten minutes of overload.
   [serve.md](serve.md)
+- `python -m benchmarks.style --weights FILE`: how much repainted films flicker, how well they keep to
+  style and content, and how fast each way of repainting is. [style.md](style.md)
 - `python -m benchmarks.training --torch PYTHON`: milliseconds, processor seconds, compilation and
   memory of a step of training, for every architecture, beside an earlier commit and PyTorch; and
   whether training waits for batches. It takes half an hour and more on two cores.

@@ -79,7 +79,7 @@ def test_the_actor_is_where_the_truth_says(tmp_path: Path) -> None:
     boxes = table[["left", "top", "right", "bottom"]].to_numpy()
     assert ((boxes >= 0) & (boxes <= 1)).all()
     # the shirt has a colour of its own in this film, and lies within the box of each frame
-    shirt = np.array(synthetic._scene(video).appearance.shirt)
+    shirt = np.array(synthetic.scene_of(video).appearance.shirt)
     for frame, (left, top, right, bottom) in zip(render(video), boxes, strict=True):
         unlike = frame / frame.sum(axis=2, keepdims=True) - shirt / shirt.sum()
         rows, columns = np.nonzero(np.abs(unlike).max(axis=2) < 0.03)

@@ -59,7 +59,7 @@ def test_a_frame_moved_by_the_truth_is_the_next_one(label: int) -> None:
 
 def test_every_part_moves_by_itself() -> None:
     video = film(4)  # a box is pushed to the right or left, and the figure walks
-    scene = synthetic._scene(video)
+    scene = synthetic.scene_of(video)
     middle = motions_of(video.label)[20]
     seen = np.round(middle.backward[middle.visible > 0].astype(np.float64), 2)
     ways, counts = np.unique(seen, axis=0, return_counts=True)

@@ -10,7 +10,6 @@ import hashlib
 import json
 import sys
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from kinoflow.style.pairs import Pairs
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.training.checkpoints import Checkpoints, code_md5
-from kinoflow.training.export import renumbered
+from kinoflow.training.export import make_reproducible
 from kinoflow.training.history import History
 from kinoflow.training.read_ahead import ReadAhead
 
@@ -210,17 +209,7 @@ def save(path: Path, network: keras.Model, about: About) -> None:
     """
     with files.replacing(path) as partial:
         network.save(partial)
-        with zipfile.ZipFile(partial) as archive:
-            entries = {name: archive.read(name) for name in sorted(archive.namelist())}
-        metadata = json.loads(entries["metadata.json"])
-        metadata.pop("date_saved", None)
-        entries["metadata.json"] = json.dumps(metadata, sort_keys=True).encode()
-        entries["config.json"] = renumbered(entries["config.json"].decode()).encode()
-        entries[ABOUT] = about.model_dump_json(indent=2).encode()
-        with zipfile.ZipFile(partial, "w") as archive:
-            for name, content in entries.items():
-                # without the date
-                archive.writestr(zipfile.ZipInfo(name), content)
+        make_reproducible(partial, {ABOUT: about.model_dump_json(indent=2).encode()})
 
 
 def _identity(style: Style, data: str, recipe: Recipe) -> str:

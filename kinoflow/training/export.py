@@ -3,6 +3,7 @@
 import json
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ def save(folder: Path, model: "keras.Model", description: Description, history: 
     """
     with files.replacing_folder(folder) as partial:
         model.save(partial / bundle.MODEL)
-        _make_reproducible(partial / bundle.MODEL)
+        make_reproducible(partial / bundle.MODEL)
         description.write(partial)
         files.write_text(partial / bundle.HISTORY, history)
 
@@ -36,10 +37,14 @@ def weights_md5(options: dict[str, Any]) -> str | None:
     return files.md5(path) if path.is_file() else None
 
 
-def _make_reproducible(archive: Path) -> None:
+def make_reproducible(archive: Path, more: Mapping[str, bytes] | None = None) -> None:
     """Rewrite a .keras file without what differs each time a model is saved.
 
     These are the date and the memory addresses that Keras uses as ids of shared objects.
+
+    Args:
+        archive: the file.
+        more: what it is to hold beside, by name; Keras passes it over.
     """
     stripped = archive.with_suffix(".stripped")
     with zipfile.ZipFile(archive) as old, zipfile.ZipFile(stripped, "w") as new:
@@ -51,6 +56,8 @@ def _make_reproducible(archive: Path) -> None:
                 content = json.dumps(metadata, sort_keys=True).encode()
             elif entry == "config.json":
                 content = renumbered(content.decode()).encode()
+            new.writestr(zipfile.ZipInfo(entry), content)
+        for entry, content in (more or {}).items():
             new.writestr(zipfile.ZipInfo(entry), content)
     stripped.replace(archive)
 

@@ -107,7 +107,7 @@ def phases(video: SyntheticVideo) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class _Scene:
+class Scene:
     """Where one video puts its actor, all from the video's seed."""
 
     appearance: Appearance
@@ -121,20 +121,21 @@ def _appearance(seed: int, label: int, group: int, width: int, height: int) -> A
     return random_appearance(np.random.default_rng((seed, label, group)), width, height)
 
 
-def _scene(video: SyntheticVideo) -> _Scene:
+def scene_of(video: SyntheticVideo) -> Scene:
+    """The scene of a video; what is drawn next comes from its `rng`, in a fixed order."""
     appearance = _appearance(video.seed, video.label, video.group, video.width, video.height)
     rng = np.random.default_rng((video.seed, video.label, video.group, video.clip))
     facing = int(rng.choice([-1, 1]))
     unit = appearance.height * video.height * rng.uniform(0.95, 1.05)
     origin = video.width * (0.5 + rng.uniform(-0.05, 0.05)) - facing * 0.15 * unit
     ground = video.height * rng.uniform(0.9, 0.95)
-    return _Scene(
-        appearance, rng, lambda canvas, sway: Brush(canvas, ground, origin + sway, unit, facing)
+    return Scene(
+        appearance, rng, lambda canvas, shift: Brush(canvas, ground, origin + shift, unit, facing)
     )
 
 
-def _sway(time: int, start: float) -> float:
-    """Pixels to the right by which the actor sways."""
+def sway(time: int, start: float) -> float:
+    """Pixels to the right by which the actor sways in frame `time`; `start` shifts the time."""
     return 0.3 * float(np.sin(time * 0.7 + start))
 
 
@@ -150,14 +151,14 @@ class Exposure:
 def exposures(video: SyntheticVideo) -> Iterator[Exposure]:
     """The frames of a video in order, each taken apart into what is there and what is added."""
     _, draw, _ = CLASSES[video.label]
-    scene = _scene(video)
+    scene = scene_of(video)
     appearance, rng = scene.appearance, scene.rng
     offset, start = video.width * 0.25 + rng.uniform(-8, 8), rng.uniform(0, 100)
     grain = rng.normal(0, 2.5, (4, video.height, video.width, 1)).astype(np.int16)
 
     for time, phase in enumerate(phases(video)):
         canvas = backdrop(appearance, time + start * 0.1, offset, video.width, video.height)
-        draw(scene.brush(canvas, _sway(time, start)), appearance, float(phase))
+        draw(scene.brush(canvas, sway(time, start)), appearance, float(phase))
         light = appearance.light + appearance.flicker * np.sin(time * 0.9 + start)
         yield Exposure(canvas, float(light), grain[time % 4])
 
@@ -179,12 +180,12 @@ def actor_boxes(video: SyntheticVideo) -> NDArray[np.float64]:
     Returns (T, 4): left, top, right and bottom as fractions of the frame, 0 to 1.
     """
     _, draw, _ = CLASSES[video.label]
-    scene = _scene(video)
+    scene = scene_of(video)
     scene.rng.uniform(-8, 8)
     start = scene.rng.uniform(0, 100)
     nothing = np.zeros((1, 1, 3), np.uint8)  # what is drawn is not looked at
     boxes = [
-        draw(scene.brush(nothing, _sway(time, start)), scene.appearance, float(phase))
+        draw(scene.brush(nothing, sway(time, start)), scene.appearance, float(phase))
         for time, phase in enumerate(phases(video))
     ]
     size = (video.width, video.height, video.width, video.height)

@@ -109,7 +109,7 @@ def motions(video: SyntheticVideo) -> list[Motion]:
     same surface. Pixels on the edge of two surfaces show a mixture of both, which moves like
     neither, so they do not count. What light does to colours is no motion.
     """
-    scene = synthetic._scene(video)
+    scene = synthetic.scene_of(video)
     offset, start = video.width * 0.25 + scene.rng.uniform(-8, 8), scene.rng.uniform(0, 100)
     _, draw, _ = CLASSES[video.label]
     grid = np.meshgrid(np.arange(video.width), np.arange(video.height))
@@ -120,7 +120,7 @@ def motions(video: SyntheticVideo) -> list[Motion]:
     before: tuple[list[_Surface], NDArray[np.int64]] | None = None
     for number, phase in enumerate(synthetic.phases(video)):
         time = number + start * 0.1
-        brush = scene.brush(nothing, synthetic._sway(number, start))
+        brush = scene.brush(nothing, synthetic.sway(number, start))
         recorder = _Recorder(brush.canvas, brush.ground, brush.origin, brush.unit, brush.facing)
         draw(recorder, scene.appearance, float(phase))
         surfaces = _passers(scene.appearance, time, video.height) + recorder.drawn
