@@ -58,8 +58,8 @@ the number of frames, which is wrong in many files; kinoflow checks it.
 - `python -m benchmarks.serve --bento FILE`: how fast the service answers, beside itself without
   batching and beside a plain service, and how it bears ten minutes of overload.
   [serve.md](serve.md)
-- `python -m benchmarks.style --weights FILE`: how much repainted films flicker, how well they keep to
-  style and content, and how fast each way of repainting is. [style.md](style.md)
+- `python -m benchmarks.style --weights FILE`: how much repainted films flicker, how well they keep
+  to style and content, and how fast each way of repainting is. [style.md](style.md)
 - `python -m benchmarks.training --torch PYTHON`: milliseconds, processor seconds, compilation and
   memory of a step of training, for every architecture, beside an earlier commit and PyTorch; and
   whether training waits for batches. It takes half an hour and more on two cores.

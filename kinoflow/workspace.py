@@ -145,6 +145,11 @@ class Workspace:
         """The clips in other styles, a store for each; an empty folder without `restyle`."""
         return self.work / "restyled"
 
+    @property
+    def style_models(self) -> Path:
+        """The generators of `make style`; not below `models`, which the main pipeline reads."""
+        return self.root / "style" / "models"
+
     def style_network(self, name: str) -> Path:
         """A network that repaints pictures in one style."""
         return self.root / "style" / "networks" / f"{name}.keras"

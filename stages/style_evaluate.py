@@ -187,7 +187,7 @@ def evaluate(workspace: Workspace, params: Params, style: Style, side: str = "te
     from kinoflow.style.cyclegan.store import Store
 
     store = Store(workspace.work / "style" / "frames")
-    folder = workspace.models / "style"
+    folder = workspace.style_models
     networks: Networks = {
         training.name: {
             direction.name: translate.load(training / f"{direction.name}.keras")

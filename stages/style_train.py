@@ -31,7 +31,7 @@ def main(workspace: Workspace) -> None:
     store = Store(workspace.work / "style" / "frames")
     seconds = {}
     with locks.held(workspace.lock("train-style"), "training the CycleGAN"):
-        folder = workspace.models / "style"
+        folder = workspace.style_models
         for name, weight in trainings(style).items():
             outputs = Outputs(
                 folder / name,

@@ -1,6 +1,6 @@
 """The stages of `make style`, on small films, and what they are made of."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -64,6 +64,22 @@ def test_a_stage_lists_the_code_that_it_imports(stage: str) -> None:
 
 
 # === Looks ===
+
+
+def test_the_main_pipeline_waits_for_no_stage_of_style() -> None:
+    main = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"].values()
+    needed = {PurePath(each) for entry in main for each in entry.get("do", entry)["deps"]}
+    made = {
+        PurePath(each if isinstance(each, str) else next(iter(each)))
+        for entry in PIPELINE.values()
+        for kind in ("outs", "plots", "metrics")
+        for each in entry.get(kind, ())
+    }
+    assert made
+    # a folder that is needed is needed with all that any stage puts into it
+    for out in made:
+        assert not needed & {out, *out.parents}
+        assert not [each for each in needed if out in each.parents]
 
 
 def test_looks_are_of_the_same_world() -> None:
@@ -211,7 +227,7 @@ def test_make_style_from_films_to_scores(tmp_path: Path, run_stage: RunStage) ->
         assert done.returncode == 0, done.stderr
     sources = tables.read(tmp_path / "work" / "style" / "sources.csv", SOURCES)
     for name in ("frames", "temporal"):
-        held = {path.name for path in (tmp_path / "models" / "style" / name).iterdir()}
+        held = {path.name for path in (Workspace(tmp_path).style_models / name).iterdir()}
         assert held == {"a_to_b.keras", "b_to_a.keras", "cyclegan.json", "history.csv"}
     out = tmp_path / "reports" / "style" / "cyclegan"
     metrics = files.read_json(out / "metrics.json")
