@@ -50,7 +50,8 @@ def stripes() -> pictures.Picture:
 @pytest.fixture(scope="module")
 def features() -> Features:
     keras.utils.set_random_seed(1)
-    return Features(weights=None)
+    # the first layers alone, since compiling the others would take most of the time
+    return Features(weights=None, content=["fire2_concat"], style=["conv1", "fire2_concat"])
 
 
 @pytest.fixture(scope="module")
