@@ -181,7 +181,14 @@ def without_a_class(tree: Workspace, folder: Path, candidates: Sequence[str]) ->
     """Train candidates that do not know `UNSEEN`, in a work tree of their own; its models/."""
     own = Workspace(folder)
     if not own.split.exists():
-        shutil.copytree(tree.work, own.work, ignore=shutil.ignore_patterns("checkpoints"))
+
+        def unwanted(at: str, names: list[str]) -> list[str]:
+            # what this benchmark keeps may lie in the very folder that is copied
+            within = [name for name in names if (Path(at) / name).resolve() in around]
+            return [*within, *({"checkpoints"} & {*names})]
+
+        around = {own.root.resolve(), *own.root.resolve().parents} - {tree.work.resolve()}
+        shutil.copytree(tree.work, own.work, ignore=unwanted)
         own.models.mkdir()
         values = config.load(tree.params).model_dump(mode="json")
         for name in candidates:

@@ -1,7 +1,8 @@
 """Retraining as a Prefect flow: bring the data, run the pipeline, report the results.
 
-`python -m flows.retrain` runs it once. Each stage that runs becomes a task run with its own log. A
-stage that fails ends the run with the stage's own message. Two runs in one folder never overlap.
+`python -m flows.retrain` runs it once. If Prefect's settings name no server, it starts one, unless
+there is nothing to do. Each stage that runs becomes a task run with its own log. A stage that fails
+ends the run with the stage's own message. Two runs in one folder never overlap.
 """
 
 import logging
@@ -20,7 +21,7 @@ from prefect.flows import Flow
 from prefect.states import Completed, Failed
 from prefect.tasks import Task
 
-from flows import artifacts, dvc, promote, server, stage_runs
+from flows import artifacts, dvc, idle, promote, server, stage_runs
 from flows import reproduce as reproducing
 from flows.notifying import notify
 from kinoflow import config
@@ -143,7 +144,7 @@ def retrain() -> State[None]:
             if reproduce(workspace, limit_s):
                 outcome = report(workspace)
             else:
-                outcome = _nothing_new(workspace)
+                outcome = idle.nothing_new(workspace)
                 get_run_logger().info(outcome)
         # outside the lock: a person may take days to decide. Also if nothing is new, since the run
         # before may have been killed just here.
@@ -152,12 +153,6 @@ def retrain() -> State[None]:
     except (dvc.StageFailed, UserError, FailedRun) as failure:
         return Failed(message=str(failure))
     return Completed(message=outcome)
-
-
-def _nothing_new(workspace: Workspace) -> str:
-    made = (workspace.root / "dvc.lock").stat().st_mtime
-    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(made))
-    return f"nothing new since {since}: no data, code or setting has changed"
 
 
 def _end_with_worker() -> None:
@@ -185,15 +180,19 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 
 
 def main(workspace: Workspace) -> None:
-    if not server.is_known():
+    if server.is_known():
+        state = retrain(return_state=True)
+        if not state.is_completed():
+            raise UserError(state.message or state.name or "")
+        outcome = state.message
+    elif idle.is_idle(workspace):
+        outcome = idle.nothing_new(workspace)
+    else:
         sys.exit(server.run_beside("flows.retrain"))
-    state = retrain(return_state=True)
-    if not state.is_completed():
-        raise UserError(state.message or state.name or "")
     from kinoflow.reports import leaderboard
 
     print(leaderboard.table(workspace))
-    print(state.message)
+    print(outcome)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,7 @@ def sync(
     by_name = {item.name: item for item in wanted}
     files.sweep(folder)
     known = files.read_json(manifest) if manifest.exists() else {}
-    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-
-    extra = present - by_name.keys()
+    extra, stale = _differences(by_name, folder, known)
     strangers = sorted(extra - known.keys())
     if strangers and not prune:
         raise UserError(
@@ -80,11 +78,6 @@ def sync(
             f"{strangers[0]}: move them away, or remove them with "
             "`python -m stages.download --prune`"
         )
-    stale = sorted(
-        name
-        for name, item in by_name.items()
-        if name not in present or known.get(name) != _entry(item, folder / name)
-    )
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in extra:
@@ -98,6 +91,25 @@ def sync(
         manifest, {name: _entry(item, folder / name) for name, item in sorted(by_name.items())}
     )
     return changed
+
+
+def _differences(
+    wanted: Mapping[str, Item], folder: Path, known: Mapping[str, Any]
+) -> tuple[set[str], list[str]]:
+    """The names of files in `folder` that are not wanted, and of those that are to be fetched.
+
+    Args:
+        wanted: the files that `folder` should hold, by name.
+        folder: where they lie.
+        known: what was fetched before.
+    """
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    stale = [
+        name
+        for name, item in wanted.items()
+        if name not in present or known.get(name) != _entry(item, folder / name)
+    ]
+    return present - wanted.keys(), sorted(stale)
 
 
 def pin(folder: Path) -> None:
@@ -205,20 +217,48 @@ def _remove_empty_folders(folder: Path) -> None:
             path.rmdir()
 
 
+def _unpinned(workspace: Workspace) -> Path:
+    """A file that exists while data/ may differ from its pin: the run after a stopped one pins."""
+    return workspace.downloaded.with_name("unpinned")
+
+
+def _is_pinned(workspace: Workspace) -> bool:
+    return workspace.data_dvc.exists() and not _unpinned(workspace).exists()
+
+
+def check(workspace: Workspace, params: Params) -> None:
+    """Say whether data/ is as its source has it, and end with exit code 1 if it is not."""
+    wanted = {item.name: item for item in items(params, workspace.downloads)}
+    manifest = workspace.downloaded
+    known = files.read_json(manifest) if manifest.exists() else {}
+    extra, stale = _differences(wanted, workspace.data, known)
+    if extra or stale or not _is_pinned(workspace):
+        print(f"download: {len(extra) + len(stale)} files are new, changed or to be removed")
+        sys.exit(1)
+    print(f"download: nothing new, {len(wanted)} in {workspace.data}/ ({params.dataset.source})")
+
+
 def main(workspace: Workspace) -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.download", description=__doc__)
     parser.add_argument(
         "--prune", action="store_true", help="remove files in data/ that the dataset does not have"
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only say whether data/ is up to date: exit code 0 or 1",
+    )
     arguments = parser.parse_args()
     params = config.load(workspace.params)
+    if arguments.check:
+        check(workspace, params)
+        return
     # every run of the pipeline begins here
     dvc_rwlock.mend(workspace.root)
-    # exists while data/ may differ from its pin, so that the run after a stopped one pins again
-    unpinned = workspace.downloaded.with_name("unpinned")
+    unpinned = _unpinned(workspace)
     with locks.held(workspace.lock("data"), "bringing the data"):
         wanted = items(params, workspace.downloads)
-        pinned = workspace.data_dvc.exists() and not unpinned.exists()
+        pinned = _is_pinned(workspace)
         files.write_text(unpinned, "")
         changed = sync(
             wanted,

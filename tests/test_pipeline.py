@@ -245,7 +245,11 @@ def test_others_find_the_bento_by_its_name(checkout: Checkout) -> None:
 
 def test_the_flow_runs_and_reports(checkout: Checkout) -> None:
     done = checkout.run("python", "-m", "flows.retrain")
-    assert "up to date" in done.stdout + done.stderr
+    assert "Data and pipelines are up to date" in done.stdout + done.stderr
+    # nothing is new, and the champion is crowned: no server has to start to find that out
+    done = checkout.run("python", "-m", "flows.retrain")
+    assert "nothing new since" in done.stdout
+    assert "Prefect" not in done.stdout + done.stderr
 
 
 @pytest.mark.usefixtures("as_before")
