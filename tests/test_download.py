@@ -169,7 +169,12 @@ def test_without_git_the_reason_is_told_and_the_pin_is_made_up_for(
     Path("params.yaml").write_text(text.replace("path: null", f"path: {source}", 1))
     assert run().returncode == 0
     pinned = Path("data.dvc").read_text()
+    assert run_stage(repository, "download", "--check").returncode == 0
     write_video(source / "A" / "new.avi", moving_square(4))
+    asked = run_stage(repository, "download", "--check")
+    assert asked.returncode == 1
+    assert asked.stdout == "download: 1 files are new, changed or to be removed\n"
+    assert not (repository / "data" / "A" / "new.avi").exists()
     # as in a copy of the repository that was downloaded as an archive
     Path(".git").rename("away")
     refused = run()
@@ -180,6 +185,7 @@ def test_without_git_the_reason_is_told_and_the_pin_is_made_up_for(
     assert "Traceback" not in refused.stderr
     Path("away").rename(".git")
     # nothing is new in data/, but it differs from its pin
+    assert run_stage(repository, "download", "--check").returncode == 1
     made_up_for = run()
     assert made_up_for.returncode == 0, made_up_for.stderr
     assert "nothing new" in made_up_for.stdout
