@@ -10,6 +10,7 @@ import time
 
 from flows import dvc
 from flows.promotion import Office
+from flows.reproduce import sweep
 from kinoflow import config
 from kinoflow.system import locks
 from kinoflow.system.errors import UserError
@@ -23,10 +24,10 @@ _QUESTIONS = (
 
 
 def is_idle(workspace: Workspace) -> bool:
-    """Whether the data, the pipeline and the champion are up to date; changes nothing.
+    """Whether the data, the pipeline and the champion are up to date.
 
-    False as well if that cannot be found out, or if another run is at it: the retraining that
-    follows says so.
+    What killed runs left is deleted, as a retraining does; nothing else changes. False as well if
+    that cannot be found out, or if another run is at it: the retraining that follows says so.
     """
     if any(locks.is_held(workspace.lock(name)) for name in ("retrain", "data")):
         return False
@@ -36,6 +37,8 @@ def is_idle(workspace: Workspace) -> bool:
             return False
     except (OSError, UserError):
         return False
+    with locks.held(workspace.lock("data"), "looking for changes"):
+        sweep(workspace)
     with contextlib.ExitStack() as processes:
         # at the same time, since each takes a second to start
         asked = [

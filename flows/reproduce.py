@@ -50,7 +50,7 @@ def reproduce(
     """
     with locks.held(workspace.lock("data"), "running the pipeline", say or _complain):
         _wait_for_workers(workspace)
-        _sweep(workspace)
+        sweep(workspace)
         params = config.load(workspace.params)
         address, limit = params.compute.dask_address, side_by_side(params)
         if address or limit > 1:
@@ -64,8 +64,11 @@ def reproduce(
         dvc.repro(say, workspace, targets, watch)
 
 
-def _sweep(workspace: Workspace) -> None:
-    """Delete what killed stages left half-written or locked, unless a stage may be running."""
+def sweep(workspace: Workspace) -> None:
+    """Delete what killed stages left half-written or locked, unless a stage may be running.
+
+    Whoever calls this holds the lock `data`.
+    """
     other_locks = set(workspace.lock("data").parent.glob("*")) - {workspace.lock("data")}
     # somebody may have called DVC, or a stage, without this module
     if dvc_rwlock.is_busy(workspace.root) or any(map(_is_of_a_stage, other_locks)):

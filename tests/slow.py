@@ -29,6 +29,7 @@ FILES = {
     "test_flow_server.py": "starts a Prefect server",
     "test_flows.py": "starts a Prefect server",
     "test_folds.py": "trains, and kills it",
+    "test_idle.py": "runs a small pipeline several times",
     "test_layers.py": "builds networks",
     "test_locks.py": "waits for other processes",
     "test_models.py": "builds, trains and saves every architecture",
