@@ -31,9 +31,6 @@ LEAST_ANSWERS = 20
 LEAST_RECORDINGS = 8  # with fewer, chance alone gives any difference
 LOOKS_PER_WEEK = 7
 
-# features alone see what no single number shows, such as a class that the model does not know; half
-# of the level is theirs, as if they were as many tests as all others together
-_WEIGHTS = {"features": float(len(RESPECTS))}
 _PRECISION = 2  # draws are this many times as many as the smallest p-value asks for
 _MOST_WEIGHT = 5.0  # of a held-out clip that stands for a label that answers have more often
 _LITTLE = 0.1  # stability index below which an input has not changed, whatever its p-value
@@ -92,12 +89,10 @@ def compare(
     if len(answers) < LEAST_ANSWERS or len(np.unique(reference.recording)) < LEAST_RECORDINGS:
         raise ValueError("too little to compare")
     alpha = level(false_alarms)
-    tests_in_all = len(RESPECTS) - len(_WEIGHTS) + sum(_WEIGHTS.values()) + others
-    draws = max(draws, int(np.ceil(_PRECISION * tests_in_all / alpha)))
+    draws = max(draws, int(np.ceil(_PRECISION * (len(RESPECTS) + others) / alpha)))
     tests = _Tests(reference, answers, draws, np.random.default_rng(seed))
     comparisons = [*tests.all()]
-    p = {each.name: each.p for each in comparisons if each.p is not None}
-    adjusted = holm(p, others, _WEIGHTS)
+    adjusted = holm({each.name: each.p for each in comparisons if each.p is not None}, others)
     return [
         each.model_copy(
             update={

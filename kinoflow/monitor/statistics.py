@@ -1,6 +1,5 @@
 """The statistics by which two samples of clips are compared, each with its p-value."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -172,21 +171,15 @@ def counted(first: Texts, second: Texts) -> tuple[Floats, Floats, Texts]:
     return counts[0], counts[1], names
 
 
-def holm(
-    p: Mapping[str, float], others: int = 0, weights: Mapping[str, float] | None = None
-) -> dict[str, float]:
+def holm(p: dict[str, float], others: int = 0) -> dict[str, float]:
     """P-values corrected for their number (Holm, Scandinavian Journal of Statistics 1979).
 
     Args:
         p: by the name of their test.
         others: further tests, whose p-values are taken to be 1.
-        weights: how many ordinary tests a test counts as: the larger, the smaller a change it
-            finds, and the larger a change the others need. 1 for those without.
     """
-    weights = {name: (weights or {}).get(name, 1.0) for name in p}
-    adjusted, least, left = dict[str, float](), 0.0, sum(weights.values()) + others
-    for name in sorted(p, key=lambda name: p[name] / weights[name]):
-        least = max(least, min(1.0, left * p[name] / weights[name]))
+    adjusted, least = dict[str, float](), 0.0
+    for rank, name in enumerate(sorted(p, key=p.__getitem__)):
+        least = max(least, min(1.0, (len(p) + others - rank) * p[name]))
         adjusted[name] = least
-        left -= weights[name]
     return adjusted
