@@ -151,6 +151,21 @@ def test_a_training_that_diverges_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     shutil.rmtree(tmp_path / "frames")
 
 
+def test_first_weights_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # as if another thread drew from Keras' seeds right after they were set
+    monkeypatch.setattr(keras.utils, "set_random_seed", lambda _: None)
+    first, same, other = (
+        [
+            keras.ops.convert_to_numpy(weights)
+            for weights in model.compiled(SMALL, (16, 16), seed, 4).trainable_variables
+        ]
+        for seed in (3, 3, 4)
+    )
+    pairs = zip(first, same, strict=True)
+    assert all(np.array_equal(one, again) for one, again in pairs)
+    assert not np.array_equal(first[0], other[0])
+
+
 @pytest.mark.parametrize("patch", [16, 34, 70, 142])
 def test_a_discriminator_judges_patches_of_that_size(patch: int) -> None:
     # what one judgement sees, counted back from it through the convolutions

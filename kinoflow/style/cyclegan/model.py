@@ -8,10 +8,11 @@ each by itself) makes both at once.
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from kinoflow.explain.tracing import make_deterministic
-from kinoflow.style.cyclegan.networks import discriminator, generator
+from kinoflow.style.cyclegan.networks import SPREAD, discriminator, generator
 from kinoflow.style.cyclegan.pool import Pool
 from kinoflow.style.losses import temporal_distance
 from kinoflow.style.settings import CycleGan
@@ -125,6 +126,11 @@ def compiled(settings: CycleGan, shape: tuple[int, int], seed: int, steps: int) 
     # so that a training that was killed ends with the weights of one that was not
     make_deterministic()
     model = CycleGANModel(settings, *shape, seed)
+    # once more by a generator of their own: other threads may draw from Keras' seeds meanwhile
+    rng = np.random.default_rng(seed)
+    for weights in model.trainable_variables:
+        if weights.name == "kernel":
+            weights.assign(rng.normal(0.0, SPREAD, weights.shape))
     rate = LinearDecay(settings.learning_rate, steps, settings.decay)
     model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=0.5))
     model.optimizer.build(model.trainable_variables)

@@ -10,6 +10,7 @@ import keras
 from keras import layers, ops
 
 _PACKAGE = "kinoflow"
+SPREAD = 0.02  # the standard deviation of the first weights, as in the paper
 # convolutions with stride 2 of a discriminator, by the side of its patches in pixels
 STRIDED = {16: 1, 34: 2, 70: 3, 142: 4}
 
@@ -126,4 +127,4 @@ def _instance_norm() -> layers.Layer:
 
 
 def _initial() -> keras.Initializer:
-    return keras.initializers.RandomNormal(stddev=0.02)
+    return keras.initializers.RandomNormal(stddev=SPREAD)
