@@ -69,7 +69,7 @@ def sync(
     """
     by_name = {item.name: item for item in wanted}
     files.sweep(folder)
-    known = files.read_json(manifest) if manifest.exists() else {}
+    known = _known(manifest)
     extra, stale = _differences(by_name, folder, known)
     strangers = sorted(extra - known.keys())
     if strangers and not prune:
@@ -82,7 +82,6 @@ def sync(
     folder.mkdir(parents=True, exist_ok=True)
     for name in extra:
         (folder / name).unlink()
-        known.pop(name, None)
     _remove_empty_folders(folder)
     changed = sorted(extra) + _fetch_all([by_name[name] for name in stale], folder, workers)
     if changed:
@@ -91,6 +90,11 @@ def sync(
         manifest, {name: _entry(item, folder / name) for name, item in sorted(by_name.items())}
     )
     return changed
+
+
+def _known(manifest: Path) -> dict[str, Any]:
+    """What was fetched before, by the names of files."""
+    return files.read_json(manifest) if manifest.exists() else {}
 
 
 def _differences(
@@ -229,9 +233,7 @@ def _is_pinned(workspace: Workspace) -> bool:
 def check(workspace: Workspace, params: Params) -> None:
     """Say whether data/ is as its source has it, and end with exit code 1 if it is not."""
     wanted = {item.name: item for item in items(params, workspace.downloads)}
-    manifest = workspace.downloaded
-    known = files.read_json(manifest) if manifest.exists() else {}
-    extra, stale = _differences(wanted, workspace.data, known)
+    extra, stale = _differences(wanted, workspace.data, _known(workspace.downloaded))
     if extra or stale or not _is_pinned(workspace):
         print(f"download: {len(extra) + len(stale)} files are new, changed or to be removed")
         sys.exit(1)
