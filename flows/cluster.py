@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from flows import candidate, dvc
 from kinoflow.system import locks
-from kinoflow.system.supervisor import GRACE, wait
+from kinoflow.system.supervisor import GRACE, unwatched, wait
 from kinoflow.workspace import Workspace
 
 _CLUSTER = "the Dask cluster"
@@ -138,7 +138,7 @@ def run_candidates(
     say: dvc.Say,
     workspace: Workspace,
     address: str,
-    watch: dvc.Watch = dvc.unwatched,
+    watch: dvc.Watch = unwatched,
 ) -> None:
     """Run stages of several candidates on the workers of a Dask cluster.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kinoflow.system import dvc_lock, dvc_rwlock
 from kinoflow.system.errors import MAY_PASS, UserError
-from kinoflow.system.supervisor import run_supervised, take, wait
+from kinoflow.system.supervisor import run_supervised, take, unwatched, wait
 from kinoflow.workspace import Workspace
 
 _FAILED = re.compile(r"failed to reproduce '(?P<stage>.+?)': (?P<why>.*)")
@@ -32,10 +32,6 @@ DONE = "done"  # the last line of a candidate that runs beside others
 
 Say = Callable[[str], None]
 Watch = Callable[[], None]
-
-
-def unwatched() -> None:
-    """Nothing to watch for."""
 
 
 class StageFailed(Exception):

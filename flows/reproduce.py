@@ -18,7 +18,7 @@ from kinoflow import config
 from kinoflow.system import dvc_rwlock, files, locks
 from kinoflow.system.dvc_lock import DvcLock
 from kinoflow.system.errors import UserError
-from kinoflow.system.supervisor import take, wait
+from kinoflow.system.supervisor import take, unwatched, wait
 from kinoflow.workspace import Workspace, run
 
 # locks of what runs the pipeline, and not of a stage
@@ -33,7 +33,7 @@ def reproduce(
     say: dvc.Say | None,
     workspace: Workspace,
     targets: Sequence[str] = (),
-    watch: dvc.Watch = dvc.unwatched,
+    watch: dvc.Watch = unwatched,
 ) -> None:
     """Run the stages that are out of date; other runs that would change the same data wait.
 

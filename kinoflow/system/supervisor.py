@@ -86,11 +86,11 @@ def run_supervised(
                 _kill_group(process)
 
 
-def _nothing() -> None:
-    pass
+def unwatched() -> None:
+    """Nothing to watch for, while something is waited for."""
 
 
-def wait(process: "subprocess.Popen[str]", watch: Callable[[], None] = _nothing) -> int:
+def wait(process: "subprocess.Popen[str]", watch: Callable[[], None] = unwatched) -> int:
     """Wait for the end of a process and return its exit code; handlers of signals run meanwhile.
 
     Args:
@@ -106,7 +106,7 @@ def wait(process: "subprocess.Popen[str]", watch: Callable[[], None] = _nothing)
 T = TypeVar("T")
 
 
-def take(source: "queue.SimpleQueue[T]", watch: Callable[[], None] = _nothing) -> T:
+def take(source: "queue.SimpleQueue[T]", watch: Callable[[], None] = unwatched) -> T:
     """Wait for the next item of a queue and return it; handlers of signals run meanwhile.
 
     Args:
