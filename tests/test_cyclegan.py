@@ -26,7 +26,7 @@ from tests.conftest import ROOT
 SIZE = 16
 SMALL = CycleGan(
     filters=2, blocks=1, halvings=1, discriminator_filters=4, patch=16, epochs=3, steps=4,
-    batch_size=2, learning_rate=0.01, cycle=1.0, identity=1.0, temporal=5.0, pool=3,
+    batch_size=2, learning_rate=0.01, cycle=1.0, identity=1.0, temporal=5.0, pool=3, ema=0.8,
 )  # fmt: skip
 # trains as below, and is killed once the second epoch is saved
 KILLED = """
@@ -70,10 +70,10 @@ def stored(folder: Path) -> Store:
     return store
 
 
-def trained(folder: Path) -> Path:
+def trained(folder: Path, settings: CycleGan = SMALL) -> Path:
     """Train in a folder; returns where the networks are."""
     outputs = Outputs(folder / "networks", folder / "curves", folder / "checkpoints")
-    train(SMALL, stored(folder / "frames"), outputs, seed=3)
+    train(settings, stored(folder / "frames"), outputs, seed=3)
     return outputs.networks
 
 
@@ -104,6 +104,17 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
         assert all(np.array_equal(one, other) for one, other in pairs), name
     assert (resumed / "history.csv").read_bytes() == (networks / "history.csv").read_bytes()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_what_is_kept_are_the_averages_over_the_training(tmp_path: Path) -> None:
+    def moved(ema: float) -> float:
+        settings = SMALL.model_copy(update={"ema": ema, "temporal": 0.0, "epochs": 2})
+        first = model.compiled(settings, (SIZE, SIZE), seed=3, steps=8).a_to_b.get_weights()
+        last = weights(trained(tmp_path / str(ema), settings) / "a_to_b.keras")
+        return sum(float(np.abs(y - x).sum()) for x, y in zip(first, last, strict=True))
+
+    # the average of so few steps is still near the first one
+    assert moved(0.999) < moved(0) / 2
 
 
 def test_losses_and_sample_pictures_are_drawn(networks: Path, whole: Path) -> None:

@@ -64,6 +64,8 @@ class CycleGan(_Section):
     identity: Weight = 5.0
     temporal: Weight = 0.0
     pool: Annotated[int, Field(ge=0)] = 50
+    # decay of the moving average of the weights, which is what is kept; 0: no average
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
     def _pool_fits(self) -> "CycleGan":

@@ -132,7 +132,8 @@ def compiled(settings: CycleGan, shape: tuple[int, int], seed: int, steps: int) 
         if weights.name == "kernel":
             weights.assign(rng.normal(0.0, SPREAD, weights.shape))
     rate = LinearDecay(settings.learning_rate, steps, settings.decay)
-    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=0.5))
+    averaging = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
+    model.compile(optimizer=keras.optimizers.Adam(rate, beta_1=0.5, **averaging))
     model.optimizer.build(model.trainable_variables)
     return model
 

@@ -21,6 +21,7 @@ from kinoflow.style.settings import DOMAINS, CycleGan
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.training import curves
+from kinoflow.training.averaging import AveragedWeights
 from kinoflow.training.checkpoints import Checkpoints
 from kinoflow.training.history import History, Scores
 from kinoflow.video.spec import Frames
@@ -88,14 +89,19 @@ def train(settings: CycleGan, store: Store, outputs: Outputs, seed: int) -> floa
             curves.draw(live, scores)
         if len(history) < settings.epochs:
             batches.set_epoch(len(history))
+            # before the checkpoint and the samples, which so are of the averages
+            averages = [AveragedWeights(swapped=len(history) > 0)] if settings.ema else []
+            end = _EpochEnd(history, checkpoints, live, _shown(store), name)
             model.fit(
                 batches,
                 epochs=settings.epochs,
                 initial_epoch=len(history),
-                callbacks=[_EpochEnd(history, checkpoints, live, _shown(store), name)],
+                callbacks=[*averages, end],
                 shuffle=False,  # the batches are, by the epoch
                 verbose=0,
             )
+            # at the end of `fit`, Keras takes what the optimizer holds for the averages
+            checkpoints.resume(model, history)
     with files.replacing_folder(outputs.networks) as folder:
         for network in (model.a_to_b, model.b_to_a):
             network.save(folder / f"{network.name}.keras")
