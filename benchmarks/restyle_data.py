@@ -132,7 +132,7 @@ def networks(folder: Path, weights: str, material: Material, steps: int) -> dict
     features = Features(weights=weights)
     split = next(iter(material.splits.values()))
     _, sets = accuracy.clip_sets(split, material.store(material.looks[0]))
-    recipe = Recipe(size=64, steps=steps, filters=12, blocks=2)
+    recipe = Recipe(size=64, steps=steps, batch=2, filters=12, blocks=2)
     for name, path in paths.items():
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
