@@ -74,6 +74,50 @@ def extract(table: pd.DataFrame, data: Path, params: Params, store: Path) -> Non
             extract_clip(data / video, params.clip, target)
 
 
+def clip_sets(table: pd.DataFrame, store: Path) -> tuple[tuple[str, ...], dict[str, ClipSet]]:
+    """The labels of a split in alphabetical order, and the clips of each of its sides.
+
+    Args:
+        table: video, label and split of each video.
+        store: the folder of clips.
+    """
+    labels = tuple(sorted(table["label"].unique()))
+    number = {label: k for k, label in enumerate(labels)}
+    sets = {
+        str(name): ClipSet(
+            store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64)
+        )
+        for name, rows in table.groupby("split")
+    }
+    return labels, sets
+
+
+def trained(
+    run: Run,
+    labels: tuple[str, ...],
+    sets: dict[str, ClipSet],
+    recordings: int,
+    folder: Path,
+    restyled: Path | None = None,
+) -> bundle.Bundle:
+    """Train a candidate on the side `train` of some clips, validated on `val`.
+
+    Args:
+        run: the candidate's settings.
+        labels: the name of each class.
+        sets: the clips by side.
+        recordings: how many recordings the validation clips are of.
+        folder: where the bundle is written.
+        restyled: a folder with the same clips in other styles.
+    """
+    from kinoflow.training.fit import Outputs, TrainingData, fit
+
+    outputs = Outputs.of(Workspace(folder), run.name)
+    data = TrainingData(labels, sets["train"], sets["val"], "", recordings, restyled=restyled)
+    fit(run, data, outputs)
+    return bundle.load(outputs.bundle)
+
+
 def score(
     run: Run, table: pd.DataFrame, store: Path, *, side: str, views: dict[str, dict[str, Any]]
 ) -> dict[str, dict[str, Any]]:
@@ -89,25 +133,14 @@ def score(
     Returns:
         The scores by the candidate's name, and by "candidate, view" for each of `views`.
     """
-    from kinoflow.training.fit import Outputs, TrainingData, fit
-
-    labels = tuple(sorted(table["label"].unique()))
-    number = {label: k for k, label in enumerate(labels)}
-    sets = {
-        str(name): ClipSet(
-            store, tuple(rows["video"]), rows["label"].map(number).to_numpy(np.int64)
-        )
-        for name, rows in table.groupby("split")
-    }
+    labels, sets = clip_sets(table, store)
     with tempfile.TemporaryDirectory() as folder:
-        outputs = Outputs.of(Workspace(Path(folder)), run.name)
         started = time.monotonic()
         recordings = table.loc[table["split"] == "val", "group"].nunique()
-        fit(run, TrainingData(labels, sets["train"], sets["val"], "", recordings), outputs)
+        model = trained(run, labels, sets, recordings, Path(folder))
         minutes = (time.monotonic() - started) / 60
-        model = bundle.load(outputs.bundle)
         scored_clips = sets[side]
-        history = tables.read(outputs.bundle / bundle.HISTORY, tables.HISTORY)
+        history = tables.read(model.folder / bundle.HISTORY, tables.HISTORY)
         same = {
             "groups": table.loc[table["split"] == side, "group"].tolist(),
             "labels": scored_clips.labels.tolist(),

@@ -19,12 +19,11 @@ from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmarks import machine
+from benchmarks import footage, machine
 from benchmarks.repository import REPOSITORY
 from kinoflow import bundle, config
 from kinoflow.data import tables
@@ -113,22 +112,13 @@ def _render(target: Path, group: int, spec: ClipSpec, width: int, height: int) -
                 for index, change in enumerate(VARIANTS.values()):
                     if index and group > CHANGED:
                         continue
-                    _write(path, *change(frames))
+                    footage.write(path, *change(frames))
                     clips.append(sample(path, spec))
                     look, header = inputs.look(clips[-1]), inputs.header(path)
                     numbers.append(inputs.numbers(look, header))
                     rows.append((index, label, group, number))
     with files.replacing(target) as partly, partly.open("wb") as file:
         np.savez(file, clips=np.array(clips), numbers=np.array(numbers), rows=np.array(rows))
-
-
-def _write(path: Path, frames: Frames, fps: float) -> None:
-    height, width = frames.shape[1:3]
-    kind = cv2.VideoWriter.fourcc(*"XVID")
-    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, kind, fps, (width, height))
-    for frame in frames:
-        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    writer.release()
 
 
 def answered(films_: Sequence[Path], folder: Path, target: Path) -> Pool:

@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import cv2
+
 from kinoflow import config
+from kinoflow.video.spec import Frames
 from stages.sources import synthetic
 
 
@@ -23,6 +26,16 @@ def rendered(folder: Path, count: int, width: int, height: int) -> list[Path]:
         paths.append(folder / Path(item.name).name)
         item.fetch(paths[-1])
     return paths
+
+
+def write(path: Path, frames: Frames, fps: float) -> None:
+    """Write frames, uint8 RGB (T, H, W, 3), as an AVI file with XviD, as in UCF-101."""
+    height, width = frames.shape[1:3]
+    kind = cv2.VideoWriter.fourcc(*"XVID")
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, kind, fps, (width, height))
+    for frame in frames:
+        writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    writer.release()
 
 
 def multiplied(videos: list[Path], folder: Path, count: int) -> None:

@@ -14,9 +14,10 @@ def compare(repository: Workspace, name: str, recipe: Recipe, base: Values) -> s
     Args:
         repository: the work tree that holds the recipe.
         name: the recipe's name.
-        recipe: the recipe.
+        recipe: the recipe, of the main pipeline.
         base: the values of the repository's params.yaml.
     """
+    assert recipe.published is not None
     metric = {"accuracy": "accuracy", "f1": "macro F1"}[recipe.published.metric]
     lines = [f"{name} ({recipe.study}), test {metric}:", f"  published: {recipe.published.value:g}"]
     for honest in (False, True):

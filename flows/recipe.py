@@ -23,9 +23,25 @@ def listing(repository: Workspace) -> str:
     lines = []
     for name in studies.names(repository):
         recipe = studies.read(repository, name)
-        published = f"{recipe.published.metric} {recipe.published.value:g}"
+        score = recipe.published
+        published = f"{score.metric} {score.value:g}" if score else "no score"
         lines.append(f"{name:<22}{published:<18}{recipe.study}")
     return "\n".join(lines)
+
+
+def translate(say: dvc.Say, tree: Workspace) -> None:
+    """Do what `make style` does, in a work tree.
+
+    Args:
+        say: called with each line of output.
+        tree: the work tree.
+
+    Raises StageFailed with what the failing stage said.
+    """
+    dvc.stage("style_domains", say, tree)
+    dvc.repro(say, tree, ["style/dvc.yaml"])
+    dvc.stage("style_gallery", say, tree)
+    say(f"networks in {tree.style_models}, scores and films in {tree.reports / 'style'}")
 
 
 def main(workspace: Workspace) -> None:
@@ -51,7 +67,11 @@ def main(workspace: Workspace) -> None:
     name, honest = arguments.recipe, arguments.honest
     recipe = studies.read(workspace, name)
     if honest and not recipe.honest:
-        raise UserError(f"{name} was published on an honest split: it has no other twin")
+        raise UserError(
+            f"{name} was published on an honest split: it has no other twin"
+            if recipe.published
+            else f"{name} compares no scores: it has no twin"
+        )
     config.load(workspace.params)  # so that a mistake in params.yaml is not blamed on the recipe
     base = documents.read_yaml(workspace.params)
     values = settings.override(recipe.settings(base, honest=honest), arguments.settings)
@@ -61,6 +81,9 @@ def main(workspace: Workspace) -> None:
         worktree.lay_out(tree, workspace, settings.with_absolute_paths(values, workspace.root))
         say = functools.partial(print, flush=True)
         try:
+            if recipe.pipeline == "style":
+                translate(say, tree)
+                return
             dvc.stage("download", say, tree)
             reproduce(say, tree, ["evaluate"])
         except dvc.StageFailed as failure:

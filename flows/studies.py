@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from kinoflow.settings import Values, merge
 from kinoflow.system import documents
@@ -21,14 +21,25 @@ class PublishedScore(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A study: what it is, what it scored, and its params, to lay over those of the repository."""
+    """A study: what it is, what it scored, and its params, to lay over those of the repository.
+
+    Its pipeline is the main one, which trains candidates, or that of `make style`. The latter has
+    neither a score to compare with nor a twin.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str
-    published: PublishedScore
+    pipeline: Literal["main", "style"] = "main"
+    published: PublishedScore | None = None
     params: Values
-    honest: Values  # laid over `params`; empty where the study's split keeps recordings whole
+    honest: Values = {}  # laid over `params`; empty where the study's split keeps recordings whole
+
+    @model_validator(mode="after")
+    def _has_a_score(self) -> "Recipe":
+        if (self.published is None) != (self.pipeline == "style"):
+            raise ValueError("a study has a `published` score, unless its pipeline is style")
+        return self
 
     def settings(self, base: Values, *, honest: bool = False) -> Values:
         """The params to run the study with, or its honest twin.

@@ -19,7 +19,7 @@ from kinoflow.system.errors import UserError
 Values = dict[str, Any]
 
 # sections that a recipe replaces as a whole: keys that it does not name are not in the study
-_REPLACED = {"dataset", "split", "augment", "candidates"}
+_REPLACED = {"dataset", "split", "augment", "candidates", "style"}
 
 
 def merge(base: Values, changes: Values) -> Values:
@@ -69,6 +69,8 @@ def with_absolute_paths(values: Values, root: Path) -> Values:
         # otherwise it names weights that Keras downloads
         if (root / Path(str(options.get("weights"))).expanduser()).is_file():
             _make_absolute(options, ("weights",), root)
+    for domain in ("a", "b"):
+        _make_absolute(values.get("style", {}).get(domain, {}), ("folder",), root)
     return values
 
 

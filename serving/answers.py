@@ -106,4 +106,5 @@ class ModelCard(Card):
     bento: str  # its version
     device: str
     keep_footage: bool  # whether feedback may come with its video, which is then kept
+    style: str | None = None  # in which POST /style repaints videos; None: there is no such path
     not_served: str | None = None  # why the Bento that should be served now is not, if so

@@ -66,6 +66,11 @@ class Restyling:
         style(np.zeros((_TOGETHER, 48, 64, 3), np.float32))
         style(np.zeros((_TOGETHER, 64, 48, 3), np.float32))
 
+    @property
+    def name(self) -> str:
+        """The style, called like the pictures that the network was trained by."""
+        return ", ".join(Path(name).stem for name in self._style.about.styles)
+
     def video(self, upload: Upload) -> Repainted:
         """Repaint a video; it is H.264 in MP4 then, without sound.
 

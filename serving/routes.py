@@ -65,7 +65,9 @@ async def predict_clip(request: Request) -> Response:
 @refusing
 async def model(request: Request) -> Response:
     answering: Answering = request.app.state.answering
-    card = answering.card.model_copy(update={"not_served": handover.refused()})
+    restyling: Restyling | None = getattr(request.app.state, "restyling", None)
+    update = {"not_served": handover.refused(), "style": restyling and restyling.name}
+    card = answering.card.model_copy(update=update)
     return JSONResponse(card.model_dump(mode="json"))
 
 

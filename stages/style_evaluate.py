@@ -209,7 +209,8 @@ def evaluate(workspace: Workspace, params: Params, style: Style, side: str = "te
         metrics[direction.name] = {"recordings": len(set(runs.groups)), **scores}
     with files.replacing_folder(workspace.reports / "style" / "cyclegan") as out:
         files.write_json(out / "metrics.json", metrics)
-        files.write_json(out / "timing.json", _timed(networks, store, side))
+        trained = files.read_json(workspace.work / "style" / "timing.json")
+        files.write_json(out / "timing.json", {**_timed(networks, store, side), **trained})
         for direction, films in made.items():
             shown = _shown(direction, films, store, style, side)
             _sheet(out / f"{direction.name}.png", shown)

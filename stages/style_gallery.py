@@ -33,8 +33,12 @@ def grouped(folder: Path) -> dict[str, list[tuple[str, Path]]]:
     return clips
 
 
-def render(folder: Path) -> str:
+def render(folder: Path, *, report: bool) -> str:
     """The page as HTML: as many clips as it can hold, in the order of their names.
+
+    Args:
+        folder: of the films.
+        report: whether there is a page of the run to lead back to, in the folder above.
 
     Raises UserError if there is no film.
     """
@@ -51,12 +55,12 @@ def render(folder: Path) -> str:
         if shown and size > _MOST:
             break
         shown.append((clip, [(way, path.read_bytes()) for way, path in versions]))
-    return page.render("style.html", clips=shown, left_out=len(clips) - len(shown))
+    return page.render("style.html", clips=shown, left_out=len(clips) - len(shown), report=report)
 
 
 def main(workspace: Workspace) -> None:
     folder = workspace.reports / "style"
-    text = render(folder)
+    text = render(folder, report=workspace.page.is_file())
     files.write_text(folder / "index.html", text)
     print(f"gallery: {folder / 'index.html'}, {len(text.encode()) / 1e6:.1f} MB")
 

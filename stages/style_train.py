@@ -1,6 +1,7 @@
 """Train the CycleGAN of `style`: frame by frame, and, if it has a weight, with the temporal loss.
 
-A killed run continues after its last whole epoch. Networks that the same training made are kept.
+A killed run continues after its last whole epoch. Networks that the same training made are kept,
+and so are the seconds that it took.
 """
 
 import shutil
@@ -29,7 +30,10 @@ def main(workspace: Workspace) -> None:
         from kinoflow.style.cyclegan.training import Outputs, train
 
     store = Store(workspace.work / "style" / "frames")
-    seconds = {}
+    timing = workspace.work / "style" / "timing.json"
+    before = files.read_json(timing)["train_seconds"] if timing.exists() else {}
+    seconds = {name: before[name] for name in trainings(style) if name in before}
+    told = []
     with locks.held(workspace.lock("train-style"), "training the CycleGAN"):
         folder = workspace.style_models
         for name, weight in trainings(style).items():
@@ -42,13 +46,12 @@ def main(workspace: Workspace) -> None:
             taken = train(own, store, outputs, params.seed)
             if taken is not None:
                 seconds[name] = round(taken, 1)
+            told.append(f"{name} kept" if taken is None else f"{name} in {taken:.0f} s")
+            # now, since the next one may be killed, and this one is kept then
+            files.write_json(timing, {"train_seconds": seconds})
         for path in folder.iterdir():
             if path.name not in trainings(style):
                 shutil.rmtree(path)
-    if seconds:
-        files.write_json(workspace.work / "style" / "timing.json", {"train_seconds": seconds})
-    told = (f"{each} in {seconds[each]:.0f} s" if each in seconds else f"{each} kept" for each in
-            trainings(style))  # fmt: skip
     print(f"style_train: {', '.join(told)}; networks in {folder}")
 
 

@@ -32,7 +32,7 @@ _ATTRIBUTES = {
 
 
 # a section of the page, or a page or table beside it
-_INSIDE = re.compile(r"#\w*|(\w+/|\.\./validation\.history/)?\w+\.(html|csv)")
+_INSIDE = re.compile(r"#\w*|(\w+/|\.\./(validation\.history/)?)?\w+\.(html|csv)")
 
 
 class _Reader(HTMLParser):

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,69 +11,15 @@ from pathlib import Path
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import (
-    Browser,
-    ConsoleMessage,
-    Locator,
-    Page,
-    Route,
-    expect,
-    sync_playwright,
-)
+from playwright.sync_api import Browser, Locator, Route, expect
 
 from tests.bento import Server
+from tests.browsing import Visit, axe
 from tests.media import ffmpeg
 
-pytest_plugins = ["tests.bento_fixtures"]
-
-_CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-pytestmark = pytest.mark.skipif(_CHROMIUM is None, reason="there is no Chromium on this machine")
+pytest_plugins = ["tests.bento_fixtures", "tests.browsing"]
 
 HOSTILE = "=1+1 <img src=x onerror=alert(1)> \u202eفيديو.mp4"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=_CHROMIUM,
-            args=[
-                "--no-sandbox",
-                "--use-fake-device-for-media-stream",
-                "--use-fake-ui-for-media-stream",
-            ],
-        )
-        yield started
-        started.close()
-
-
-class Visit:
-    """The page in a browser that knows nothing of it yet."""
-
-    def __init__(self, browser: Browser, server: Server, **options: object) -> None:
-        self.context = browser.new_context(base_url=server.url, **options)  # type: ignore[arg-type]
-        self.context.set_default_timeout(20_000)
-        self.page: Page = self.context.new_page()
-        self.problems: list[str] = []
-        # what a policy forbids is told on the console too
-        self.page.on("console", self._told)
-        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
-        self.page.goto("/")
-
-    def _told(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
-            self.problems.append(message.text)
-
-    def add(self, *videos: Path) -> Locator:
-        """Choose videos; the card of the last one."""
-        self.page.set_input_files("#files", videos)
-        return self.page.locator(".card").first
-
-    def button(self, name: str) -> Locator:
-        return self.page.get_by_role("button", name=name)
 
 
 @pytest.fixture
@@ -283,6 +228,7 @@ def test_feedback_is_kept_and_the_history_is_a_table(
 def test_an_explanation_plays(visit: Visit, footage: Path) -> None:
     card = visit.add(footage / "timeline.mp4")
     card.get_by_role("button", name="Explain").click()
+    expect(card.get_by_role("button", name="Repaint")).to_be_hidden()  # no network is packed
     film = card.get_by_label(re.compile("^Evidence for [ABC]$"))
     expect(film).to_have_js_property("readyState", 4)
     expect(card.locator(".explanation p").first).to_have_text(
@@ -325,11 +271,6 @@ def test_everybody_can_use_it_on_a_phone(
         assert visit.page.evaluate(sideways) == 0
     finally:
         visit.context.close()
-
-
-def axe(page: Page) -> dict[str, object]:
-    """Violations of rules of accessibility."""
-    return {each["id"]: each["nodes"] for each in Axe().run(page).response["violations"]}
 
 
 def test_its_files_are_asked_for_again_only_when_they_change(server: Server) -> None:

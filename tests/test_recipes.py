@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
@@ -17,6 +19,8 @@ from flows.comparison import compare
 from flows.worktree import tree_of
 from kinoflow import config
 from kinoflow.config import Dataset, Evaluation, Params, Synthetic, Training
+from kinoflow.style import settings as style
+from kinoflow.style.settings import CycleGan, Style
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec
@@ -28,6 +32,7 @@ from tests.conftest import ROOT, RunStage
 from tests.running import read_until
 
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
+CLASSIFIERS = [name for name in NAMES if studies.read(Workspace(ROOT), name).pipeline == "main"]
 # of evaluation, what has no bearing on a score
 MEASURING = {"bootstrap", "calibration_bins", "latency_clips", "orders", "learning_curve"}
 
@@ -50,7 +55,7 @@ def loaded(folder: Path, name: str, *, honest: bool) -> Params:
     return config.load(path)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_a_recipe_and_its_twin_differ_in_the_split_alone(name: str, tmp_path: Path) -> None:
     published = loaded(tmp_path, name, honest=False)
     honest = loaded(tmp_path, name, honest=True)
@@ -62,7 +67,7 @@ def test_a_recipe_and_its_twin_differ_in_the_split_alone(name: str, tmp_path: Pa
         assert published == honest
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_nothing_that_bears_on_the_score_is_left_to_the_repositorys_params(name: str) -> None:
     given = studies.read(HERE, name).params
     assert given.keys() >= {"dataset", "split", "augment", "candidates"}
@@ -71,7 +76,7 @@ def test_nothing_that_bears_on_the_score_is_left_to_the_repositorys_params(name:
     assert given["evaluation"].keys() == Evaluation.model_fields.keys() - MEASURING
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CLASSIFIERS)
 def test_the_model_and_its_options_are_there(name: str) -> None:
     from kinoflow.models import MODELS, options_of
 
@@ -97,6 +102,7 @@ def test_what_a_recipe_does_not_say_of_data_is_not_taken_from_the_users() -> Non
             "study: x\npublishd: {}",
             "mine.yaml: unknown key publishd: did you mean published",
         ),
+        ("study: x\nparams: {}", r"mine.yaml: a study has a `published` score, unless"),
         (
             "study: x\npublished: {metric: f2, value: 1}\nparams: {}\nhonest: {}",
             r"recipes/mine.yaml: published.metric: .* got 'f2'",
@@ -109,6 +115,14 @@ def test_a_recipe_that_is_not_valid_is_told_with_its_key(
     files.write_text(tmp_path / "recipes" / "mine.yaml", text)
     with pytest.raises(UserError, match=says):
         studies.read(Workspace(tmp_path), "mine")
+
+
+def test_nothing_of_a_cyclegan_is_left_to_the_repositorys_params(tmp_path: Path) -> None:
+    given = studies.read(HERE, "cyclegan").params["style"]
+    assert given.keys() == Style.model_fields.keys()
+    assert given["cyclegan"].keys() == CycleGan.model_fields.keys()
+    params = loaded(tmp_path, "cyclegan", honest=False)
+    assert style.of(params.style, tmp_path).cyclegan.filters == 64
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +199,38 @@ def test_a_study_and_its_honest_twin_with_one_command_each(
     assert "as published, split" not in text
 
 
+def test_a_cyclegan_between_two_folders_with_one_command(checkout: Checkout) -> None:
+    rng = np.random.default_rng(0)
+    for name, colour in (("day", 200), ("night", 40)):
+        for number in range(6):
+            picture = rng.integers(colour - 30, colour + 30, (40, 40, 3)).astype(np.uint8)
+            path = checkout.folder / "footage" / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), picture)
+    networks = [
+        "filters=4",
+        "blocks=1",
+        "discriminator_filters=4",
+        "patch=16",
+        "epochs=1",
+        "steps=2",
+    ]
+    small = [f"style.cyclegan.{each}" for each in networks]
+    small += ["style.height=32", "style.width=32", "evaluation.bootstrap=20"]
+    small += ["style.a.folder=footage/day", "style.b.folder=footage/night"]
+    said = cook(checkout, "cyclegan", *(part for each in small for part in ("-S", each))).stdout
+    tree = Workspace(checkout.folder / "recipes.work" / "cyclegan")
+    made = "recipes.work/cyclegan"
+    assert f"networks in {made}/style/models, scores and films in {made}/reports/style" in said
+    assert (tree.style_models / "frames" / "a_to_b.keras").is_file()
+    assert not (checkout.folder / "work").exists()
+
+
 def test_what_cannot_be_run_is_one_line(checkout: Checkout) -> None:
     for arguments, says in (
         (["ucf50_lrnc"], "no recipe 'ucf50_lrnc' in recipes/; there are ucf101_"),
+        (["cyclegan", "--honest"], "compares no scores: it has no twin"),
+        (["cyclegan"], "/footage/a is no folder"),
         (["ucf101_vgg16_voting", "--honest"], "was published on an honest split"),
         (["ucf50_lrcn", "-S", "training.epoch=1"], "unknown key training.epoch: did you mean"),
     ):

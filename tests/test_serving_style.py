@@ -3,12 +3,15 @@
 import io
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import httpx
 import numpy as np
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
+from playwright.sync_api import Browser, Locator, expect
 from ruamel.yaml import YAML
 from starlette.datastructures import UploadFile
 
@@ -30,11 +33,12 @@ from stages.package_card import card
 from stages.package_reference import make
 from tests.api_fixtures import SETTINGS
 from tests.asgi import Client
-from tests.bento import make_project, package, serving
+from tests.bento import Server, make_project, package, serving
+from tests.browsing import Visit, axe
 from tests.children import nothing_runs
-from tests.media import moving_square, write_video
+from tests.media import ffmpeg, moving_square, write_video
 
-pytest_plugins = ["tests.api_fixtures"]
+pytest_plugins = ["tests.api_fixtures", "tests.browsing"]
 
 
 @pytest.fixture(scope="session")
@@ -192,8 +196,11 @@ def test_the_network_is_packed_and_another_file_is_refused(
         assemble(bundle, settings, *parts, tmp_path / "wrong", bundle / "model.keras")
 
 
-def test_a_bento_with_a_network_repaints(network: Path, tmp_path: Path) -> None:
-    workspace = Workspace(tmp_path / "project")
+@pytest.fixture(scope="module")
+def painting(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A Bento with a network, served."""
+    folder = tmp_path_factory.mktemp("painting")
+    workspace = Workspace(folder / "project")
     workspace.root.mkdir()
     make_project(workspace.root)
     yaml = YAML()
@@ -204,16 +211,118 @@ def test_a_bento_with_a_network_repaints(network: Path, tmp_path: Path) -> None:
     shutil.copyfile(network, workspace.style_network("blue"))
     done = package(workspace.root)
     assert done.returncode == 0, done.stderr
-    video = next(workspace.data.rglob("*.avi"))
-    with serving(workspace.bento, tmp_path) as server:
-        import httpx
+    with serving(workspace.bento, folder) as server:
+        yield server
 
-        answer = httpx.post(
-            f"{server.url}/style",
-            files={"video": (video.name, video.read_bytes())},
-            timeout=60,
-            trust_env=False,
-        )
-        assert answer.status_code == 200, answer.text
-        assert len(shown(answer.content)) == 12
-        assert "/style" in httpx.get(f"{server.url}/docs.json", trust_env=False).json()["paths"]
+
+def test_a_bento_with_a_network_repaints(painting: Server, video: Path) -> None:
+    answer = httpx.post(
+        f"{painting.url}/style",
+        files={"video": (video.name, video.read_bytes())},
+        timeout=60,
+        trust_env=False,
+    )
+    assert answer.status_code == 200, answer.text
+    with av.open(str(video)) as container:
+        assert len(shown(answer.content)) == len([*container.decode(video=0)])
+    assert "/style" in httpx.get(f"{painting.url}/docs.json", trust_env=False).json()["paths"]
+    assert httpx.get(f"{painting.url}/model", trust_env=False).json()["style"] == "blue"
+
+
+# === The page ===
+
+
+@pytest.fixture(scope="module")
+def dance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A film that browsers play."""
+    path = tmp_path_factory.mktemp("dance") / "dance.mp4"
+    source = "gradients=s=192x108:r=25:d=2:c0=orange:c1=white:speed=0.05"
+    ffmpeg(*("-f", "lavfi", "-i", source), *("-pix_fmt", "yuv420p", path))
+    return path
+
+
+def seconds(film: Locator) -> float:
+    return float(film.evaluate("film => film.currentTime"))
+
+
+def test_before_and_after_stand_side_by_side_and_play_together(
+    browser: Browser, painting: Server, dance: Path
+) -> None:
+    visit = Visit(browser, painting)
+    card = visit.add(dance)
+    visit.button("Repaint").press("Enter")
+    after = card.get_by_label("dance.mp4, repainted")
+    before = card.get_by_label("dance.mp4, as it was sent")
+    expect(before).to_be_visible()
+    # in one go, since the page scrolls to them
+    left, right = card.locator(".pair video").evaluate_all(
+        "films => films.map((film) => film.getBoundingClientRect().toJSON())"
+    )
+    assert (left["y"], left["width"]) == (right["y"], right["width"])
+    assert left["x"] < right["x"]
+    expect(card.get_by_role("button", name="Pause")).to_be_visible()
+    card.get_by_role("button", name="Pause").click()
+
+    moment = card.get_by_role("slider", name="Moment")
+    moment.press("End")
+    expect(moment).to_have_attribute("aria-valuetext", "0:02.0")
+    moment.press("Home")
+    expect(moment).to_have_attribute("aria-valuetext", "0:00.0")
+    moment.press("ArrowRight")
+    expect(moment).not_to_have_attribute("aria-valuetext", "0:00.0")
+    assert seconds(before) == seconds(after) > 0
+
+    with visit.page.expect_download() as download:
+        card.get_by_role("button", name="Download the film").click()
+    assert download.value.suggested_filename == "dance.blue.mp4"
+    frames = shown(download.value.path().read_bytes())
+    assert frames.shape == (50, 108, 192, 3)
+    assert visit.problems == []
+    visit.context.close()
+
+
+def test_a_video_that_browsers_cannot_play_is_shown_by_its_copy(
+    browser: Browser, painting: Server, video: Path
+) -> None:
+    visit = Visit(browser, painting)
+    card = visit.add(video)  # Motion JPEG
+    visit.button("Repaint").click()
+    expect(card.get_by_label(f"{video.name}, repainted")).to_have_js_property("videoWidth", 64)
+    before = card.get_by_label(f"{video.name}, as it was sent")
+    expect(before).to_have_js_property("videoWidth", 64)
+    assert visit.problems == []
+    visit.context.close()
+
+
+def test_what_is_not_repainted_is_a_sentence_and_it_can_be_cancelled(
+    browser: Browser, painting: Server, dance: Path
+) -> None:
+    visit = Visit(browser, painting)
+    card = visit.add(dance)
+    refusal = {"error": "the video is longer than 20 s, the limit here"}
+    visit.page.route("**/style", lambda route: route.fulfill(status=413, json=refusal), times=1)
+    visit.button("Repaint").click()
+    expect(card.locator(".repainting .error")).to_have_text(
+        "It was not repainted: the video is longer than 20 s, the limit here."
+    )
+    visit.page.route("**/style", lambda route: None, times=1)  # it never ends
+    visit.button("Repaint").click()
+    card.get_by_role("button", name="Cancel").click()
+    expect(card.locator(".repainting")).to_be_empty()
+    visit.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_repaint_on_a_phone(
+    browser: Browser, painting: Server, dance: Path, scheme: str
+) -> None:
+    phone = {"width": 390, "height": 800}
+    # axe is a script from elsewhere, which the page's policy would forbid
+    visit = Visit(browser, painting, viewport=phone, color_scheme=scheme, bypass_csp=True)
+    card = visit.add(dance)
+    visit.button("Repaint").click()
+    expect(card.get_by_label("dance.mp4, as it was sent")).to_be_visible()
+    assert axe(visit.page) == {}
+    sideways = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    assert visit.page.evaluate(sideways) == 0
+    visit.context.close()

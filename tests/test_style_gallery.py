@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from kinoflow.workspace import Workspace
 from stages import style_gallery
 from tests import pages
 from tests.conftest import RunStage
@@ -45,11 +46,27 @@ def test_the_page_is_one_file_in_which_no_name_does_harm(
     assert text.count("<video") == 2 * len(hostile)
 
 
+def test_the_page_leads_back_to_that_of_the_run_if_there_is_one(
+    tmp_path: Path, run_stage: RunStage
+) -> None:
+    workspace = Workspace(tmp_path)
+    folder = workspace.reports / "style"
+    folder.mkdir(parents=True)
+    (folder / "a.before.mp4").write_bytes(b"film")
+    run_stage(tmp_path, "style_gallery")
+    assert "../index.html" not in (folder / "index.html").read_text(encoding="utf-8")
+    workspace.page.write_text("the page of a run")
+    run_stage(tmp_path, "style_gallery")
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert '<a href="../index.html">' in text
+    assert pages.faults(text) == []
+
+
 def test_a_page_does_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style_gallery, "_MOST", 10)
     for clip in "abc":
         (tmp_path / f"{clip}.before.mp4").write_bytes(b"12345")
-    text = style_gallery.render(tmp_path)
+    text = style_gallery.render(tmp_path, report=False)
     assert text.count("<video") == 2
     assert "1 more" in text
 

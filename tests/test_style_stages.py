@@ -249,7 +249,9 @@ def test_make_style_from_films_to_scores(tmp_path: Path, run_stage: RunStage) ->
         assert (out / f"{direction}.png").is_file()
     ways = {path.stem.rpartition(".")[2] for path in out.glob("*.mp4")}
     assert ways == {"before", "colour transfer", "cyclegan", "cyclegan with temporal loss", "truth"}
-    assert files.read_json(out / "timing.json")["frames_per_second"] > 0
+    timing = files.read_json(out / "timing.json")
+    assert timing["frames_per_second"] > 0
+    assert all(timing["train_seconds"][name] > 0 for name in ("frames", "temporal"))
     # the truth of a frame is the same frame in the other look
     store, films = Store(tmp_path / "work" / "style" / "frames"), style_films(params)
     runs = store.runs("b", "test")
@@ -259,6 +261,8 @@ def test_make_style_from_films_to_scores(tmp_path: Path, run_stage: RunStage) ->
     assert store.runs("a", "test").sources == runs.sources
     again = run_stage(tmp_path, "style_train")
     assert "frames kept, temporal kept" in again.stdout
+    kept = files.read_json(tmp_path / "work" / "style" / "timing.json")
+    assert kept["train_seconds"] == timing["train_seconds"]
 
 
 def style_films(params: Params) -> dict[str, SyntheticVideo]:

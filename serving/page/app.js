@@ -9,10 +9,10 @@ import { turns } from "./turns.js";
 import { videoCard } from "./video.js";
 
 const inTurn = turns(2);
-let model = null;
+const model = askPatiently("GET", "model");
 
 function add(files) {
-  for (const file of files) byId("answers").prepend(videoCard(file, inTurn, () => model));
+  for (const file of files) byId("answers").prepend(videoCard(file, inTurn, model));
   if (files.length > 1) say(`${files.length} videos are sent, two at a time.`);
 }
 
@@ -54,12 +54,6 @@ byId("use-camera").addEventListener("click", (event) => {
 });
 
 showHistory();
-askPatiently("GET", "model").then(
-  (card) => {
-    model = card;
-    showModel(card);
-  },
-  (error) => {
-    byId("model").textContent = `The model card could not be read: ${error.message}.`;
-  },
-);
+model.then(showModel, (error) => {
+  byId("model").textContent = `The model card could not be read: ${error.message}.`;
+});

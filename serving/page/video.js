@@ -8,6 +8,7 @@ import { feedback } from "./feedback.js";
 import { remember } from "./history.js";
 import { cancel, finished, submit } from "./jobs.js";
 import { duration, player } from "./player.js";
+import { repainting } from "./repainting.js";
 import { band, following, listed, save, shares } from "./timeline.js";
 
 const MOST_BARS = 5;
@@ -16,7 +17,10 @@ const TOO_LONG = [413, 504];
 
 let count = 0;
 
-/** A card for a file. `inTurn` bounds how many are sent at a time; `model` gives the model card. */
+/**
+ * A card for a file. `inTurn` bounds how many are sent at a time; `model` is a promise of the model
+ * card, which may fail.
+ */
 export function videoCard(file, inTurn, model) {
   count += 1;
   const title = `video-${count}`;
@@ -164,7 +168,7 @@ export function videoCard(file, inTurn, model) {
     else showWhole(answer);
     moved(playing.video.currentTime);
     tools.replaceChildren(
-      ...(answer ? [explainButton(answer), wrongButton(answer)] : []),
+      ...(answer ? [explainButton(answer), repaintButton, wrongButton(answer)] : []),
       ...(timeline ? [saveButton(timeline)] : []),
     );
     if (answer) note(answer);
@@ -249,12 +253,28 @@ export function videoCard(file, inTurn, model) {
     );
   }
 
+  let repainted = null;
+  const repaintButton = h("button", { type: "button", hidden: true }, "Repaint");
+  model.then(
+    ({ style }) => {
+      if (style == null) return; // there is no network for it in the Bento
+      repainted = repainting(file, style, playing, closing.signal);
+      repaintButton.addEventListener("click", () => {
+        if (!repainted.element.isConnected) extra.append(repainted.element);
+        repainted.repaint();
+      });
+      repaintButton.hidden = false;
+    },
+    () => {}, // the page says so where the card would be
+  );
+
   function wrongButton(answer) {
     const button = h("button", { type: "button", class: "wrong", "aria-expanded": "false" }, "Wrong?");
-    button.addEventListener("click", () => {
+    button.addEventListener("click", async () => {
       button.disabled = true;
       button.setAttribute("aria-expanded", "true");
-      const shown = feedback(answer, file, model(), (sent) => {
+      const card = await model.catch(() => null);
+      const shown = feedback(answer, file, card, (sent) => {
         button.setAttribute("aria-expanded", "false");
         if (sent) return;
         shown.element.remove();
@@ -275,6 +295,7 @@ export function videoCard(file, inTurn, model) {
     if (job) cancel(job).catch(() => {});
     playing.close();
     explained.close();
+    repainted?.close();
     const next = element.nextElementSibling ?? element.previousElementSibling;
     element.remove();
     (next?.querySelector("button.quiet") ?? document.getElementById("choose")).focus();
