@@ -23,6 +23,7 @@ from benchmarks.style_cyclegan import Measured
 from benchmarks.style_films import Film, Painted, Way
 from benchmarks.style_page import Row
 from benchmarks.styles import STYLES
+from kinoflow.style import fast
 from kinoflow.system import errors, files
 from kinoflow.video.spec import Frames
 
@@ -55,6 +56,8 @@ def main() -> None:
         "frames": arguments.frames,
         "trained": arguments.trained,
     }
+    if arguments.network is not None:
+        settings["recipe"] = fast.read_about(arguments.network).recipe.model_dump()
     found = {"settings": settings, "rows": [vars(row) for row in rows], "knob": knob}
     files.write_json(arguments.folder / "measured.json", found)
     there = (arguments.cyclegan / "metrics.json").exists()
@@ -150,8 +153,6 @@ def _ways(style: "Style", network: Path | None) -> Mapping[str, Way]:
         "temporal": optimised(Options()),
     }
     if network is not None:
-        from kinoflow.style import fast
-
         repaint = fast.load(network)
 
         def at_once(frames: Frames) -> list[Frames]:

@@ -53,7 +53,8 @@ def page(
     Args:
         rows: of each film and way.
         knob: the distances to style and content of one frame, by strength.
-        settings: what was measured: style, size, frames, and seconds of training.
+        settings: what was measured: style, size, frames, and of a fast network the recipe and the
+            seconds of its training.
         cyclegan: what `make style` measured; None: nothing.
     """
     reached = goals(rows) + (cyclegan.goals() if cyclegan else [])
@@ -197,6 +198,11 @@ def comparison(
     if any(each.way == "fast" for each in rows):
         trained = settings.get("trained") or 0.0
         training = f"{trained / 60:.0f} minutes" if trained else "not timed"
+        if recipe := settings.get("recipe"):
+            training += (
+                f": {recipe['steps']} steps at {recipe['size']} pixels, strength "
+                f"{recipe['strength']:g}, {recipe['filters']} filters, {recipe['blocks']} blocks"
+            )
         lines.append(
             f"| {WAYS['fast']} | one picture of the style, and footage | {training} "
             f"| {speed('fast')} | one style, any film{abroad('fast')} | none after training |"

@@ -9,6 +9,7 @@ import numpy as np
 from benchmarks import style_films, style_page
 from benchmarks.style_cyclegan import Measured
 from benchmarks.style_page import Row
+from kinoflow.style.fast import Recipe
 
 ROW = Row(
     film="OpenDoor",
@@ -21,7 +22,7 @@ ROW = Row(
     seconds=2.0,
     processor=2.0,
 )
-SETTINGS = {"style": "waves", "size": "96x72", "frames": 4, "trained": 600.0}
+SETTINGS = {"style": "waves", "size": "96x72", "frames": 4, "trained": 600.0, "recipe": Recipe(steps=77).model_dump()}  # fmt: skip
 KNOB = {0.25: (0.3, 0.1), 0.75: (0.1, 0.3)}
 
 
@@ -42,7 +43,7 @@ def test_figures_that_are_reached_and_missed_are_told_apart() -> None:
     assert good.count("| reached |") == 4
     assert "0.40 of frame by frame" in good
     assert "200 times by the clock" in good
-    assert "10 minutes" in good
+    assert "10 minutes: 77 steps at 128 pixels" in good
     bad = style_page.page(rows(0.006, 0.13, 0.1), KNOB, SETTINGS, None)
     assert bad.count("**missed**") == 4
     assert "+30% of frame by frame" in bad
