@@ -22,7 +22,13 @@ ROW = Row(
     seconds=2.0,
     processor=2.0,
 )
-SETTINGS = {"style": "waves", "size": "96x72", "frames": 4, "trained": 600.0, "recipe": Recipe(steps=77).model_dump()}  # fmt: skip
+SETTINGS = {
+    "style": "waves",
+    "size": "96x72",
+    "frames": 4,
+    "trained": 600.0,
+    "recipe": Recipe(steps=77).model_dump(),
+}
 KNOB = {0.25: (0.3, 0.1), 0.75: (0.1, 0.3)}
 
 
