@@ -73,6 +73,26 @@ def small_model(
     return build(candidate, clip, 5)
 
 
+def sure_model(
+    name: str, clip: ClipSpec = CLIP, *, small: bool = False, **extra: Any
+) -> keras.Model:
+    """A model whose answers are sure, though its weights are random: differences show.
+
+    With its default options, or about as small as it can be.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    options = (SMALL[name] if small else {}) | extra
+    candidate = Candidate(
+        model=name, frames=clip.frames, height=clip.height, width=clip.width, options=options
+    )
+    model = build(candidate, clip, 5)
+    # the last layer with weights makes the logits
+    head = next(layer for layer in reversed(model.layers) if layer.weights)
+    head.set_weights([8 * weights for weights in head.get_weights()])
+    return model
+
+
 def shared_model(name: str, **extra: Any) -> keras.Model:
     """As `small_model`, but built once: for one test after the other, each with the first weights.
 

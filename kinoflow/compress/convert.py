@@ -55,7 +55,7 @@ def convert(request: Request) -> Answers:
 
     Raises UserError, with the converter's reason, for a model that the format cannot hold.
     """
-    with _silenced():
+    with silenced():
         from kinoflow.compress import rebuild
 
         model = bundle.load(request.source)
@@ -85,7 +85,8 @@ def answers(model: Bundle, clips: Frames) -> Answers:
 
 
 @contextlib.contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
+    """Drop what converters and runtimes write to stdout and stderr."""
     with silenced_stderr(), contextlib.redirect_stdout(io.StringIO()):
         yield
 
@@ -178,5 +179,3 @@ def _frozen(network: "keras.Model") -> Any:
         autograph=False,
     )
     return convert_variables_to_constants_v2(function.get_concrete_function())
-
-

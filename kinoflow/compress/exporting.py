@@ -12,7 +12,7 @@ import numpy as np
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.compress import formats, forms
-from kinoflow.compress.convert import Answers, Request, answers, convert
+from kinoflow.compress.convert import Answers, Request, answers, convert, silenced
 from kinoflow.compress.forms import Details, Form
 from kinoflow.compress.quantise import LEAST
 from kinoflow.system import files
@@ -27,10 +27,19 @@ Result = TypeVar("Result")
 # for one conversion; a graph of a hundred unrolled steps takes minutes
 _BOUNDS = Bounds(seconds=1800, memory_mb=32768, concurrency=1)
 
-# how far a probability may be from the bundle's, and how many labels have to be the same
-_CHANGES = {"float32": 1e-4, "float16": 0.02, "int8": 1.0}
-_AGREEMENT = {"float32": 0.0, "float16": 0.0, "int8": 0.9}
-_MIXED = 0.05  # the form computes in float32 what the bundle computes in bfloat16 or float16
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a form may be from its bundle."""
+
+    change: float  # of a probability, at most
+    agreement: float  # share of clips with the same label, at least
+
+
+# what each precision explains
+LIMITS = {"float32": Limits(1e-4, 0), "float16": Limits(0.02, 0), "int8": Limits(1, 0.9)}
+# the form computes in float32 what the bundle computes in bfloat16 or float16
+MIXED = Limits(0.05, 0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ def export(
     *,
     precision: str = "float32",
     calibration: Clips | None = None,
+    limits: Limits | None = None,
 ) -> Form:
     """Make a form of a bundle, whole or not at all, and only if it answers as the bundle does.
 
@@ -60,6 +70,7 @@ def export(
         precision: `float32`; `float16` keeps the weights in half the bytes; `int8` computes in
             integers where the format allows it.
         calibration: clips of training recordings, which int8 takes.
+        limits: how far the form may be from the bundle; None: as far as the precision explains.
 
     Raises UserError for a folder that holds no bundle or exists already, a format or precision that
     there is not, a library that is not installed, a model that the format cannot hold, too few
@@ -88,19 +99,22 @@ def export(
         before = _sandboxed(convert, wanted, f"{description.name} cannot become {form}")
         description.write(partial)
         details = _details(kind, precision, partial, source)
-        _add_runner(kind, partial)
+        add_runner(kind, partial)
         unread = Form(partial, description, details=details)
         after = _sandboxed(
             _answers, (unread, compared.frames), f"{form} cannot run {description.name}"
         )
         details = _compared(details, compared, before, after)
-        _refuse(details, description, before.mixed)
+        if limits is None:
+            limits = MIXED if before.mixed and precision != "int8" else LIMITS[precision]
+        _refuse(details, description, limits)
         details.write(partial)
     return forms.load(target)
 
 
 def _answers(wanted: tuple[Form, Frames]) -> Answers:
-    return answers(*wanted)
+    with silenced():
+        return answers(*wanted)
 
 
 def _sandboxed(function: Callable[[Argument], Result], argument: Argument, problem: str) -> Result:
@@ -153,19 +167,18 @@ def _compared(details: Details, clips: Clips, before: Answers, after: Answers) -
     )
 
 
-def _refuse(details: Details, description: Description, mixed: bool) -> None:
-    """Raise UserError if a form is further from its bundle than its precision explains."""
-    most, least = _CHANGES[details.precision], _AGREEMENT[details.precision]
-    most = max(most, _MIXED * mixed)
-    if details.largest_change > most or details.agreement < least:
+def _refuse(details: Details, description: Description, limits: Limits) -> None:
+    """Raise UserError if a form is further from its bundle than allowed."""
+    if details.largest_change > limits.change or details.agreement < limits.agreement:
         raise UserError(
-            f"{details.format} {details.precision} does not answer as {description.name} does: a "
-            f"probability changes by {details.largest_change:.2g}, at most {most:g} is allowed, and "
-            f"{details.agreement:.0%} of labels stay, at least {least:.0%} have to"
+            f"{details.format} {details.precision} does not answer as {description.name} does: "
+            f"a probability changes by {details.largest_change:.2g}, where {limits.change:g} is "
+            f"allowed, and {details.agreement:.0%} of labels stay, of {limits.agreement:.0%} that "
+            "have to"
         )
 
 
-def _add_runner(kind: formats.Format, folder: Path) -> None:
+def add_runner(kind: formats.Format, folder: Path) -> None:
     """Copy the files by which a form answers without kinoflow."""
     runner = Path(__file__).parent / "runner"
     shutil.copyfile(runner / "predict.py", folder / "predict.py")

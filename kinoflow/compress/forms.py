@@ -114,7 +114,9 @@ def load(folder: Path | str, *, threads: int = 0) -> Form:
     try:
         details, description = Details.read(folder), Description.read(folder)
     except FileNotFoundError:
-        raise UserError(f"{folder} holds no exported model: make one by `kinoflow export`") from None
+        raise UserError(
+            f"{folder} holds no exported model: make one by `kinoflow export`"
+        ) from None
     return Form(folder, description, details=details, threads=threads)
 
 

@@ -58,9 +58,7 @@ class MaxPooling3DByFrames(layers.MaxPooling3D):
         # a window that reaches beyond the clip holds its first or last frame, whose repetition
         # leaves the maximum as it is
         places = np.arange(steps) * step - before
-        taps = [
-            ops.take(x, np.clip(places + tap, 0, frames - 1), axis=1) for tap in range(span)
-        ]
+        taps = [ops.take(x, np.clip(places + tap, 0, frames - 1), axis=1) for tap in range(span)]
         pooled = taps[0]
         for tap in taps[1:]:
             pooled = ops.maximum(pooled, tap)
@@ -111,8 +109,9 @@ _ALWAYS: list[tuple[_Rule, type[layers.Layer]]] = [
 _BY_FRAMES: list[tuple[_Rule, type[layers.Layer]]] = [
     (lambda layer: type(layer) is layers.MaxPooling3D, MaxPooling3DByFrames),
     (
-        lambda layer: type(layer) is layers.AveragePooling3D
-        and layer.pool_size[0] == layer.strides[0] == 1,
+        lambda layer: (
+            type(layer) is layers.AveragePooling3D and layer.pool_size[0] == layer.strides[0] == 1
+        ),
         AveragePooling3DByFrames,
     ),
 ]

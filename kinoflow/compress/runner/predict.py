@@ -1,12 +1,14 @@
 """Name what videos show: `python predict.py VIDEO ...`
 
 Needs NumPy, OpenCV and the library that runs the model, and no kinoflow. It takes the frames that
-kinoflow takes, by the same code, and averages and calibrates as kinoflow does. Only the decoder
-differs: OpenCV converts colours a little differently, so that an answer may differ a little.
+kinoflow takes, by the same code, scales them alike, and averages and calibrates alike. Only the
+decoder is OpenCV's. It gives the same pixels for most files, but skips damaged frames in another
+way, and knows other codecs.
 """
 
 import json
 import sys
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import cv2
@@ -19,29 +21,28 @@ ABOUT = json.loads((HERE / "bundle.json").read_text(encoding="utf-8"))
 CLIP, MASKED = ABOUT["clip"], ABOUT["clip"]["padding"] == "mask"
 
 
-def decoded(path, wanted, small=None):
-    """How many frames a video has, the wanted ones as RGB, and how much each differs in grey."""
-    video, kept, count, moved, before = cv2.VideoCapture(path), {}, 0, [], None
+def decoded(path: str, wanted: Collection[int]) -> tuple[int, dict[int, np.ndarray], np.ndarray]:
+    """How many frames a video has, the wanted ones, and how much each differs from the last."""
+    video, count, kept = cv2.VideoCapture(path), 0, {}
+    moved, before = [], np.zeros(0, np.uint8)
     while video.grab():
         if count in wanted:
-            pixels = cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB)
-            size = CLIP["width"], CLIP["height"]
-            kept[count] = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-            if MASKED and not kept[count].any():
-                kept[count] += 1  # only padding is black
-        if small:
+            frame = cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB)
+            frame = cv2.resize(frame, (CLIP["width"], CLIP["height"]), interpolation=cv2.INTER_AREA)
+            # with masks, only padding is black
+            kept[count] = np.ones_like(frame) if MASKED and not frame.any() else frame
+        if CLIP["sampling"] == "motion" and not wanted:
             grey = cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2GRAY)
-            grey = cv2.resize(grey, (small, small), interpolation=cv2.INTER_AREA)
-            moved.append(0.0 if before is None else cv2.absdiff(grey, before).mean())
+            grey = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
+            moved.append(cv2.absdiff(grey, before).mean() if count else 0.0)
             before = grey
         count += 1
     return count, kept, np.array(moved, np.float32)
 
 
-def sample(path):
+def sample(path: str) -> np.ndarray:
     """The clip of a video, uint8 RGB (T, H, W, 3)."""
-    # headers often claim a wrong number of frames, so they are counted first
-    count, _, moved = decoded(path, (), small=64 if CLIP["sampling"] == "motion" else None)
+    count, _, moved = decoded(path, ())  # headers often claim a wrong number of frames
     if not count:
         sys.exit(f"error: {path} cannot be read")
     if CLIP["sampling"] == "motion":
@@ -56,23 +57,21 @@ def sample(path):
     return clip
 
 
-def answer(model, clip):
-    """Probabilities float32 (classes,), the mean over all views, calibrated."""
+def answer(model: Callable[[np.ndarray], np.ndarray], clip: np.ndarray) -> np.ndarray:
+    """Probabilities of the classes (N,): the mean over all views, calibrated."""
     shown = np.flatnonzero(clip.any(axis=(1, 2, 3)))
-    valid = shown[-1] + 1 if MASKED and len(shown) else len(clip)
+    valid = int(shown[-1]) + 1 if MASKED and len(shown) else len(clip)
     views = [clip[times] for times in temporal_views(valid, ABOUT["frames"], ABOUT["views"])]
-    views += [np.ascontiguousarray(view[:, :, ::-1]) for view in views if ABOUT["flip"]]
+    views += [np.ascontiguousarray(view[:, :, ::-1]) for view in views] * ABOUT["flip"]
     mean = np.concatenate([model(view[None]) for view in views]).mean(axis=0)
-    if ABOUT["temperature"] == 1:
-        return mean
     logs = np.log(np.maximum(mean, np.finfo(np.float32).tiny, dtype=np.float64))
     powers = np.exp((logs - logs.max()) / ABOUT["temperature"])
-    return (powers / powers.sum()).astype(np.float32)
+    return np.asarray(powers / powers.sum())
 
 
 if __name__ == "__main__":
     model = load(HERE / json.loads((HERE / "form.json").read_text(encoding="utf-8"))["file"])
     for video in sys.argv[1:]:
-        probabilities = answer(model, sample(video))
-        best = probabilities.argsort()[::-1][:3]
-        print(f"{video}:", ", ".join(f"{ABOUT['labels'][k]} {probabilities[k]:.4f}" for k in best))
+        found = answer(model, sample(video))
+        best = found.argsort()[::-1][:3]
+        print(f"{video}:", ", ".join(f"{ABOUT['labels'][k]} {found[k]:.4f}" for k in best))

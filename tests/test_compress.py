@@ -1,0 +1,354 @@
+"""Forms of a bundle: they answer as it does, in their own runtimes, or are refused with a reason."""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from kinoflow import bundle
+from kinoflow.bundle import Bundle
+from kinoflow.compress import clips, exporting, formats, forms, rebuild
+from kinoflow.compress.exporting import Clips
+from kinoflow.models.layers.clip import Pixels
+from kinoflow.models.registry import MODULES
+from kinoflow.system.errors import UserError
+from kinoflow.video import ClipSpec, sample
+from kinoflow.workspace import Workspace
+from tests.conftest import ROOT
+from tests.media import moving_square, write_video
+from tests.networks import CLIP, answers, noise, save_bundle, small_model, sure_model
+
+PAGE = ROOT / "benchmarks" / "exporting.md"
+# one network for each thing that is rebuilt, or that formats are known to stumble over
+SHORT = {
+    "c3d": ("keras", "openvino", "onnx", "litert"),
+    "lrcn": ("openvino", "litert"),
+    "movinet": ("onnx", "litert"),
+    "timesformer": ("openvino",),
+}
+
+
+def saved(folder: Path, name: str, **options: object) -> Path:
+    save_bundle(folder / name, sure_model(name, small=True, **options), CLIP)
+    return folder / name
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bundles")
+
+
+@pytest.fixture(scope="module")
+def c3d(bundles: Path) -> Path:
+    """A bundle that averages views and mirrored views, and is calibrated."""
+    folder = bundles / "viewed"
+    taken = replace(CLIP, frames=4)
+    save_bundle(folder, sure_model("c3d", taken, small=True), taken, views=2, flip=True)
+    description = bundle.Description.read(folder).model_copy(update={"temperature": 2.0})
+    description.write(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def forms_of_c3d(c3d: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, forms.Form]:
+    folder = tmp_path_factory.mktemp("forms")
+    return {
+        name: exporting.export(c3d, folder / name, name, Clips(noise(4), "noise"))
+        for name in SHORT["c3d"]
+    }
+
+
+# === Rebuilding ===
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("shape", [(5, 7, 6), (8, 8, 8)])
+@pytest.mark.parametrize(("pool", "strides"), [((2, 2, 2), None), ((3, 3, 2), (2, 2, 2))])
+def test_pooling_by_frames_is_pooling(
+    shape: tuple[int, ...], pool: tuple[int, ...], strides: tuple[int, ...] | None, padding: str
+) -> None:
+    x = np.random.default_rng(0).normal(size=(2, *shape, 3)).astype(np.float32)
+    one, other = (
+        kind(pool, strides, padding=padding)(x)
+        for kind in (layers.MaxPooling3D, rebuild.MaxPooling3DByFrames)
+    )
+    np.testing.assert_array_equal(one, other)
+    flat = (1, *pool[1:])
+    one, other = (
+        kind(flat, padding=padding)(x)
+        for kind in (layers.AveragePooling3D, rebuild.AveragePooling3DByFrames)
+    )
+    np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (40, 17), (64, 64)])
+def test_scaling_by_products_is_scaling(height: int, width: int) -> None:
+    one, other = (kind(height, width)(noise()) for kind in (Pixels, rebuild.PixelsByProducts))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("cnn_lstm", {"cell": "gru", "pooling": "attention"}),
+        ("cnn_rnn", {"inputs": "both"}),
+        ("lrcn", {"batch_norm": True}),
+        ("i3d", {}),
+        ("vivit", {}),
+    ],
+)
+def test_a_rebuilt_model_answers_alike_with_masks_and_smaller_frames(
+    name: str, options: dict[str, object]
+) -> None:
+    stored = replace(CLIP, padding="mask")
+    taken = replace(CLIP, frames=6, height=36, width=32)
+    model = small_model(name, stored, taken, **options)
+    network = rebuild.rebuilt(model, pool_by_frames=True)
+    assert not [layer for layer in network.layers if getattr(layer, "unroll", True) is False]
+    shown = noise(2, stored)[:, :6].copy()
+    shown[0, -2:] = 0
+    for clip in shown:
+        np.testing.assert_allclose(
+            answers(network, clip[None]), answers(model, clip[None]), atol=1e-5
+        )
+
+
+def test_a_model_of_mixed_precision_computes_in_float32() -> None:
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = small_model("c3d")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert rebuild.is_mixed(model)
+    network = rebuild.rebuilt(model, pool_by_frames=False)
+    assert not rebuild.is_mixed(network)
+    np.testing.assert_allclose(
+        answers(network, noise(1)), answers(model, noise(1)), atol=exporting.MIXED.change
+    )
+
+
+# === Forms ===
+
+
+@pytest.mark.parametrize("name", SHORT["c3d"])
+def test_a_form_answers_as_its_bundle_with_views_mirrors_and_temperature(
+    name: str, forms_of_c3d: dict[str, forms.Form], c3d: Path
+) -> None:
+    form, whole = forms_of_c3d[name], bundle.load(c3d)
+    assert form.labels == whole.labels
+    # other clips than those that they were compared on
+    shown = np.ascontiguousarray(noise(4)[::-1, ::-1, ::-1])
+    np.testing.assert_allclose(form.predict(shown), whole.predict(shown), atol=1e-5)
+    assert form.details.largest_change < 1e-5
+    assert form.details.agreement == 1
+    assert form.details.bytes > 1000
+    assert {*form.details.versions} > {"kinoflow", "keras"}
+
+
+def test_a_form_is_a_bundle_to_those_who_ask_for_answers_only(
+    forms_of_c3d: dict[str, forms.Form], c3d: Path
+) -> None:
+    form = forms.load_any(forms_of_c3d["onnx"].folder)
+    assert isinstance(form, forms.Form)
+    assert isinstance(forms.load_any(c3d), Bundle)
+    with pytest.raises(UserError, match="holds a model for onnx: this takes the bundle that"):
+        _ = form.model
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx", "litert"])
+def test_a_form_answers_without_tensorflow(name: str, forms_of_c3d: dict[str, forms.Form]) -> None:
+    code = (
+        "import sys, numpy as np; from kinoflow.compress import forms\n"
+        f"form = forms.load({str(forms_of_c3d[name].folder)!r}, threads=1)\n"
+        "print(form.predict(np.zeros((1, *form.clip.shape), np.uint8)).shape)\n"
+        "print({'tensorflow', 'keras', 'openvino_telemetry.main'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["(1, 5)", "set()"]
+
+
+@pytest.mark.parametrize("name", [name for name in SHORT if name != "c3d"])
+def test_formats_take_what_the_table_says(name: str, bundles: Path, tmp_path: Path) -> None:
+    _agrees_with_the_table(name, SHORT[name], bundles, tmp_path)
+
+
+def _agrees_with_the_table(name: str, names: tuple[str, ...], bundles: Path, folder: Path) -> None:
+    source = saved(bundles, name)
+    for form in names:
+        try:
+            exporting.export(source, folder / form, form, Clips(noise(4), "noise"))
+            found = "yes"
+        except UserError as problem:
+            found = str(problem).partition(": ")[2]
+        assert verdicts()[name][form].startswith(found), form
+
+
+def verdicts() -> dict[str, dict[str, str]]:
+    """The table of the page, by architecture and format."""
+    section = PAGE.read_text(encoding="utf-8").partition("## Formats")[2].partition("## ")[0]
+    head, _, *rows = map(_cells, re.findall(r"^\|.*\|$", section, re.M))
+    return {row[0].strip("`"): dict(zip(head[1:], row[1:], strict=True)) for row in rows}
+
+
+def _cells(row: str) -> list[str]:
+    return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+def test_the_table_has_every_architecture_and_format() -> None:
+    assert [*verdicts()] == [*MODULES]
+    assert all([*row] == [*formats.FORMATS] for row in verdicts().values())
+
+
+def test_int8_is_smaller_steps_and_the_same_labels(bundles: Path, tmp_path: Path) -> None:
+    source = saved(bundles, "r2plus1d", filters=(32, 64))
+    fitted = Clips(noise(8), "noise")
+    form = exporting.export(
+        source, tmp_path / "f", "openvino", fitted, precision="int8", calibration=fitted
+    )
+    assert 1e-6 < form.details.largest_change < 0.2
+    weights = (tmp_path / "f" / "model.bin").stat().st_size
+    parameters = sum(weight.size for weight in bundle.load(source).model.get_weights())
+    assert weights < 0.4 * 4 * parameters
+
+
+# === The scripts ===
+
+
+def run_alone(folder: Path, video: Path, python: str = sys.executable) -> dict[str, float]:
+    """What predict.py prints, without kinoflow in its way."""
+    # -P: not the working folder, which holds kinoflow; the script's own folder is named instead
+    done = subprocess.run(
+        [python, str(folder / "predict.py"), str(video)],
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.strip().rpartition(": ")[2]
+    return {label: float(p) for label, p in (each.split() for each in told.split(", "))}
+
+
+@pytest.mark.parametrize("name", SHORT["c3d"])
+def test_the_script_of_a_form_answers_as_the_bundle(
+    name: str, forms_of_c3d: dict[str, forms.Form], c3d: Path, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "a.avi", moving_square(21))
+    whole = bundle.load(c3d)
+    expected = whole.predict(sample(video, whole.clip)[None])[0]
+    told = run_alone(forms_of_c3d[name].folder, video)
+    assert len(told) == 3
+    for label, probability in told.items():
+        assert probability == pytest.approx(expected[whole.labels.index(label)], abs=2e-4)
+
+
+@pytest.mark.parametrize("name", ["openvino", "onnx", "litert"])
+def test_the_script_needs_nothing_but_what_it_says(
+    name: str, forms_of_c3d: dict[str, forms.Form], tmp_path: Path
+) -> None:
+    folder = forms_of_c3d[name].folder
+    asked = (folder / "requirements.txt").read_text(encoding="utf-8").split()
+    assert asked == ["numpy", "opencv-python-headless", formats.FORMATS[name].package]
+    lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = tmp_path / "pins.txt"
+    pins.write_text("\n".join(re.findall(r"^(\S+==\S+)(?: ;.*)? \\$", lock, re.M)))
+    python = tmp_path / "venv" / "bin" / "python"
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "-q", "-p", sys.executable, tmp_path / "venv"], check=True)
+    # what `make install` has fetched is kept by uv
+    into = [*uv, "pip", "install", "-q", "--offline", "-p", python, "-c", pins, *asked]
+    if subprocess.run(into, check=False, capture_output=True).returncode:
+        pytest.skip("uv keeps no copy of these packages, and tests use no network")
+    video = write_video(tmp_path / "a.avi", moving_square(21))
+    assert run_alone(folder, video, str(python)) == run_alone(folder, video)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "segment", "motion"])
+@pytest.mark.parametrize("frames", [5, 40])
+def test_the_script_takes_the_same_pixels(
+    sampling: str, frames: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ClipSpec(8, 24, 32, sampling=sampling, padding="mask")  # type: ignore[arg-type]
+    video = write_video(tmp_path / "a.avi", moving_square(frames))
+    folder = tmp_path / "form"
+    folder.mkdir()
+    exporting.add_runner(formats.FORMATS["onnx"], folder)
+    (folder / "bundle.json").write_text(json.dumps({"clip": vars(spec)}))
+    code = "import sys, numpy, predict; numpy.save('clip.npy', predict.sample(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, video], cwd=folder, check=True)
+    taken = np.load(folder / "clip.npy")
+    np.testing.assert_array_equal(taken, sample(video, spec))
+
+
+# === What is refused ===
+
+
+def refused(source: Path, target: Path, form: str, **options: object) -> str:
+    with pytest.raises(UserError) as problem:
+        exporting.export(source, target, form, Clips(noise(2), "noise"), **options)  # type: ignore[arg-type]
+    assert not target.exists() or not (target / forms.DETAILS).exists()
+    return str(problem.value)
+
+
+def test_what_cannot_be_exported_is_told_in_a_line(
+    c3d: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = tmp_path / "new"
+    assert refused(c3d, new, "openvin").endswith("did you mean openvino?")
+    assert refused(tmp_path, new, "onnx").endswith("train one with `make repro`")
+    assert refused(c3d, tmp_path, "onnx") == (
+        f"{tmp_path} exists already: name another folder, or remove it"
+    )
+    said = refused(c3d, new, "onnx", precision="int8")
+    assert said == "onnx has no precision 'int8'; there are float32"
+    said = refused(c3d, new, "openvino", precision="int8", calibration=Clips(noise(3), "noise"))
+    assert said.startswith("int8 is fitted to clips of training recordings, at least 8, and there")
+    monkeypatch.setattr(formats, "find_spec", lambda module: None)
+    assert refused(c3d, new, "onnx") == (
+        "onnx needs onnx, which is not installed: pip install 'kinoflow[onnx]'"
+    )
+    with pytest.raises(UserError, match="holds no exported model: make one by `kinoflow export`"):
+        forms.load(c3d)
+
+
+def test_a_model_that_a_format_cannot_hold_says_why(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = saved(bundles, "c3d")
+    model = tmp_path / "damaged"
+    model.mkdir()
+    (model / bundle.DESCRIPTION).write_bytes((source / bundle.DESCRIPTION).read_bytes())
+    (model / bundle.MODEL).write_bytes(b"no model")
+    said = refused(model, tmp_path / "new", "litert")
+    assert "\n" not in said
+    assert said.startswith("test cannot become litert: ")
+
+
+def test_a_form_that_answers_otherwise_is_refused(c3d: Path, tmp_path: Path) -> None:
+    none = exporting.Limits(1e-12, 1)
+    said = refused(c3d, tmp_path / "new", "openvino", precision="float16", limits=none)
+    assert said.startswith(
+        "openvino float16 does not answer as test does: a probability changes by"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+# === The clips to compare on ===
+
+
+def test_without_clips_of_a_run_they_are_made_up(c3d: Path, tmp_path: Path) -> None:
+    description = bundle.load(c3d).description
+    found = clips.held_out(Workspace(tmp_path), description)
+    assert found.named == "made-up clips"
+    assert found.frames.shape[1:] == CLIP.shape
+    assert clips.training(Workspace(tmp_path), description) is None
+    with pytest.raises(UserError, match=r"a\.avi: there is no such file"):
+        clips.of_videos([tmp_path / "a.avi"], description)
