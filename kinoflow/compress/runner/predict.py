@@ -24,7 +24,7 @@ CLIP, MASKED = ABOUT["clip"], ABOUT["clip"]["padding"] == "mask"
 def decoded(path: str, wanted: Collection[int]) -> tuple[int, dict[int, np.ndarray], np.ndarray]:
     """How many frames a video has, the wanted ones, and how much each differs from the last."""
     video, count, kept = cv2.VideoCapture(path), 0, {}
-    moved, before = [], np.zeros(0, np.uint8)
+    moved, before = [], None
     while video.grab():
         if count in wanted:
             frame = cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2RGB)
@@ -34,7 +34,7 @@ def decoded(path: str, wanted: Collection[int]) -> tuple[int, dict[int, np.ndarr
         if CLIP["sampling"] == "motion" and not wanted:
             grey = cv2.cvtColor(video.retrieve()[1], cv2.COLOR_BGR2GRAY)
             grey = cv2.resize(grey, (64, 64), interpolation=cv2.INTER_AREA)
-            moved.append(cv2.absdiff(grey, before).mean() if count else 0.0)
+            moved.append(0.0 if before is None else cv2.absdiff(grey, before).mean())
             before = grey
         count += 1
     return count, kept, np.array(moved, np.float32)
