@@ -1,9 +1,11 @@
 """Rebuild a model for export: the same weights and answers, in operators that formats have.
 
 What converters cannot take is replaced: loops over time by a step for each frame, scaling with
-antialiasing by matrix products, and pooling in space and time by pooling each frame, then time.
+antialiasing by matrix products, normalisation by what it does outside of training, and pooling in
+space and time by pooling each frame, then time.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
@@ -11,6 +13,7 @@ import numpy as np
 from keras import layers, ops
 
 from kinoflow.models.layers.clip import Pixels
+from kinoflow.models.layers.normalisation import GroupNormalization
 
 
 class PixelsByProducts(Pixels):
@@ -75,6 +78,28 @@ class AveragePooling3DByFrames(layers.AveragePooling3D):
         return ops.reshape(images, (-1, frames, *images.shape[1:]))
 
 
+class GroupNormalizationInFewSteps(GroupNormalization):
+    """`GroupNormalization`, without what it does for training: a third of its operators."""
+
+    def call(self, x):
+        channels = x.shape[-1]
+        groups = (self.groups, channels // self.groups)
+        flat = ops.reshape(x, (-1, math.prod(x.shape[1:-1]), channels))
+
+        def over_group(values):
+            """The mean over positions and the channels of a group, for each channel."""
+            means = ops.reshape(ops.mean(values, axis=1), (-1, *groups))
+            means = ops.mean(means, axis=2, keepdims=True) * np.ones((1, *groups), np.float32)
+            return ops.reshape(means, (-1, 1, channels))
+
+        flat = flat - over_group(flat)
+        scale = ops.rsqrt(over_group(ops.square(flat)) + self.epsilon)
+        flat = flat * (scale * self.gamma if self.scale else scale)
+        if self.center:
+            flat = flat + self.beta
+        return ops.reshape(flat, (-1, *x.shape[1:]))
+
+
 def rebuilt(model: keras.Model, *, pool_by_frames: bool) -> keras.Model:
     """The model for single clips, in operators that converters take, computing in float32.
 
@@ -105,6 +130,7 @@ _Rule = Callable[[layers.Layer], bool]
 # which layers are replaced, and by what; every replacement has the configuration of the original
 _ALWAYS: list[tuple[_Rule, type[layers.Layer]]] = [
     (lambda layer: type(layer) is Pixels, PixelsByProducts),
+    (lambda layer: type(layer) is GroupNormalization, GroupNormalizationInFewSteps),
 ]
 _BY_FRAMES: list[tuple[_Rule, type[layers.Layer]]] = [
     (lambda layer: type(layer) is layers.MaxPooling3D, MaxPooling3DByFrames),
@@ -122,7 +148,8 @@ def _replaced(layer: layers.Layer, pool_by_frames: bool) -> layers.Layer:
     if layer.dtype_policy.compute_dtype in {"bfloat16", "float16"}:
         config["dtype"] = "float32"
     if isinstance(layer, layers.RNN):
-        config["unroll"] = True
+        # even outside of training, recurrent layers advance the random numbers of their dropout
+        config |= {"unroll": True, "dropout": 0.0, "recurrent_dropout": 0.0}
     for fits, other in _ALWAYS + _BY_FRAMES * pool_by_frames:
         if fits(layer):
             kind = other
