@@ -87,7 +87,8 @@ def export(
             f"int8 is fitted to clips of training recordings, at least {LEAST}, and there are "
             f"{count}: export in the folder of the run that trained the model"
         )
-    with files.replacing_folder(target) as partial:
+    # other processes read both, and may have another working folder
+    with files.replacing_folder(target.absolute()) as partial:
         wanted = Request(
             source.absolute(),
             partial / kind.file,
