@@ -59,15 +59,15 @@ def convert(request: Request) -> Answers:
         from kinoflow.compress import rebuild
 
         model = bundle.load(request.source)
-        found = answers(model, request.clips)
         try:
+            found = answers(model, request.clips)
             network = rebuild.rebuilt(model.model, pool_by_frames=request.format == "litert")
             _WRITERS[request.format](network, request, model)
         except (MemoryError, UserError):
             raise
         except Exception as error:  # noqa: BLE001  converters raise many classes
             raise UserError(
-                f"{model.description.name} cannot become {request.format}: {_reason(error)}"
+                f"{model.description.name} cannot become {request.format}: {reason(error)}"
             ) from None
         mixed = rebuild.is_mixed(model.model)
     return Answers(found.probabilities, found.milliseconds, mixed)
@@ -91,7 +91,7 @@ def silenced() -> Iterator[None]:
         yield
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The line of a converter's message that says why, shortened."""
     text = str(error)
     if lacking := sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text))):

@@ -12,7 +12,7 @@ import numpy as np
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.compress import formats, forms
-from kinoflow.compress.convert import Answers, Request, answers, convert, silenced
+from kinoflow.compress.convert import Answers, Request, answers, convert, reason, silenced
 from kinoflow.compress.forms import Details, Form
 from kinoflow.compress.quantise import LEAST
 from kinoflow.system import files
@@ -114,8 +114,16 @@ def export(
 
 
 def _answers(wanted: tuple[Form, Frames]) -> Answers:
-    with silenced():
-        return answers(*wanted)
+    form, clips = wanted
+    try:
+        with silenced():
+            return answers(form, clips)
+    except (MemoryError, UserError):
+        raise
+    except Exception as error:  # noqa: BLE001  runtimes raise many classes
+        raise UserError(
+            f"{form.details.format} cannot run {form.description.name}: {reason(error)}"
+        ) from None
 
 
 def _sandboxed(function: Callable[[Argument], Result], argument: Argument, problem: str) -> Result:
@@ -124,9 +132,6 @@ def _sandboxed(function: Callable[[Argument], Result], argument: Argument, probl
         return run_sandboxed(function, argument, _BOUNDS)
     except OutOfBoundsError as error:
         raise UserError(f"{problem}: {error}") from None
-    except (RuntimeError, ValueError) as error:
-        # what runtimes raise for a file that they cannot take
-        raise UserError(f"{problem}: {str(error).strip().splitlines()[0][:200]}") from None
 
 
 def _details(kind: formats.Format, precision: str, folder: Path, source: Path) -> Details:

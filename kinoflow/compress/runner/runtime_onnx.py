@@ -15,6 +15,7 @@ def load(model: Path, threads: int = 0) -> Callable[[np.ndarray], np.ndarray]:
     """
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
