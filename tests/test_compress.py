@@ -15,7 +15,7 @@ from keras import layers
 
 from kinoflow import bundle, cli
 from kinoflow.bundle import Bundle
-from kinoflow.compress import clips, exporting, formats, forms, rebuild
+from kinoflow.compress import clips, convert, exporting, formats, forms, rebuild
 from kinoflow.compress.exporting import Clips
 from kinoflow.config import Candidate
 from kinoflow.models.layers.clip import Pixels
@@ -41,6 +41,7 @@ PAGE = ROOT / "benchmarks" / "exporting.md"
 SHORT = {
     "c3d": ("keras", "openvino", "onnx", "litert"),
     "convlstm": ("onnx",),
+    "frame_voting": ("onnx",),
     "lrcn": ("openvino", "litert"),
     "movinet": ("onnx", "litert"),
     "timesformer": ("openvino",),
@@ -113,6 +114,7 @@ def test_scaling_by_products_is_scaling(height: int, width: int) -> None:
         ("cnn_rnn", {"inputs": "both"}),
         ("lrcn", {"batch_norm": True}),
         ("convlstm", {"recurrent_dropout": 0.2}),
+        ("frame_voting", {"vote": "mode"}),
         ("r3d", {}),
         ("i3d", {}),
         ("vivit", {}),
@@ -188,8 +190,8 @@ def test_a_form_answers_without_tensorflow(name: str, forms_of_c3d: dict[str, fo
     assert done.stdout.split("\n")[:2] == ["(1, 5)", "set()"]
 
 
-# its seeds made one converter fail
-WITH = {"convlstm": {"recurrent_dropout": 0.2}}
+# what made converters fail: the random numbers of dropout, and how Keras finds a maximum
+WITH = {"convlstm": {"recurrent_dropout": 0.2}, "frame_voting": {"vote": "mode"}}
 
 
 @pytest.mark.parametrize("name", [name for name in SHORT if name != "c3d"])
@@ -366,6 +368,23 @@ def test_a_model_that_a_format_cannot_hold_says_why(
     said = refused(model, tmp_path / "new", "litert")
     assert "\n" not in said
     assert said.startswith("test cannot become litert: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "loc(x): error: 'tf.MaxPool3D' op is neither a custom op nor a flex op\n<unknown>",
+            "MaxPool3D",
+        ),
+        (
+            "Check 'false' failed\n-- No conversion rule found for operations: Bitcast\nTo",
+            "Bitcast",
+        ),
+    ],
+)
+def test_what_a_format_lacks_is_picked_from_a_page_of_text(said: str, reason: str) -> None:
+    assert convert.reason(RuntimeError(said)) == f"it has no operator {reason}"
 
 
 def test_a_form_that_answers_otherwise_is_refused(c3d: Path, tmp_path: Path) -> None:

@@ -94,8 +94,11 @@ def silenced() -> Iterator[None]:
 def reason(error: Exception) -> str:
     """The line of a converter's message that says why, shortened."""
     text = str(error)
-    if lacking := sorted(set(re.findall(r"'tf\.(\w+)' op is neither", text))):
-        return f"it has no operator {', '.join(lacking)}"
+    # as LiteRT's converter says it, and as OpenVINO's
+    lacking = {*re.findall(r"'tf\.(\w+)' op is neither", text)}
+    lacking |= {*re.findall(r"No conversion rule found for operations: (.+)", text)}
+    if lacking:
+        return f"it has no operator {', '.join(sorted(lacking))}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
 

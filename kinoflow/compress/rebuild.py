@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from kinoflow.models.layers.clip import Pixels
 from kinoflow.models.layers.normalisation import GroupNormalization
+from kinoflow.models.layers.pooling import Vote, masked_mean
 
 
 class PixelsByProducts(Pixels):
@@ -42,6 +43,26 @@ def _scaling(size: int, to_size: int) -> np.ndarray | None:
     with tf.init_scope():  # a layer is built while a graph is made, where there are no values
         scaled = ops.image.resize(unit, (to_size, size), antialias=True)
         return np.asarray(ops.convert_to_numpy(scaled))[0, :, :, 0]
+
+
+def gelu(x):
+    """The exact GELU (Hendrycks and Gimpel, 2016) by erf: Keras takes erfc, which ONNX lacks."""
+    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
+
+
+class VoteByPlainArgmax(Vote):
+    """`Vote`, since Keras' argmax compares bits to tell -0.0 from 0.0, which no format can."""
+
+    def call(self, x, mask=None, training=False):
+        mean = masked_mean(x, mask)
+        if self.vote == "mean":
+            return mean
+        import tensorflow as tf
+
+        ballots = tf.one_hot(tf.argmax(x, axis=-1), x.shape[-1], dtype=x.dtype)
+        ballots = ballots if mask is None else ballots * ops.cast(mask, x.dtype)[..., None]
+        voters = ops.sum(ballots, axis=(1, 2))[:, None]
+        return (ops.sum(ballots, axis=1) + mean) / (voters + 1)
 
 
 class MaxPooling3DByFrames(layers.MaxPooling3D):
@@ -130,6 +151,7 @@ _Rule = Callable[[layers.Layer], bool]
 # which layers are replaced, and by what; every replacement has the configuration of the original
 _ALWAYS: list[tuple[_Rule, type[layers.Layer]]] = [
     (lambda layer: type(layer) is Pixels, PixelsByProducts),
+    (lambda layer: type(layer) is Vote, VoteByPlainArgmax),
     (lambda layer: type(layer) is GroupNormalization, GroupNormalizationInFewSteps),
 ]
 _BY_FRAMES: list[tuple[_Rule, type[layers.Layer]]] = [
@@ -150,6 +172,8 @@ def _replaced(layer: layers.Layer, pool_by_frames: bool) -> layers.Layer:
     if isinstance(layer, layers.RNN):
         # even outside of training, recurrent layers advance the random numbers of their dropout
         config |= {"unroll": True, "dropout": 0.0, "recurrent_dropout": 0.0}
+    if getattr(layer, "activation", None) is keras.activations.gelu:
+        config["activation"] = gelu
     for fits, other in _ALWAYS + _BY_FRAMES * pool_by_frames:
         if fits(layer):
             kind = other
