@@ -36,7 +36,7 @@ SHORT = {
     "frame_voting": ("onnx",),
     "lrcn": ("openvino", "litert"),
     "movinet": ("onnx", "litert"),
-    "timesformer": ("openvino",),
+    "timesformer": ("onnx", "openvino"),
 }
 
 

@@ -137,18 +137,30 @@ def _views(model: Bundle, clips: Frames) -> Frames:
 
 def _onnx(network: "keras.Model", request: Request, model: Bundle) -> None:
     import tf2onnx
+    import tf2onnx.optimizer
     from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
     # Keras mends what tf2onnx has not: it uses names that NumPy 2 has removed
     patch_tf2onnx()
-    frozen = _frozen(network)
-    tf2onnx.convert.from_graph_def(
-        frozen.graph.as_graph_def(),
-        input_names=[frozen.inputs[0].name],
-        output_names=[frozen.outputs[0].name],
-        opset=_OPSET,
-        output_path=str(request.target),
-    )
+    from kinoflow.compress.rebuild import attends
+
+    steps, moving = tf2onnx.optimizer._optimizers, "optimize_transpose"
+    # it moves transpositions of attention wrongly past sums (ViViT: "Input shape:{1,8,8,96}");
+    # networks of convolutions are faster with it
+    left_out = steps.pop(moving) if attends(network) else None
+    try:
+        frozen = _frozen(network)
+        tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=[frozen.inputs[0].name],
+            output_names=[frozen.outputs[0].name],
+            opset=_OPSET,
+            output_path=str(request.target),
+        )
+    finally:
+        if left_out is not None:
+            steps[moving] = left_out
+            steps.move_to_end(moving, last=False)
 
 
 def _litert(network: "keras.Model", request: Request, model: Bundle) -> None:

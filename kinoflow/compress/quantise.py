@@ -34,15 +34,14 @@ def quantised(converted: Any, network: "keras.Model", views: Frames) -> Any:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import nncf
 
-    from kinoflow.models.layers.attention import AttentionAlong
+    from kinoflow.compress.rebuild import attends
 
     nncf.set_log_level(40)
-    attends = any(isinstance(layer, AttentionAlong) for layer in network.layers)
     return nncf.quantize(
         converted,
         nncf.Dataset(views, lambda view: view[None]),
         subset_size=len(views),
         ignored_scope=nncf.IgnoredScope(types=[*_EXACT], validate=False),
         # leaves in float what attention is known to lose by rounding
-        model_type=nncf.ModelType.TRANSFORMER if attends else None,
+        model_type=nncf.ModelType.TRANSFORMER if attends(network) else None,
     )

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kinoflow.models.layers.attention import AttentionAlong
 from kinoflow.models.layers.clip import Pixels
 from kinoflow.models.layers.normalisation import GroupNormalization
 from kinoflow.models.layers.pooling import Vote, masked_mean
@@ -145,6 +146,11 @@ def rebuilt(model: keras.Model, *, pool_by_frames: bool) -> keras.Model:
 def is_mixed(model: keras.Model) -> bool:
     """Whether any layer computes in less than float32, so that the rebuilt model is finer."""
     return any(layer.compute_dtype != "float32" for layer in model.layers if layer.weights)
+
+
+def attends(model: keras.Model) -> bool:
+    """Whether the model has attention, which some converters and rounding spoil."""
+    return any(isinstance(layer, AttentionAlong) for layer in model.layers)
 
 
 _Rule = Callable[[layers.Layer], bool]
