@@ -1,4 +1,4 @@
-"""What exports to what, how far it then is from Keras, how large it is and how fast.
+"""What exports to what, how far it then is from Keras, and how large it is.
 
     python -m benchmarks.exporting [ARCHITECTURE ...]
 
@@ -99,23 +99,6 @@ def _verdict(form: Details | str) -> str:
     return form if isinstance(form, str) else f"yes, {form.largest_change:.0e}"
 
 
-def times(rows: list[Row]) -> str:
-    """Milliseconds for a clip in each form, as Markdown."""
-    named = [form for form in FORMS if form[0] != "keras"]
-    head = " | ".join(" ".join(form) for form in named)
-    lines = []
-    for row in rows:
-        cells = [_time(row.forms[form]) for form in named]
-        made = [form for form in row.forms.values() if isinstance(form, Details)]
-        known = [form.bundle_milliseconds for form in made]
-        lines.append(f"| `{row.name}` | {min(known, default=0):.1f} | {' | '.join(cells)} |")
-    return "\n".join([f"| | Keras | {head} |", f"|---|{'---:|' * (len(named) + 1)}", *lines, ""])
-
-
-def _time(form: Details | str) -> str:
-    return "" if isinstance(form, str) else f"{form.milliseconds:.1f}"
-
-
 def sizes(rows: list[Row]) -> str:
     """Megabytes of the model in each form, as Markdown."""
     head = " | ".join(" ".join(form) for form in FORMS)
@@ -160,9 +143,9 @@ def page(rows: list[Row], named: str) -> str:
     return f"""# What exports to what
 
 `python -m benchmarks.exporting` writes this page. Every architecture with its default options takes
-{CLIP.frames} frames of {CLIP.height}x{CLIP.width} and knows five classes. Weights are random,
-and those of the head are scaled so that clips get different and sure answers, in which rounding
-shows. Each form was made, loaded again in its runtime, and compared with Keras on {CLIPS} {named};
+{CLIP.frames} frames of {CLIP.height}x{CLIP.width} and knows five classes. Weights are random, and
+those of the head are scaled so that clips get different and sure answers, in which rounding shows.
+Each form was made, loaded again in its runtime, and compared with Keras on {CLIPS} {named};
 int8 was fitted to as many others. In float32, a form whose answers are too far from Keras' does not
 count: [docs/edge.md](../docs/edge.md) says how far that is.
 
@@ -176,15 +159,11 @@ Yes, and the largest change of a probability; or why not.
 {verdicts(rows)}
 ## Integers
 
-The largest change of a probability, and how many labels stay. Networks with random weights are less
-sure of their labels than trained ones: what int8 costs your model, `kinoflow export` tells.
+The largest change of a probability, and how many labels stay. These networks are a hard case:
+before their heads were enlarged, random weights told clips apart by little more than what rounding
+changes. What int8 costs a trained model, `kinoflow export` tells.
 
 {losses(rows)}
-## Milliseconds for a clip
-
-The median of five, all cores, while nothing else was measured.
-
-{times(rows)}
 ## Megabytes
 
 {sizes(rows)}"""
