@@ -32,11 +32,10 @@ PAGE = ROOT / "benchmarks" / "exporting.md"
 # one network for each thing that is rebuilt, or that formats are known to stumble over
 SHORT = {
     "c3d": ("keras", "openvino", "onnx", "litert"),
-    "convlstm": ("onnx",),
     "frame_voting": ("onnx",),
-    "lrcn": ("openvino", "litert"),
-    "movinet": ("onnx", "litert"),
-    "timesformer": ("onnx", "openvino"),
+    "lrcn": ("litert",),
+    "movinet": ("onnx",),
+    "timesformer": ("onnx",),
 }
 
 
