@@ -37,8 +37,8 @@ check: $(READY) lint  ## style, types, structure and the quick tests, in under t
 test: $(READY) lint  ## style, types, structure and all tests, with their coverage of the code
 	@python -m pytest --cov --cov-report=term:skip-covered
 
-soak: $(READY)  ## the long form of the attacks in tests/attack, with figures (about two hours)
-	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack
+soak: $(READY)  ## the long form of the attacks in tests/attack and of exports, with figures (about two hours)
+	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack tests/test_compress.py
 
 benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
 	@python -m benchmarks

@@ -52,6 +52,8 @@ the number of frames, which is wrong in many files; kinoflow checks it.
   [accuracy.md](accuracy.md)
 - `python -m benchmarks.drift`: how often monitoring raises a false alarm, and what it finds.
   [drift.md](drift.md)
+- `python -m benchmarks.exporting`: which architecture exports to which format, how far its answers
+  then are from Keras', and how large it is. [exporting.md](exporting.md)
 - `python -m benchmarks.numerics`: how far tests are from their bounds on other processors.
   [numerics.md](numerics.md)
 - `python -m benchmarks.repeats`: how repeatable training is. [repeats.md](repeats.md)

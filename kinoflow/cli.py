@@ -5,10 +5,9 @@ import sys
 from pathlib import Path
 
 from kinoflow import bundle
-from kinoflow.commands import live, predict, style, style_train
+from kinoflow.commands import export, live, predict, style, style_train
 from kinoflow.commands.shared import count, load_model, top
 from kinoflow.config import METHODS
-from kinoflow.export import fiftyone
 from kinoflow.reports import leaderboard
 from kinoflow.reports.records import Winner
 from kinoflow.system.errors import UserError, run
@@ -16,7 +15,13 @@ from kinoflow.system.terminal import printable
 from kinoflow.video.frames import UnreadableVideo
 from kinoflow.workspace import Workspace
 
-_STYLE_TRAIN = "style-train"
+# `style` takes a clip and `export` a bundle, so what else they do is a command of its own behind
+# the scenes
+_STYLE_TRAIN, _EXPORT_FIFTYONE = "style-train", "export-fiftyone"
+_BEHIND: dict[tuple[str, ...], str] = {
+    ("style", "train"): _STYLE_TRAIN,
+    ("export", "fiftyone"): _EXPORT_FIFTYONE,
+}
 
 
 def explain(arguments: argparse.Namespace) -> None:
@@ -56,18 +61,6 @@ def explain(arguments: argparse.Namespace) -> None:
 def show_results(arguments: argparse.Namespace) -> None:
     """Print the table of all evaluated candidates."""
     leaderboard.show(Workspace())
-
-
-def export_fiftyone(arguments: argparse.Namespace) -> None:
-    """Write a dataset that FiftyOne loads: videos, labels, predictions, explanations."""
-    found = fiftyone.export(Workspace(), arguments.output)
-    for name, change in found.changed.items():
-        print(f"warning: {name} was scored before {change} changed", file=sys.stderr)
-    who = ", ".join(found.candidates) or "no candidate yet"
-    print(
-        f"{arguments.output}: {found.videos} videos, predictions of {who}, "
-        f"{found.explained} explanations"
-    )
 
 
 def doctor(arguments: argparse.Namespace) -> None:
@@ -143,7 +136,6 @@ def main() -> None:
     )
     style.add_arguments(command)
     command.set_defaults(run=style.style)
-    # `style` takes a clip, so that what is trained is a command of its own behind the scenes
     command = commands.add_parser(_STYLE_TRAIN, prog="kinoflow style train")
     style_train.add_arguments(command)
     command.set_defaults(run=style_train.train)
@@ -151,20 +143,23 @@ def main() -> None:
     command = commands.add_parser("results", help=show_results.__doc__)
     command.set_defaults(run=show_results)
 
-    command = commands.add_parser("export", help="Write what a run has found for other tools.")
-    formats = command.add_subparsers(required=True, metavar="format")
-    command = formats.add_parser("fiftyone", help=export_fiftyone.__doc__)
-    command.add_argument(
-        "-o", "--output", type=Path, default=Path("work/fiftyone"), help="folder to write"
+    command = commands.add_parser(
+        "export",
+        help=(export.model.__doc__ or "").partition("\n")[0],
+        epilog="`kinoflow export fiftyone --help` is about a dataset for FiftyOne.",
     )
-    command.set_defaults(run=export_fiftyone)
+    export.add_arguments(command)
+    command.set_defaults(run=export.model)
+    command = commands.add_parser(_EXPORT_FIFTYONE, prog="kinoflow export fiftyone")
+    export.add_fiftyone_arguments(command)
+    command.set_defaults(run=export.export_fiftyone)
 
     command = commands.add_parser("doctor", help=doctor.__doc__)
     command.set_defaults(run=doctor)
 
     words = sys.argv[1:]
-    if words[:2] == ["style", "train"]:
-        words = [_STYLE_TRAIN, *words[2:]]
+    if behind := _BEHIND.get(tuple(words[:2])):
+        words = [behind, *words[2:]]
     arguments = parser.parse_args(words)
     run(lambda: arguments.run(arguments))
 

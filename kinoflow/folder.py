@@ -14,6 +14,7 @@ import pandas as pd
 
 from kinoflow.bundle import DESCRIPTION, MODEL, Bundle
 from kinoflow.data import tables
+from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
 from kinoflow.system.terminal import printable
@@ -166,6 +167,8 @@ class Folder:
 
     @cached_property
     def _model(self) -> str:
+        if not (self.bundle.folder / MODEL).exists():  # it is a form of a bundle
+            return files.folder_md5(self.bundle.folder)
         digest = hashlib.md5(usedforsecurity=False)
         for name in (DESCRIPTION, MODEL):
             digest.update((self.bundle.folder / name).read_bytes())

@@ -73,6 +73,43 @@ def small_model(
     return build(candidate, clip, 5)
 
 
+def sure_model(
+    name: str,
+    clip: ClipSpec = CLIP,
+    *,
+    small: bool = False,
+    shown: Frames | None = None,
+    **extra: Any,
+) -> keras.Model:
+    """A model whose answers are sure and differ between clips, though its weights are random.
+
+    So differences between it and another show.
+
+    Args:
+        name: of its architecture.
+        clip: what it takes, whole.
+        small: whether it is about as small as it can be; else its options are the defaults.
+        shown: clips that it is to tell apart; noise if not given.
+        extra: options of its builder.
+    """
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(0)
+    options = (SMALL[name] if small else {}) | extra
+    candidate = Candidate(
+        model=name, frames=clip.frames, height=clip.height, width=clip.width, options=options
+    )
+    model = build(candidate, clip, 5)
+    # the last layer with weights makes logits, which are spread about 0 here
+    head = next(layer for layer in reversed(model.layers) if layer.weights)
+    logits = np.log(np.maximum(answers(model, noise(8, clip) if shown is None else shown), 1e-12))
+    kernel, bias = head.get_weights()
+    centred = logits - logits.mean(axis=1, keepdims=True)
+    mean = centred.mean(axis=0)
+    scale = 3 / (centred - mean).std()
+    head.set_weights([scale * kernel, scale * (bias - mean)])
+    return model
+
+
 def shared_model(name: str, **extra: Any) -> keras.Model:
     """As `small_model`, but built once: for one test after the other, each with the first weights.
 

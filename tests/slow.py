@@ -13,6 +13,7 @@ FILES = {
     "test_backends.py": "runs the tests of models on other backends",
     "test_challenge.py": "has models classify in processes of their own",
     "test_checkpoints.py": "trains, and kills it",
+    "test_compress*.py": "converts networks in processes of their own",
     "test_containers.py": "encodes and decodes a video for each case",
     "test_contributing.py": "runs a part of the pipeline",
     "test_convlstm.py": "builds networks and learns",

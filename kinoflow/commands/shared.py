@@ -4,8 +4,8 @@ import argparse
 import math
 from pathlib import Path
 
-from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.compress import forms
 from kinoflow.reports.records import Winner, packaged
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace
@@ -14,7 +14,7 @@ _SECONDS = 2.0  # of a window where nothing says how long videos were
 
 
 def load_model(folder: Path | None) -> Bundle:
-    """The bundle in a folder, or the winner's if None.
+    """The bundle in a folder, or a form of one that `kinoflow export` wrote; the winner's if None.
 
     Raises UserError if there is none.
     """
@@ -23,7 +23,7 @@ def load_model(folder: Path | None) -> Bundle:
         if not workspace.winner.exists():
             raise UserError("no winner here: run `make repro`, or name a bundle with --model")
         folder = packaged(workspace, Winner.read(workspace.winner).winner)
-    return bundle.load(folder)
+    return forms.load_any(folder)
 
 
 def window_seconds(model: Bundle, given: float | None) -> tuple[float, str]:

@@ -1,0 +1,83 @@
+"""The clips that a form is compared on and fitted to."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from kinoflow.bundle import Description
+from kinoflow.compress.exporting import Clips
+from kinoflow.data import clips
+from kinoflow.system.errors import UserError
+from kinoflow.video.decoder import sample
+from kinoflow.video.frames import UnreadableVideo
+from kinoflow.video.spec import Frames
+from kinoflow.workspace import Workspace
+
+COMPARED = 32  # clips that a bundle and a form of it answer
+FITTED = 128  # clips that int8 is fitted to: NNCF's own default is 300 pictures
+_INVENTED = 8
+
+
+def of_videos(videos: Iterable[Path], description: Description) -> Clips:
+    """The clips of some videos, as the model takes them.
+
+    Raises UserError for a video that cannot be read.
+    """
+    frames = []
+    for video in videos:
+        try:
+            frames.append(sample(video, description.clip))
+        except UnreadableVideo as problem:
+            raise UserError(f"{video}: {problem}") from None
+    return Clips(np.stack(frames), "the videos that were named")
+
+
+def held_out(workspace: Workspace, description: Description) -> Clips:
+    """Up to `COMPARED` clips of a work tree that the model was not trained on.
+
+    If the work tree has none of the model's size, they are made up: noise, in which a square moves.
+    """
+    sides = tuple(side for side in ("test", "val") if side not in description.trained_on)
+    for side in sides:
+        if found := _stored(workspace, description, side, COMPARED):
+            return Clips(np.stack(found), f"clips of {side}")
+    return Clips(invented(description), "made-up clips")
+
+
+def training(workspace: Workspace, description: Description) -> Clips | None:
+    """Up to `FITTED` clips of the training recordings of a work tree; None if it has none."""
+    found = _stored(workspace, description, "train", FITTED)
+    return Clips(np.stack(found), "clips of train") if found else None
+
+
+def _stored(workspace: Workspace, description: Description, side: str, most: int) -> list[Frames]:
+    """Clips of a side of the split, spread evenly over it, if they are such as the model takes."""
+    if not workspace.split.exists() or not workspace.catalog.exists():
+        return []
+    labels, sets = clips.load_sets(workspace, (side,))
+    chosen = sets[side]
+    if labels != description.labels:
+        return []
+    rows = np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(np.int64))
+    try:
+        found = [chosen.clip(row) for row in rows]
+    except FileNotFoundError:  # the split is there, the clips are not
+        return []
+    return [clip for clip in found if clip.shape == description.clip.shape]
+
+
+def invented(description: Description) -> Frames:
+    """Clips (N, T, H, W, 3) of noise in which a bright square moves; the same each time."""
+    rng = np.random.default_rng(0)
+    frames, height, width, _ = description.clip.shape
+    drawn = rng.integers(0, 120, (_INVENTED, 1, height, width, 3), dtype=np.uint8)
+    drawn = np.repeat(drawn, frames, axis=1)
+    side = max(1, min(height, width) // 4)
+    for number, clip in enumerate(drawn):
+        for index in range(frames):
+            left = (width - side) * index // max(1, frames - 1)
+            top = (height - side) * number // max(1, _INVENTED - 1)
+            colour = 255 - 16 * number
+            clip[index, top : top + side, left : left + side] = colour
+    return drawn

@@ -1,0 +1,23 @@
+"""The model, run by ONNX Runtime on the processor."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+
+def load(model: Path, threads: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from a clip, uint8 (1, T, H, W, 3), to probabilities, float32 (1, classes).
+
+    Args:
+        model: the file.
+        threads: how many may compute; 0: as many as the processor has cores.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    (clips,) = session.get_inputs()
+    return lambda clip: np.asarray(session.run(None, {clips.name: clip})[0])
