@@ -127,6 +127,11 @@ clips choose the epoch that is kept, and nothing else; they are not restyled. Te
 at once. Differences are with minus without, paired by clip; intervals resample recordings, and say
 nothing of what other seeds would give. p is that of a permutation test, corrected by Holm's method
 for all the comparisons on this page.
+
+`lrcn` and `frame_moments` see colours. `r2plus1d` sees what changes from frame to frame, in which less
+of a look is left. `motion_histograms`, the most accurate one from scratch on these clips
+([accuracy.md](accuracy.md)), was not trained: it sees directions of edges and of motion in grey, and
+nothing else of a look.
 """
 
 
@@ -180,8 +185,8 @@ _HEADINGS = (
         "real",
         "Real recordings",
         "Clips of UCF-101 (BabyCrawling, Punch, PushUps, YoYo), divided by recording into five "
-        "parts:\neach is tested on by a training that has seen none of its recordings. All "
-        "{recordings} recordings are tested\non once. Chance is 0.25.\n",
+        "parts:\neach is tested on by a training that has seen none of its recordings. "
+        "{recordings} recordings are\ntested on, each once. Chance is 0.25.\n",
     ),
     (
         "rendered",
