@@ -128,10 +128,10 @@ at once. Differences are with minus without, paired by clip; intervals resample 
 nothing of what other seeds would give. p is that of a permutation test, corrected by Holm's method
 for all the comparisons on this page.
 
-`lrcn` and `frame_moments` see colours. `r2plus1d` sees what changes from frame to frame, in which less
-of a look is left. `motion_histograms`, the most accurate one from scratch on these clips
-([accuracy.md](accuracy.md)), was not trained: it sees directions of edges and of motion in grey, and
-nothing else of a look.
+`lrcn` and `frame_moments` see colours. `r2plus1d` sees what changes from frame to frame, in which
+less of a look is left. `motion_histograms`, the most accurate one from scratch on these clips
+([accuracy.md](accuracy.md)), was not trained: it sees directions of edges and of motion in grey,
+and nothing else of a look.
 """
 
 
