@@ -28,6 +28,7 @@ class Row:
     clips: str  # real or rendered
     candidate: str
     look: str
+    trainings: int  # each way
     answers: int
     recordings: int
     without: float
@@ -70,6 +71,7 @@ def rows(results: Results, seed: int) -> list[Row]:
                         clips,
                         candidate,
                         look,
+                        len(both),
                         len(groups),
                         len(set(groups)),
                         float(hits[WITHOUT].mean()),
@@ -103,8 +105,8 @@ def page(results: Results, params: Params, share: float, steps: int) -> str:
         for measured in split.values()
     )
     parts.append(
-        f"{minutes:.0f} processor minutes of training in all, of which restyled clips took no more "
-        f"than others: they are painted beforehand.\n\n{machine.name()}\n"
+        f"{minutes:.0f} processor minutes of training in all, networks for styles not counted.\n\n"
+        f"{machine.name()}, beside other work\n"
     )
     return "\n".join(parts)
 
@@ -121,9 +123,10 @@ Their networks were trained for {steps} steps on the rendered training clips, so
 is tested on had a part in them.
 
 Each candidate is trained with and without, on the same clips with the same seeds and all other
-settings the same ([restyle.yaml](restyle.yaml)): {training.epochs} epochs on clips of {clip.frames}
-frames of {clip.width}x{clip.height}, flipped, recoloured and cut in time at random. Validation
-clips choose the epoch that is kept, and nothing else; they are not restyled. Test clips are looked
+settings the same ([restyle.yaml](restyle.yaml)): {training.epochs} epochs on clips of
+{clip.frames} frames of {clip.width}x{clip.height}, flipped, recoloured and cut in time at random;
+`in training` is the accuracy on these, which are harder where they are restyled. Validation clips
+choose the epoch that is kept, and nothing else; they are not restyled. Test clips are looked
 at once. Differences are with minus without, paired by clip; intervals resample recordings, and say
 nothing of what other seeds would give. p is that of a permutation test, corrected by Holm's method
 for all the comparisons on this page.
@@ -166,14 +169,14 @@ def _tables(table: Sequence[Row]) -> list[str]:
         lines = [
             f"## {heading}\n",
             explained.format(recordings=max(row.recordings for row, _ in chosen)),
-            "| candidate | tested in | answers | without | with | difference | 95% interval | p "
-            "| accuracy in training, without and with |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+            "| candidate | tested in | trainings each way | answers | without | with | difference "
+            "| 95% interval | p | in training, without and with |",
+            "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [
-            f"| `{row.candidate}` | {row.look} | {row.answers} | {row.without:.3f} "
+            f"| `{row.candidate}` | {row.look} | {row.trainings} | {row.answers} | {row.without:.3f} "
             f"| {row.restyled:.3f} | {row.difference:+.3f} | {row.low:+.3f} to {row.high:+.3f} "
-            f"| {p:.3f} | {row.trained[0]:.3f}, {row.trained[1]:.3f} |"
+            f"| {f'{p:.3f}' if p >= 0.001 else '< 0.001'} | {row.trained[0]:.3f}, {row.trained[1]:.3f} |"
             for row, p in chosen
         ]
         parts.append("\n".join([*lines, ""]))
