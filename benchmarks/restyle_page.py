@@ -174,9 +174,10 @@ def _tables(table: Sequence[Row]) -> list[str]:
             "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [
-            f"| `{row.candidate}` | {row.look} | {row.trainings} | {row.answers} | {row.without:.3f} "
-            f"| {row.restyled:.3f} | {row.difference:+.3f} | {row.low:+.3f} to {row.high:+.3f} "
-            f"| {f'{p:.3f}' if p >= 0.001 else '< 0.001'} | {row.trained[0]:.3f}, {row.trained[1]:.3f} |"
+            f"| `{row.candidate}` | {row.look} | {row.trainings} | {row.answers} "
+            f"| {row.without:.3f} | {row.restyled:.3f} | {row.difference:+.3f} "
+            f"| {row.low:+.3f} to {row.high:+.3f} | {f'{p:.3f}' if p >= 0.001 else '< 0.001'} "
+            f"| {row.trained[0]:.3f}, {row.trained[1]:.3f} |"
             for row, p in chosen
         ]
         parts.append("\n".join([*lines, ""]))
