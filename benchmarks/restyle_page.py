@@ -165,6 +165,7 @@ def _tables(table: Sequence[Row]) -> list[str]:
     for clips, heading, explained in _HEADINGS:
         chosen = [(r, p) for r, p in zip(table, corrected, strict=True) if r.clips == clips]
         if not chosen:
+            parts.append(f"## {heading}\n\nNot measured yet.\n")
             continue
         lines = [
             f"## {heading}\n",
