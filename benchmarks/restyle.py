@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import accuracy, restyle_data, restyle_page
 from benchmarks.repository import REPOSITORY
 from benchmarks.restyle_data import Material
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="trainings on rendered clips")
     parser.add_argument("--folds", type=int, help="of real clips, at most; all if not given")
     parser.add_argument("--real", nargs="*", default=["frame_moments", "lrcn"])
-    parser.add_argument("--rendered", nargs="*", default=["r2plus1d", "lrcn"])
+    parser.add_argument("--rendered", nargs="*", default=["lrcn", "r2plus1d"])
     arguments = parser.parse_args()
     params = accuracy.read_params(OVERLAY)
     folder: Path = arguments.folder
@@ -66,7 +68,9 @@ def main() -> None:
                     share = arguments.share if way == restyle_page.WITH else 0.0
                     found[key][way] = score(params, candidate, seed, material, key, share)
                     files.write_json(path, results)
-                    print(f"{name}, {candidate}, {key}, {way}: {found[key][way]}", flush=True)
+                    hits = found[key][way]["hits"]
+                    told = ", ".join(f"{look} {np.mean(hits[look]):.3f}" for look in hits)
+                    print(f"{name}, {candidate}, {key}, {way}: {told}", flush=True)
     files.write_text(PAGE, restyle_page.page(results, params, arguments.share, arguments.steps))
     print(PAGE.read_text(encoding="utf-8"))
 

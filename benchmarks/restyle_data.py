@@ -81,10 +81,10 @@ def rendered(folder: Path, params: Params, repeats: int) -> Material:
         each
         for each in synthetic.videos_of(params.dataset, params.seed)
         # one clip tells nearly as much of a recording that is tested on as two
-        if _side(each.group / wanted.groups) != "test" or each.clip == 1
+        if side_of(each.group / wanted.groups) != "test" or each.clip == 1
     ]
     for video in terminal.progress(videos, "render"):
-        side = _side(video.group / wanted.groups)
+        side = side_of(video.group / wanted.groups)
         _sample(video, LOOKS if side == "test" else LOOKS[:1], material, params)
         label, group = CLASSES[video.label][0], catalog.group_of(video.name)
         rows.append({"video": video.name, "label": label, "group": group, "split": side})
@@ -92,7 +92,8 @@ def rendered(folder: Path, params: Params, repeats: int) -> Material:
     return Material(material, LOOKS, {f"seed {number}": table for number in range(1, repeats + 1)})
 
 
-def _side(place: float) -> str:
+def side_of(place: float) -> str:
+    """The side of a rendered recording that comes at this share of all recordings of a class."""
     if place <= _TRAINED:
         return "train"
     return "val" if place <= _TRAINED + _VALIDATED else "test"

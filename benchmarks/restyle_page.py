@@ -28,6 +28,7 @@ class Row:
     clips: str  # real or rendered
     candidate: str
     look: str
+    trainings: int  # each way
     answers: int
     recordings: int
     without: float
@@ -70,6 +71,7 @@ def rows(results: Results, seed: int) -> list[Row]:
                         clips,
                         candidate,
                         look,
+                        len(both),
                         len(groups),
                         len(set(groups)),
                         float(hits[WITHOUT].mean()),
@@ -103,8 +105,8 @@ def page(results: Results, params: Params, share: float, steps: int) -> str:
         for measured in split.values()
     )
     parts.append(
-        f"{minutes:.0f} processor minutes of training in all, of which restyled clips took no more "
-        f"than others: they are painted beforehand.\n\n{machine.name()}\n"
+        f"{minutes:.0f} processor minutes of training in all, networks for styles not counted.\n\n"
+        f"{machine.name()}, beside other work\n"
     )
     return "\n".join(parts)
 
@@ -121,12 +123,18 @@ Their networks were trained for {steps} steps on the rendered training clips, so
 is tested on had a part in them.
 
 Each candidate is trained with and without, on the same clips with the same seeds and all other
-settings the same ([restyle.yaml](restyle.yaml)): {training.epochs} epochs on clips of {clip.frames}
-frames of {clip.width}x{clip.height}, flipped, recoloured and cut in time at random. Validation
-clips choose the epoch that is kept, and nothing else; they are not restyled. Test clips are looked
+settings the same ([restyle.yaml](restyle.yaml)): {training.epochs} epochs on clips of
+{clip.frames} frames of {clip.width}x{clip.height}, flipped, recoloured and cut in time at random;
+`in training` is the accuracy on these, which are harder where they are restyled. Validation clips
+choose the epoch that is kept, and nothing else; they are not restyled. Test clips are looked
 at once. Differences are with minus without, paired by clip; intervals resample recordings, and say
 nothing of what other seeds would give. p is that of a permutation test, corrected by Holm's method
 for all the comparisons on this page.
+
+`lrcn` and `frame_moments` see colours. `r2plus1d` sees what changes from frame to frame, in which
+less of a look is left. `motion_histograms`, the most accurate one from scratch on these clips
+([accuracy.md](accuracy.md)), was not trained: it sees directions of edges and of motion in grey,
+and nothing else of a look.
 """
 
 
@@ -157,18 +165,20 @@ def _tables(table: Sequence[Row]) -> list[str]:
     for clips, heading, explained in _HEADINGS:
         chosen = [(r, p) for r, p in zip(table, corrected, strict=True) if r.clips == clips]
         if not chosen:
+            parts.append(f"## {heading}\n\nNot measured yet.\n")
             continue
         lines = [
             f"## {heading}\n",
             explained.format(recordings=max(row.recordings for row, _ in chosen)),
-            "| candidate | tested in | answers | without | with | difference | 95% interval | p "
-            "| accuracy in training, without and with |",
-            "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+            "| candidate | tested in | trainings each way | answers | without | with | difference "
+            "| 95% interval | p | in training, without and with |",
+            "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
         ]
         lines += [
-            f"| `{row.candidate}` | {row.look} | {row.answers} | {row.without:.3f} "
-            f"| {row.restyled:.3f} | {row.difference:+.3f} | {row.low:+.3f} to {row.high:+.3f} "
-            f"| {p:.3f} | {row.trained[0]:.3f}, {row.trained[1]:.3f} |"
+            f"| `{row.candidate}` | {row.look} | {row.trainings} | {row.answers} "
+            f"| {row.without:.3f} | {row.restyled:.3f} | {row.difference:+.3f} "
+            f"| {row.low:+.3f} to {row.high:+.3f} | {f'{p:.3f}' if p >= 0.001 else '< 0.001'} "
+            f"| {row.trained[0]:.3f}, {row.trained[1]:.3f} |"
             for row, p in chosen
         ]
         parts.append("\n".join([*lines, ""]))
@@ -180,8 +190,8 @@ _HEADINGS = (
         "real",
         "Real recordings",
         "Clips of UCF-101 (BabyCrawling, Punch, PushUps, YoYo), divided by recording into five "
-        "parts:\neach is tested on by a training that has seen none of its recordings. All "
-        "{recordings} recordings are tested\non once. Chance is 0.25.\n",
+        "parts:\neach is tested on by a training that has seen none of its recordings. "
+        "{recordings} recordings are\ntested on, each once. Chance is 0.25.\n",
     ),
     (
         "rendered",

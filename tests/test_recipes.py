@@ -228,7 +228,7 @@ def test_a_cyclegan_between_two_folders_with_one_command(checkout: Checkout) -> 
 
 def test_what_cannot_be_run_is_one_line(checkout: Checkout) -> None:
     for arguments, says in (
-        (["ucf50_lrnc"], "no recipe 'ucf50_lrnc' in recipes/; there are ucf101_"),
+        (["ucf50_lrnc"], "no recipe 'ucf50_lrnc' in recipes/; there are cyclegan, ucf101_"),
         (["cyclegan", "--honest"], "compares no scores: it has no twin"),
         (["cyclegan"], "/footage/a is no folder"),
         (["ucf101_vgg16_voting", "--honest"], "was published on an honest split"),

@@ -3,6 +3,8 @@
 import { bdi, clock, h, say } from "./dom.js";
 import { calm, film, filmMaker, turnButton } from "./film.js";
 
+const STEPS = 40; // of the arrow keys, from one end of a film to the other
+
 /**
  * A place for a file, repainted in a style; `repaint()` fills it. `playing` is the file's player,
  * which knows whether the browser can play it.
@@ -28,7 +30,6 @@ export function repainting(file, style, playing, signal) {
       type: "range",
       min: 0,
       max: 1,
-      step: "any",
       value: 0,
       "aria-label": "Moment",
       oninput: () => {
@@ -54,7 +55,10 @@ export function repainting(file, style, playing, signal) {
       moment.setAttribute("aria-valuetext", clock(after.currentTime, true));
       follow();
     }
-    after.onloadedmetadata = () => (moment.max = after.duration);
+    after.onloadedmetadata = () => {
+      moment.max = after.duration;
+      moment.step = after.duration / STEPS;
+    };
     for (const event of ["timeupdate", "seeked"]) after.addEventListener(event, told);
     after.addEventListener("play", () => {
       follow();
