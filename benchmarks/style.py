@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--style", choices=STYLES, default="strokes")
     parser.add_argument("--network", type=Path, help="of `kinoflow style train` for that style")
     parser.add_argument("--trained", type=float, default=0.0, help="seconds that it trained for")
+    parser.add_argument("--note", default="", help="a paragraph for the page")
     parser.add_argument("--size", default="160x120", help="of the films, in pixels")
     parser.add_argument("--frames", type=int, default=12, help="of each film")
     parser.add_argument("--cyclegan", type=Path, default=Path("reports/style/cyclegan"))
@@ -55,6 +56,7 @@ def main() -> None:
         "size": arguments.size,
         "frames": arguments.frames,
         "trained": arguments.trained,
+        "note": arguments.note,
     }
     if arguments.network is not None:
         settings["recipe"] = fast.read_about(arguments.network).recipe.model_dump()

@@ -1,5 +1,6 @@
 """The page of benchmarks/style.py: what was measured of repainted films, as Markdown."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,8 @@ def page(
     Args:
         rows: of each film and way.
         knob: the distances to style and content of one frame, by strength.
-        settings: what was measured: style, size, frames, and of a fast network the recipe and the
-            seconds of its training.
+        settings: what was measured: style, size, frames, a note on it, and of a fast network the
+            recipe and the seconds of its training.
         cyclegan: what `make style` measured; None: nothing.
     """
     reached = goals(rows) + (cyclegan.goals() if cyclegan else [])
@@ -88,7 +89,11 @@ methods and has pictures.
 - **frames/s** by the clock, and seconds of processors for a frame, without start-up and compiling.
 
 {machine.name()}
-"""
+{_paragraph(settings.get("note", ""))}"""
+
+
+def _paragraph(text: str) -> str:
+    return f"\n{textwrap.fill(text, 100)}\n" if text else ""
 
 
 def table(rows: Sequence[Row]) -> str:
