@@ -25,8 +25,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return bundle.load(folder)
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["kinoflow", *arguments])
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["kinoflow", *map(str, arguments)])
     with pytest.raises(SystemExit) as end:
         cli.main()
     return int(end.value.code or 0)

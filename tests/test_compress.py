@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kinoflow import bundle, cli
+from kinoflow import bundle
 from kinoflow.bundle import Bundle
 from kinoflow.compress import clips, convert, exporting, formats, forms
 from kinoflow.compress.exporting import Clips
@@ -27,6 +27,7 @@ from tests.networks import (
     save_bundle,
     sure_model,
 )
+from tests.test_cli import call
 
 PAGE = ROOT / "benchmarks" / "exporting.md"
 # one network for each thing that is rebuilt, or that formats are known to stumble over
@@ -319,13 +320,6 @@ def test_a_form_that_answers_otherwise_is_refused(c3d: Path, tmp_path: Path) -> 
 
 
 # === The command ===
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["kinoflow", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    return int(end.value.code or 0)
 
 
 def test_the_command_exports_and_says_how_equal_the_answers_are(

@@ -3,6 +3,7 @@
 from functools import cache
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -26,6 +27,13 @@ def painted(video: SyntheticVideo) -> NDArray[np.uint8]:
     return np.stack([each.world for each in synthetic.exposures(video)])
 
 
+def dense(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Flow by DIS as it is; `flow.motion` takes away what it makes up on blank walls."""
+    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (after, before)]
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    return np.asarray(dis.calc(grey[0], grey[1], None), dtype=np.float32)  # type: ignore[call-overload]
+
+
 def errors(frames: NDArray[np.uint8], motions: list[flow.Motion]) -> tuple[float, float, float]:
     """Mean squares on the visible pixels: moved by the truth, by estimated flow, and not at all."""
     moved, estimated, still, weight = 0.0, 0.0, 0.0, 0.0
@@ -34,7 +42,7 @@ def errors(frames: NDArray[np.uint8], motions: list[flow.Motion]) -> tuple[float
         pictures, pictures[1:], motions, pairwise(frames), strict=False
     ):
         weight += float(visible.sum())
-        guess = flow.motion(*pair).backward
+        guess = dense(*pair)
         for_each = [flow.warp(before, backward), flow.warp(before, guess), before]
         squares = [
             float((np.square(each - after).mean(axis=-1) * visible).sum()) for each in for_each
@@ -49,8 +57,7 @@ def test_a_frame_moved_by_the_truth_is_the_next_one(label: int) -> None:
     frames, motions = painted(video), motions_of(video.label)
     assert len(motions) == len(synthetic.render(video)) - 1
     moved, estimated, still = errors(frames, motions)
-    # estimated flow is what fits these very pixels, so it may be as good
-    assert moved < 1.1 * estimated
+    assert moved < 0.8 * estimated
     assert moved < (0.9 if label == 0 else 0.3) * still
     for backward, visible in motions:
         assert backward.shape == (120, 160, 2)

@@ -59,16 +59,10 @@ def convert(request: Request) -> Answers:
         from kinoflow.compress import rebuild
 
         model = bundle.load(request.source)
-        try:
+        with explained(f"{model.description.name} cannot become {request.format}"):
             found = answers(model, request.clips)
             network = rebuild.rebuilt(model.model, pool_by_frames=request.format == "litert")
             _WRITERS[request.format](network, request, model)
-        except (MemoryError, UserError):
-            raise
-        except Exception as error:  # noqa: BLE001  converters raise many classes
-            raise UserError(
-                f"{model.description.name} cannot become {request.format}: {reason(error)}"
-            ) from None
         mixed = rebuild.is_mixed(model.model)
     return Answers(found.probabilities, found.milliseconds, mixed)
 
@@ -82,6 +76,17 @@ def answers(model: Bundle, clips: Frames) -> Answers:
         model.predict(clips[:1])
         taken.append(time.perf_counter() - begun)
     return Answers(probabilities, statistics.median(taken) * 1000)
+
+
+@contextlib.contextmanager
+def explained(problem: str) -> Iterator[None]:
+    """Turn what converters and runtimes raise into a UserError: the problem, and why."""
+    try:
+        yield
+    except (MemoryError, UserError):
+        raise
+    except Exception as error:  # noqa: BLE001  they raise many classes
+        raise UserError(f"{problem}: {reason(error)}") from None
 
 
 @contextlib.contextmanager

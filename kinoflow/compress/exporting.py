@@ -12,7 +12,7 @@ import numpy as np
 from kinoflow import bundle
 from kinoflow.bundle import Description
 from kinoflow.compress import formats, forms
-from kinoflow.compress.convert import Answers, Request, answers, convert, reason, silenced
+from kinoflow.compress.convert import Answers, Request, answers, convert, explained, silenced
 from kinoflow.compress.forms import Details, Form
 from kinoflow.compress.quantise import LEAST
 from kinoflow.system import files
@@ -115,15 +115,8 @@ def export(
 
 def _answers(wanted: tuple[Form, Frames]) -> Answers:
     form, clips = wanted
-    try:
-        with silenced():
-            return answers(form, clips)
-    except (MemoryError, UserError):
-        raise
-    except Exception as error:  # noqa: BLE001  runtimes raise many classes
-        raise UserError(
-            f"{form.details.format} cannot run {form.description.name}: {reason(error)}"
-        ) from None
+    with explained(f"{form.details.format} cannot run {form.description.name}"), silenced():
+        return answers(form, clips)
 
 
 def _sandboxed(function: Callable[[Argument], Result], argument: Argument, problem: str) -> Result:

@@ -42,8 +42,8 @@ def transform_network(filters: int = 16, blocks: int = 3) -> keras.Model:
     x = Reflected(1, name="change_margin")(x)
     # three colours of two by two pixels
     x = layers.Conv2D(12, 3, kernel_initializer="zeros", name="change")(x)
-    # each colour less its mean, and divided by its spread; so little that a picture of one colour
-    # does not show its grain
+    # each colour less its mean, and divided by its spread; epsilon keeps the grain of a picture of
+    # one colour small
     colours = layers.GroupNormalization(groups=-1, epsilon=1e-3, name="colours")(picture)
     palette = layers.Dense(3, kernel_initializer="identity", name="palette")(colours)
     return keras.Model(picture, Repainted(name="repainted")([palette, x]), name=NAME)
