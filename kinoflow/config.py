@@ -33,7 +33,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Method = Literal["gradcam", "rollout", "occlusion", "integrated_gradients", "gradients", "shap"]
 METHODS: tuple[Method, ...] = get_args(Method)
 # reports/ has folders of these names already
-_RESERVED = {"explain", "explore", "figures", "monitor", "style", "validation"}
+_RESERVED = {"compress", "explain", "explore", "figures", "monitor", "style", "validation"}
 
 
 class _Section(BaseModel):
@@ -366,7 +366,9 @@ class Params(_Section):
     monitor: Monitor = Monitor()
     notify: Notify = Notify()
     compute: Compute
-    # checked by kinoflow.style.settings, so that a change there trains no classifier anew
+    # these two are checked by kinoflow.compress.settings and kinoflow.style.settings, so that a
+    # change there trains no classifier anew
+    compress: dict[str, Any] = {}
     style: dict[str, Any] = {}
 
     @model_validator(mode="after")

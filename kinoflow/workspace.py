@@ -165,6 +165,16 @@ class Workspace:
         return self.work / "refit.csv"
 
     @property
+    def forms(self) -> Path:
+        """Smaller and faster forms, <candidate>/<name>; an empty folder without `compress`."""
+        return self.work / "forms"
+
+    @property
+    def choice_answers(self) -> Path:
+        """What the form that is packaged answered, which its Bento has to repeat."""
+        return self.work / "choice.csv"
+
+    @property
     def learning_curve_models(self) -> Path:
         """Models that were trained on fewer recordings; empty if there is no learning curve."""
         return self.work / "learning_curve"
@@ -245,6 +255,16 @@ class Workspace:
     @property
     def winner(self) -> Path:
         return self.reports / "winner.json"
+
+    @property
+    def compression(self) -> Path:
+        """What the forms of models lose and gain."""
+        return self.reports / "compress"
+
+    @property
+    def choice(self) -> Path:
+        """Which form of the winner is packaged."""
+        return self.reports / "choice.json"
 
     @property
     def refit_record(self) -> Path:

@@ -216,6 +216,16 @@ class Winner(Document):
     against: dict[str, Rival]  # the other candidates by name, the best first
 
 
+class Choice(Document):
+    """reports/choice.json: in which form the winner is packaged, and why."""
+
+    stage = "choose"
+
+    candidate: str
+    form: str | None = None  # its name in work/forms/<candidate>/; None: the bundle itself
+    reason: str  # in a sentence, without its full stop
+
+
 class Interval(Record):
     """A mean over clips, with its 95% interval, recordings resampled."""
 

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kinoflow.system import documents
-from kinoflow.system.errors import UserError
 
 Look = Literal["plain", "pencil", "night"]
 LOOKS: tuple[Look, ...] = get_args(Look)
@@ -123,7 +122,4 @@ def of(values: Mapping[str, Any], source: Path) -> Style:
 
     Raises UserError that names the key at fault.
     """
-    try:
-        return Style.model_validate(dict(values))
-    except ValidationError as error:
-        raise UserError(f"{source}: {documents.describe(error, Style, 'style')}") from None
+    return documents.checked(Style, dict(values), source, "style")

@@ -42,15 +42,21 @@ def parse_yaml(text: str, path: Path) -> Any:
         raise UserError(f"{path} is not valid YAML: {error}") from None
 
 
-def checked(model: type[Model], values: Any, path: Path) -> Model:
+def checked(model: type[Model], values: Any, path: Path, section: str = "") -> Model:
     """Check `values`, which were read from `path`, and return them as a `model`.
+
+    Args:
+        model: what they have to be.
+        values: the values.
+        path: the file.
+        section: the key that they stand under; the whole file if not given.
 
     Raises UserError that names the file, the key and what is wrong with it.
     """
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {describe(error, model)}") from None
+        raise UserError(f"{path}: {describe(error, model, section)}") from None
 
 
 def read_model(model: type[Model], path: Path) -> Model:
