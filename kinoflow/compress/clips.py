@@ -40,31 +40,35 @@ def held_out(workspace: Workspace, description: Description) -> Clips:
     """
     sides = tuple(side for side in ("test", "val") if side not in description.trained_on)
     for side in sides:
-        if found := _stored(workspace, description, side, COMPARED):
-            return Clips(np.stack(found), f"clips of {side}")
+        if found := of_side(workspace, description, side, COMPARED):
+            return found
     return Clips(invented(description), "made-up clips")
 
 
-def training(workspace: Workspace, description: Description) -> Clips | None:
-    """Up to `FITTED` clips of the training recordings of a work tree; None if it has none."""
-    found = _stored(workspace, description, "train", FITTED)
-    return Clips(np.stack(found), "clips of train") if found else None
+def of_side(workspace: Workspace, description: Description, side: str, most: int) -> Clips | None:
+    """Clips of a side of a work tree's split, spread evenly over it.
 
+    Args:
+        workspace: the work tree.
+        description: of the model; clips of another size are left out.
+        side: train, val or test.
+        most: how many clips, at most.
 
-def _stored(workspace: Workspace, description: Description, side: str, most: int) -> list[Frames]:
-    """Clips of a side of the split, spread evenly over it, if they are such as the model takes."""
+    Returns None if there is no such clip, or if the work tree has other classes.
+    """
     if not workspace.split.exists() or not workspace.catalog.exists():
-        return []
+        return None
     labels, sets = clips.load_sets(workspace, (side,))
     chosen = sets[side]
     if labels != description.labels:
-        return []
+        return None
     rows = np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(np.int64))
     try:
         found = [chosen.clip(row) for row in rows]
     except FileNotFoundError:  # the split is there, the clips are not
-        return []
-    return [clip for clip in found if clip.shape == description.clip.shape]
+        return None
+    fitting = [clip for clip in found if clip.shape == description.clip.shape]
+    return Clips(np.stack(fitting), f"clips of {side}") if fitting else None
 
 
 def invented(description: Description) -> Frames:
