@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from kinoflow.compress.settings import ORIGINAL
-from kinoflow.data import tables
 from kinoflow.reports.drawing import vector
 from kinoflow.reports.frontier import Point, figure, pareto
 from kinoflow.reports.records import Choice
@@ -19,13 +18,10 @@ _COST = "milliseconds a clip, with all cores, without decoding"
 
 def forms(inputs: Inputs) -> tuple[dict[str, Any] | None, dict[str, pd.DataFrame]]:
     """What the section shows, and its numbers; nothing if no form was made."""
-    folder = inputs.workspace.compression
-    if not (folder / "forms.csv").exists():
+    found = inputs.compression
+    if found is None:
         return None, {}
-    about = tables.read(folder / "forms.csv", tables.FORMS)
-    scores = tables.read(folder / "scores.csv", tables.FORM_SCORES)
-    times = tables.read(folder / "times.csv", tables.FORM_TIMES)
-    choice = Choice.read(inputs.workspace.choice)
+    about, scores, choice = found.forms, found.scores, found.choice
     key = ["candidate", "form"]
     by_side = [
         scores[scores["side"] == side]
@@ -34,7 +30,7 @@ def forms(inputs: Inputs) -> tuple[dict[str, Any] | None, dict[str, pd.DataFrame
         for side in ("val", "test")
     ]
     table = about[about["problem"] == ""]
-    for other in (times, *by_side):
+    for other in (found.times, *by_side):
         table = table.merge(other, on=key, how="left")
     return {
         "chosen": choice.form,
