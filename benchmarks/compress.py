@@ -181,7 +181,7 @@ def targets(found: Found) -> str:
     table = found.wide.set_index(["candidate", "form"])
     rows = []
     for (candidate, form), wanted in WANTED.items():
-        row = table.loc[(candidate, form)]
+        row: Any = table.loc[(candidate, form)]
         speed = row["median_ms_before"] / row["median_ms"]
         one = row["one_core_median_ms_before"] / row["one_core_median_ms"]
         reached = "yes" if speed >= wanted else "no"

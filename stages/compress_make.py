@@ -8,17 +8,16 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from kinoflow.compress.aware import aware
-from kinoflow.compress.counting import multiply_adds
-from kinoflow.compress.prune import pruned
-from kinoflow.compress.sparse import sparse
-
 from kinoflow import bundle
 from kinoflow.bundle import Bundle
 from kinoflow.compress import clips, exporting, forms
+from kinoflow.compress.aware import aware
+from kinoflow.compress.counting import multiply_adds
 from kinoflow.compress.exporting import Clips
 from kinoflow.compress.forms import Form
+from kinoflow.compress.prune import pruned
 from kinoflow.compress.settings import Compress, Recipe
+from kinoflow.compress.sparse import sparse
 from kinoflow.config import Params
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
@@ -125,9 +124,10 @@ class Workshop:
         return form, about(source, note)
 
     def _exported(self, source: Bundle, recipe: Recipe, target: Path) -> Form:
-        calibration = None
+        calibration = judge = None
         if recipe.precision == "int8":
             calibration = self._clips("train", self.settings.calibration)
+            judge = clips.judge(self.workspace, source.description)
         return exporting.export(
             source.folder,
             target,
@@ -135,6 +135,7 @@ class Workshop:
             self.validation,
             precision=recipe.precision,
             calibration=calibration,
+            judge=judge,
             limits=_ANY if recipe.precision == "int8" else None,
         )
 

@@ -44,8 +44,11 @@ class Judge:
         """
         rows = []
         for side, found in self.sides.items():
-            called = f"{model.description.name} {name} on {side}"
-            answers = scoring.answer(model, found, called).calibrated
+            if model is self._original:
+                answers = self._answers[side]
+            else:
+                called = f"{model.description.name} {name} on {side}"
+                answers = scoring.answer(model, found, called).calibrated
             rows.append(self._row(name, side, answers))
         answered = prediction_table(found.clips, answers, self.labels)
         path = self._workspace.form_answers(model.description.name, name)

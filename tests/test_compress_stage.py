@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
@@ -62,7 +61,7 @@ def done(run_stage: RunStage, *stage: str) -> str:
     return ran.stdout
 
 
-def table(folder: Path, name: str) -> pd.DataFrame:
+def table(folder: Path, name: str) -> Any:
     schema = {
         "forms": tables.FORMS,
         "scores": tables.FORM_SCORES,

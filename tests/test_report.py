@@ -271,7 +271,7 @@ def test_forms_are_shown_beside_their_original(inputs: report_inputs.Inputs) -> 
     names = ["original", "int8", "onnx"]
     forms = pd.DataFrame({"form": names, "candidate": "first", "format": "openvino"})
     forms = forms.assign(precision="int8", prune=[np.nan, 0.5, np.nan], sparsity=np.nan)
-    forms = forms.assign(bytes=[2_000_000, 500_000, None], parameters=1234, multiply_adds=5_600_000)
+    forms = forms.assign(bytes=[2e6, 5e5, np.nan], parameters=1234, multiply_adds=5_600_000)
     forms = forms.assign(note=["", "fine-tuned", ""], problem=["", "", "onnx is not installed"])
     times = pd.DataFrame({"form": names[:2], "candidate": "first", "median_ms": [10.0, 2.5]})
     times = times.assign(p95_ms=11.0, one_core_median_ms=12.0, one_core_p95_ms=13.0, peak_mb=99.0)
