@@ -57,6 +57,8 @@ class Description(BaseModel):
     refit: bool = False
     # median length of the videos that it was trained on; None: their containers do not say
     seconds: Annotated[float, Field(gt=0)] | None = None
+    # MD5 of the bundle of each candidate that taught it, by name; empty if none did
+    teachers: dict[str, str] = {}
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
@@ -69,7 +71,8 @@ class Description(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write bundle.json into a bundle's folder."""
-        files.write_json(folder / DESCRIPTION, self.model_dump(mode="json"))
+        untaught = set() if self.teachers else {"teachers"}
+        files.write_json(folder / DESCRIPTION, self.model_dump(mode="json", exclude=untaught))
 
 
 @dataclass(frozen=True)

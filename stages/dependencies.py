@@ -61,8 +61,14 @@ FILES = {
 HOLDS_CODE = {"package": ENTRY_POINTS}
 
 
+def module(stage: str) -> str:
+    """The module that a stage runs; those of students run that of other candidates."""
+    return stage.removesuffix("_student")
+
+
 def modules(stage: str) -> set[str]:
     """The modules whose code the outputs of a stage, given by name, depend on."""
+    stage = module(stage)
     without = NO_EFFECT.keys() - EFFECT.get(stage, [])
     found = imported([f"stages.{stage}"], PACKAGES, without=without)
     return found | imported(HOLDS_CODE.get(stage, []), PACKAGES)

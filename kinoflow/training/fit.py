@@ -1,5 +1,6 @@
 """Train one candidate: fit its model to clips and write the weights that are kept as a bundle."""
 
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -20,7 +21,9 @@ from kinoflow.training import calibration, curves, export, optimization
 from kinoflow.training.averaging import AveragedWeights
 from kinoflow.training.batches import Augmentation, AugmentedBatches, ClipBatches
 from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
+from kinoflow.training.distillation import LabelAccuracy, TaughtBatches, TaughtLoss, Teacher
 from kinoflow.training.history import History, Scores
+from kinoflow.training.lessons import Lesson
 from kinoflow.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -101,7 +104,13 @@ class Refit:
     temperature: float  # of the earlier training: no clips are left to fit one to
 
 
-def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = None) -> float:
+def fit(
+    run: Run,
+    data: TrainingData,
+    outputs: Outputs,
+    refit: Refit | None = None,
+    lesson: Lesson | None = None,
+) -> float:
     """Train the candidate of a run and write its bundle.
 
     A killed training resumes after its last complete epoch, and gives the same bundle as one that
@@ -113,18 +122,22 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         outputs: where to write.
         refit: for a training without validation clips; its last epoch is kept. The learning rate
             follows the schedule for all epochs of the settings.
+        lesson: what a student is taught by; none for other candidates.
 
     Returns:
         The seconds spent in epochs, including those before a kill.
 
     Raises UserError for options that the model does not have, classes in `flip_except` that do
-    not exist, and a loss that is not finite.
+    not exist, a teacher of other classes, and a loss that is not finite.
     """
     if (data.val is None) != (refit is not None):
         raise ValueError("a training without validation clips is told when to stop, and no other")
-    batches = augmented_batches(run, data)
+    if bool(run.candidate.teacher) != (lesson is not None):
+        raise ValueError("a student is given a lesson, and no other candidate")
+    batches = taught_batches(run, data, lesson) if lesson else augmented_batches(run, data)
     validation = None if data.val is None else _batches(run, data, data.val)
-    model = compile_model(run, len(data.labels), steps=len(batches) * run.training.epochs)
+    steps = len(batches) * run.training.epochs
+    model = compile_model(run, len(data.labels), steps, lesson)
     versions = bundle.library_versions()
     weights = export.weights_md5(run.candidate.options)
     trained_by = identity(
@@ -135,6 +148,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         styles=[store.network for store in data.painted(run.augment)],
         versions=versions,
         refit=vars(refit) if refit else None,
+        lesson=lesson.identity if lesson else None,
     )
     checkpoints = Checkpoints(outputs.checkpoints, trained_by)
     history = History(None if refit else run.training.patience)
@@ -175,6 +189,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         trained_on=("train", "val") if refit else ("train",),
         refit=refit is not None,
         seconds=data.seconds,
+        teachers=lesson.md5s if lesson else {},
     )
     plain = _without_optimizer(model, run, len(data.labels))
     uncalibrated = bundle.Bundle(outputs.bundle, description, trained=plain)
@@ -218,14 +233,17 @@ def build_model(run: Run, classes: int, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def compile_model(run: Run, classes: int, steps: int) -> keras.Model:
+def compile_model(run: Run, classes: int, steps: int, lesson: Lesson | None = None) -> keras.Model:
     """The candidate's model, ready for training in `steps` batches over all epochs."""
     training = run.training
     model = build_model(run, classes, training.precision)
+    smoothing = training.label_smoothing
     model.compile(
         optimizer=optimization.make_optimizer(training, steps),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
-        metrics=["accuracy"],
+        loss=TaughtLoss(lesson.settings.share, lesson.settings.temperature, smoothing)
+        if lesson
+        else keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
+        metrics=[LabelAccuracy() if lesson else "accuracy"],
     )
     # TensorFlow would trace the first step twice if that made variables
     model.optimizer.build(model.trainable_variables)
@@ -245,12 +263,13 @@ def _batches(run: Run, data: TrainingData, clipset: ClipSet) -> ClipBatches:
     )
 
 
-def augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
+def augmented_batches(run: Run, data: TrainingData, frames: int | None = None) -> AugmentedBatches:
     """The batches that the candidate of a run is trained on.
 
     Args:
         run: the settings.
         data: what to train on.
+        frames: how many frames to draw of each clip; as many as the model takes if not given.
 
     Raises UserError for classes in `flip_except` that do not exist.
     """
@@ -269,10 +288,44 @@ def augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
             tuple(store.folder for store in data.painted(run.augment)),
         ),
         optimization.class_weights(data.train.labels, len(data.labels), run.training),
-        frames=run.model_clip.frames,
+        frames=frames or run.model_clip.frames,
         size=run.training.batch_size,
         masked=run.clip.padding == "mask",
     )
+
+
+def taught_batches(run: Run, data: TrainingData, lesson: Lesson) -> TaughtBatches:
+    """The batches that a student is trained on, with the mean answer of its teachers.
+
+    As many frames are drawn of a clip as the student or one of its teachers takes. Each step sees
+    as many more clips without labels as it takes to see all of them in an epoch, up to the size of
+    a batch; where that is not enough, each epoch sees others.
+
+    Args:
+        run: the settings.
+        data: what to train on.
+        lesson: who teaches it.
+
+    Raises UserError as `augmented_batches` does, and for a teacher of other classes or clips.
+    """
+    lesson.check(run, data.labels)
+    takes = {name: each.description.frames for name, each in lesson.teachers.items()}
+    own = run.model_clip.frames
+    drawn = max(own, *takes.values())
+    batches = augmented_batches(run, data, drawn)
+    unlabelled = None
+    if lesson.unlabelled:
+        unlabelled = AugmentedBatches(
+            lesson.unlabelled,
+            # other changes than those of labelled clips; they are in no style but their own
+            Augmentation(run.augment.model_copy(update={"restyle": 0.0}), run.seed + 1),
+            np.ones(len(data.labels), np.float32),
+            frames=drawn,
+            size=min(run.training.batch_size, math.ceil(len(lesson.unlabelled) / len(batches))),
+            masked=run.clip.padding == "mask",
+        )
+    teachers = [Teacher(each.forward, takes[name]) for name, each in lesson.teachers.items()]
+    return TaughtBatches(batches, teachers, own, unlabelled)
 
 
 def _without_optimizer(model: keras.Model, run: Run, classes: int) -> keras.Model:
