@@ -36,6 +36,7 @@ def card(workspace: Workspace, winner: str, bundle: Path) -> Card:
         val=None if refit else metrics.val,
         test=Refit.read(workspace.refit_record).test if refit else metrics.test,
         folds=None if refit else metrics.folds,
+        teachers=tuple(description.teachers) or None,
         seed=description.seed,
         data=description.data,
         versions=description.versions,

@@ -4,8 +4,8 @@ import pytest
 
 from kinoflow.config import Params, Selection
 from kinoflow.reports.records import CandidateScores
-from stages.select import select
 from kinoflow.system.errors import UserError
+from stages.select import select
 from tests.documents import candidate, scores
 
 

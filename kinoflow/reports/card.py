@@ -20,6 +20,7 @@ class Card(Document):
     val: Scores | None = None
     test: Scores | None = None
     folds: int | None = None  # that the scores come from; None: from the split
+    teachers: tuple[str, ...] | None = None  # candidates whose answers it learned; None: of none
     seed: int
     data: str  # MD5 over the clips trained on and their labels
     versions: dict[str, str]  # of the libraries that it was trained with
