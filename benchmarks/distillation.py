@@ -33,11 +33,8 @@ from stages.sources import synthetic
 PAGE = Path(__file__).parent / "distillation.md"
 TEACHER = "r2plus1d"
 # R(2+1)D with a quarter of the default widths
-STUDENT: dict[str, Any] = {
-    "model": "r2plus1d",
-    "frames": 16,
-    "options": {"filters": [4, 8, 16, 32]},
-}
+WIDTHS = [4, 8, 16, 32]
+STUDENT: dict[str, Any] = {"model": "r2plus1d", "frames": 16, "options": {"filters": WIDTHS}}
 SEEDS = (7, 8, 9)
 OTHERS = 1007  # seed of the recordings without labels: none of them is in the embedded data
 RECORDINGS = 12  # of each class, as many as there are to train on
@@ -183,12 +180,12 @@ def page(test: pd.DataFrame, val: pd.DataFrame, params: Params) -> str:
     return f"""# What a teacher is worth
 
 `python -m benchmarks.distillation` writes this page. The student is R(2+1)D with the widths
-{STUDENT["options"]["filters"]}, the teacher the candidate `{TEACHER}` of params.yaml, and the data the
-embedded ones. All train for {epochs} epochs with the settings of params.yaml; students with a teacher
-have a share of {settings.share:g} and a temperature of {settings.temperature:g}. "More footage" is
-{RECORDINGS} other recordings of each class, rendered for this, whose labels are not used. In each
-difference, answers are compared clip by clip; its 95% interval is over resampled recordings. Settings
-were chosen by validation clips alone.
+{WIDTHS}, the teacher the candidate `{TEACHER}` of params.yaml, and the data the
+embedded ones. All train for {epochs} epochs with the settings of params.yaml; students with a
+teacher have a share of {settings.share:g} and a temperature of {settings.temperature:g}. "More
+footage" is {RECORDINGS} other recordings of each class, rendered for this, whose labels are not
+used. In each difference, answers are compared clip by clip, as the mean over seeds; its 95%
+interval is over resampled recordings. Settings were chosen by validation clips alone.
 
 {machine.name()}
 
