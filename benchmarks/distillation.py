@@ -37,7 +37,7 @@ WIDTHS = [4, 8, 16, 32]
 STUDENT: dict[str, Any] = {"model": "r2plus1d", "frames": 16, "options": {"filters": WIDTHS}}
 SEEDS = (7, 8, 9)
 OTHERS = 1007  # seed of the recordings without labels: none of them is in the embedded data
-RECORDINGS = 12  # of each class, as many as there are to train on
+RECORDINGS = 36  # of each class, with a clip each: as many clips as there are to train on
 RESAMPLES = 10_000
 
 ALONE, TAUGHT, MORE = "labels alone", "taught", "taught, and more footage"
@@ -74,7 +74,11 @@ def render(bench: Bench, params: Params) -> None:
     """Render and sample recordings that nobody has labelled, once."""
     store = bench.footage
     dataset = params.dataset.model_copy(
-        update={"synthetic": params.dataset.synthetic.model_copy(update={"groups": RECORDINGS})}
+        update={
+            "synthetic": params.dataset.synthetic.model_copy(
+                update={"groups": RECORDINGS, "clips_per_group": 1}
+            )
+        }
     )
     items = synthetic.items(dataset, OTHERS, bench.into)
     for item in terminal.progress(items, "footage"):
