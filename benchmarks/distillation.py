@@ -80,7 +80,8 @@ def render(bench: Bench, params: Params) -> None:
             )
         }
     )
-    items = synthetic.items(dataset, OTHERS, bench.into)
+    # without the file that says where the actor is
+    items = [item for item in synthetic.items(dataset, OTHERS, bench.into) if "/" in item.name]
     for item in terminal.progress(items, "footage"):
         target = store.path(item.name)
         if not target.exists():

@@ -2,10 +2,8 @@
 
 import math
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -18,16 +16,13 @@ from kinoflow.data.clips import ClipSet, Restyled
 from kinoflow.models import build
 from kinoflow.system.errors import UserError
 from kinoflow.training import calibration, curves, export, optimization
-from kinoflow.training.averaging import AveragedWeights
 from kinoflow.training.batches import Augmentation, AugmentedBatches, ClipBatches
 from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
 from kinoflow.training.distillation import LabelAccuracy, TaughtBatches, TaughtLoss, Teacher
-from kinoflow.training.history import History, Scores
+from kinoflow.training.epochs import callbacks_of
+from kinoflow.training.history import History
 from kinoflow.training.lessons import Lesson
 from kinoflow.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dvclive.live import Live
 
 
 @dataclass(frozen=True)
@@ -167,7 +162,7 @@ def fit(
                 validation_data=validation,
                 epochs=epochs,
                 initial_epoch=len(history),
-                callbacks=_callbacks(run, history, checkpoints, live),
+                callbacks=callbacks_of(run, history, checkpoints, live),
                 shuffle=False,  # the batches are, by the epoch
                 verbose=0,
             )
@@ -333,59 +328,3 @@ def _without_optimizer(model: keras.Model, run: Run, classes: int) -> keras.Mode
     plain = build_model(run, classes, "float32")
     plain.set_weights(model.get_weights())
     return plain
-
-
-def _callbacks(
-    run: Run, history: History, checkpoints: Checkpoints, live: "Live | None"
-) -> list[keras.callbacks.Callback]:
-    callbacks: list[keras.callbacks.Callback] = []
-    if keras.backend.backend() == "torch":
-        # On torch, all dropout layers draw from one generator, whose state is in no checkpoint, so
-        # it is seeded in each epoch. On other backends each random layer has a state of its own,
-        # which checkpoints keep; seeding there would make TensorFlow optimize its graphs again.
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(
-                    (run.seed + epoch) % 2**32
-                )
-            )
-        )
-    if run.training.ema:
-        # before the checkpoint, which keeps what was validated: the averages
-        callbacks.append(AveragedWeights(swapped=len(history) > 0))
-    return [*callbacks, _EpochEnd(history, checkpoints, live)]
-
-
-class _EpochEnd(keras.callbacks.Callback):
-    """After each epoch: records its scores, saves a checkpoint, stops if patience has run out."""
-
-    def __init__(self, history: History, checkpoints: Checkpoints, live: "Live | None") -> None:
-        super().__init__()
-        self.history = history
-        self.checkpoints = checkpoints
-        self.live = live
-
-    def on_epoch_begin(self, epoch: int, logs: Scores | None = None) -> None:
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: Scores | None = None) -> None:
-        scores = {name: float(value) for name, value in (logs or {}).items()}
-        if not np.isfinite(scores["loss"]):
-            raise UserError(
-                f"training diverged in epoch {epoch + 1} (loss {scores['loss']}): "
-                "lower training.learning_rate"
-            )
-        seconds = time.monotonic() - self.started
-        self.history.add(scores, seconds)
-        self.checkpoints.save(self.model, self.history)
-        curves.draw(self.live, scores)
-        names = ("loss", "accuracy", "val_loss", "val_accuracy")
-        print(
-            f"epoch {epoch + 1}/{self.params['epochs']}: "
-            + ", ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)
-            + f", {seconds:.1f} s"
-            + " *" * self.history.improved,
-            file=sys.stderr,
-            flush=True,
-        )
-        self.model.stop_training = self.history.stopped
