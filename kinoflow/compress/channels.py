@@ -106,6 +106,13 @@ class Graph:
         """One number for all that are the same channel."""
         return np.array([self._root(number) for number in numbers.tolist()], dtype=np.int64)
 
+    def summed(self, axis: Axis, value: NDArray) -> NDArray[np.float64]:
+        """The sum of a weight's elements, or of what each of them counts, for each number."""
+        others = tuple(each for each in range(value.ndim) if each != axis.axis)
+        sums = np.zeros(self.count)
+        np.add.at(sums, self.roots(axis.numbers), value.sum(axis=others, dtype=np.float64))
+        return sums
+
     def _root(self, number: int) -> int:
         while self._same[number] != number:
             self._same[number] = self._same[self._same[number]]

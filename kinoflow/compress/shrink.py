@@ -11,35 +11,13 @@ from numpy.typing import NDArray
 from kinoflow.compress.channel_rules import rule_of
 from kinoflow.compress.channels import Graph, Group, Numbers, traced
 
-Worth = NDArray[np.float64]  # of each number
-
 
 def channels_of(model: keras.Model) -> Graph:
     """Which channels of a model go together; see `kinoflow.compress.channels.traced`."""
     return traced(model, rule_of)
 
 
-def worth(graph: Graph, values: dict[tuple[int, int], NDArray]) -> Worth:
-    """What each channel is worth: the sum over all weights that make it or take it.
-
-    Args:
-        graph: of a model.
-        values: what each element of a weight is worth, by the id of its layer and its index there;
-            weights that are not there count nothing.
-
-    Returns (numbers,), of which those of `Group.channels` are filled.
-    """
-    found = np.zeros(graph.count)
-    for axis in graph.axes:
-        value = values.get((id(axis.layer), axis.weight))
-        if value is None or axis.role == "keeps":
-            continue
-        others = tuple(each for each in range(value.ndim) if each != axis.axis)
-        np.add.at(found, graph.roots(axis.numbers), value.sum(axis=others))
-    return found
-
-
-def spared(group: Group, value: Worth, count: int) -> Numbers:
+def spared(group: Group, value: NDArray[np.float64], count: int) -> Numbers:
     """The channels of a group that stay: about `count`, at least one, worth the most together.
 
     Those that share a normalisation lose as many each, or all: whichever comes nearest to `count`,
@@ -100,4 +78,3 @@ def without(model: keras.Model, graph: Graph, gone: Numbers) -> keras.Model:
             values[index] = value
         new.set_weights(values)
     return network
-
