@@ -1,6 +1,7 @@
 """Structured pruning: a smaller network of the channels that are worth most, trained once more."""
 
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -8,11 +9,13 @@ import numpy as np
 from kinoflow.bundle import Bundle
 from kinoflow.compress import rewrite, shrink
 from kinoflow.compress.fine_tune import fine_tune
-from kinoflow.compress.importance import by_taylor
+from kinoflow.compress.importance import by_size, by_taylor
 from kinoflow.compress.settings import FineTune
 from kinoflow.config import Run
 from kinoflow.system.errors import UserError
 from kinoflow.training.fit import TrainingData
+
+Criterion = Literal["size", "taylor"]
 
 
 def pruned(
@@ -22,12 +25,12 @@ def pruned(
     share: float,
     settings: FineTune,
     folder: Path,
+    criterion: Criterion = "size",
 ) -> Bundle:
     """Take whole channels out of a bundle's network, and write what is left as another bundle.
 
-    Channels that belong together go together, those first without which the loss changes least.
-    What is left is fine-tuned with the original as its teacher. Its layers are plain, so that it
-    loads, exports and learns as any other bundle.
+    Channels that belong together go together, those that are worth least. What is left is
+    fine-tuned with the original as its teacher. It loads, exports and learns as any other bundle.
 
     Args:
         original: the bundle; it is left as it is.
@@ -37,25 +40,33 @@ def pruned(
             normalisation allows only some numbers, the nearest.
         settings: of the fine-tuning.
         folder: the new bundle's; a bundle that is already there is replaced.
+        criterion: what a channel is worth: `size`, the squares of its weights, or `taylor`, how
+            much the loss on training clips changes without it (`kinoflow.compress.importance`).
+            Size, which does better on validation clips (benchmarks/pruning.md).
 
     Raises UserError for a network without channels that can go, one that is too small for the
     share, and fine-tuning that diverges.
     """
     rewrite.begin(run)
-    network = _smaller(original, run, data, share)
+    network = _smaller(original, run, data, share, criterion)
     network.trainable = True  # a frozen backbone too, which has lost what it rested on
     fine_tune(network, original, run, data, settings)
     return rewrite.write(folder, network, original, data)
 
 
-def _smaller(original: Bundle, run: Run, data: TrainingData, share: float) -> keras.Model:
+def _smaller(
+    original: Bundle, run: Run, data: TrainingData, share: float, criterion: Criterion
+) -> keras.Model:
     """The network without the share of its channels that are worth least, not yet trained."""
     name = original.description.name
     graph = shrink.channels_of(original.model)
     groups = graph.groups()
     if not groups:
         raise UserError(f"{name} cannot be pruned: its network has no channels that can go")
-    worth = by_taylor(original.model, graph, run, data)
+    if criterion == "size":
+        worth = by_size(graph)
+    else:
+        worth = by_taylor(original.model, graph, run, data)
     gone = []
     for group in groups:
         count = max(1, round(len(group.channels) * (1 - share)))
