@@ -4,8 +4,8 @@
 
 Takes trained candidates of a work tree in which `make repro` has run, takes channels out of them or
 sets weights to 0, and fine-tunes them. What the folder holds from an earlier run is not made again.
-All accuracies are of validation clips. `--test` also scores half of the channels on test clips: once,
-when nothing is left to be chosen. It takes an hour on two cores.
+All accuracies are of validation clips. `--test` also scores half of the channels on test clips:
+once, when nothing is left to be chosen. It takes half an hour on two cores.
 """
 
 import argparse
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks import machine
@@ -205,10 +204,9 @@ def page(measured: dict[str, list[Row]], val: Side, test: Side | None, epochs: i
         for name, (first, half, *_) in measured.items():
             assert first.test is not None
             assert half.test is not None
-            lines.append(
-                f"| {name} | {accuracy(first.test, test.groups)} | {accuracy(half.test, test.groups)} "
-                f"| {difference(first.test, half.test, test.groups)} |"
-            )
+            scored = [accuracy(each, test.groups) for each in (first.test, half.test)]
+            scored.append(difference(first.test, half.test, test.groups))
+            lines.append(f"| {name} | {' | '.join(scored)} |")
         body = "\n".join(lines)
         tested = f"""## Test clips
 
@@ -223,20 +221,21 @@ once, after everything above.
 
 `python -m benchmarks.pruning` writes this page. Candidates were trained on the embedded data as
 params.yaml says. Then channels were taken out, or weights set to 0, and what was left was
-fine-tuned with the original as its teacher ([how](../docs/compressing.md)), for {epochs} epochs after
-channels were taken out, {epochs // 2} while weights become 0.
-Accuracy is that of {len(val.clips)} validation clips of {len(set(val.groups))} recordings; intervals
-resample recordings, and differences are paired by clip. One clip is {100 / len(val.clips):.1f} points.
+fine-tuned with the original as its teacher ([how](../docs/compressing.md)): for {epochs} epochs
+after channels were taken out, {epochs // 2} while weights become 0. Accuracy is that of
+{len(val.clips)} validation clips of {len(set(val.groups))} recordings; intervals resample
+recordings, and differences are paired by clip. One clip is {100 / len(val.clips):.1f} points.
 
-Times are for one view of a clip in OpenVINO, float32, one thread: medians of {ROUNDS} rounds in which
-all forms take turns. The clock also runs while other programs hold the processor, so "times as
-fast" by processor time says more. Multiply-adds are of one view. "MB compressed" is model.keras
-after DEFLATE: a weight of 0 takes as much memory as any other, and no less time.
+Times are for one view of a clip in OpenVINO, float32, one thread: medians of {ROUNDS} rounds in
+which all forms take turns. The clock also runs while other programs hold the processor, so the time
+of the processor says more. Multiply-adds are of one view. "MB compressed" is model.keras after
+DEFLATE: in memory, a weight of 0 takes as much as any other, and as long.
 
 {machine.name()}
 {machine.versions()}
 
-The goal, half of the channels at least {TIMES_AS_FAST} times as fast and within {100 * POINTS:.0f} points:
+The goal is half of the channels at least {TIMES_AS_FAST} times as fast, within
+{100 * POINTS:.0f} points:
 
 {verdicts}
 

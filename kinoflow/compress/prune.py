@@ -63,10 +63,7 @@ def _smaller(
     groups = graph.groups()
     if not groups:
         raise UserError(f"{name} cannot be pruned: its network has no channels that can go")
-    if criterion == "size":
-        worth = by_size(graph)
-    else:
-        worth = by_taylor(original.model, graph, run, data)
+    worth = by_size(graph) if criterion == "size" else by_taylor(original.model, graph, run, data)
     gone = []
     for group in groups:
         count = max(1, round(len(group.channels) * (1 - share)))
