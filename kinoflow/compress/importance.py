@@ -3,6 +3,8 @@
 TensorFlow is imported by name here: Keras has no gradients of its own.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -38,7 +40,7 @@ def by_taylor(model: keras.Model, graph: Graph, run: Run, data: TrainingData) ->
     variables = [weight.value for weight in weights.values()]
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def products(clips, labels, shares):
+    def products(clips: Any, labels: Any, shares: Any) -> list[Any]:
         with tf.GradientTape() as tape:
             tape.watch(variables)  # a frozen network's too
             answers = model(clips, training=False)

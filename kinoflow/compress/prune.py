@@ -49,7 +49,7 @@ def pruned(
     """
     rewrite.begin(run)
     network = _smaller(original, run, data, share, criterion)
-    network.trainable = True  # a frozen backbone too, which has lost what it rested on
+    rewrite.thaw(network)
     fine_tune(network, original, run, data, settings)
     return rewrite.write(folder, network, original, data)
 

@@ -26,6 +26,14 @@ def copied(model: keras.Model) -> keras.Model:
     return copy
 
 
+def thaw(model: keras.Model) -> None:
+    """Let all layers learn, those of a frozen backbone too: what they rested on has changed."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            thaw(layer)
+        layer.trainable = True
+
+
 def write(folder: Path, model: keras.Model, original: Bundle, data: TrainingData) -> Bundle:
     """Write a changed model as a bundle, calibrated on validation clips unless it learned them.
 

@@ -47,7 +47,7 @@ def sparse(
     """
     rewrite.begin(run)
     network = rewrite.copied(original.model)
-    network.trainable = True
+    rewrite.thaw(network)
     if not kernels(network):
         raise UserError(f"{original.description.name} has no kernels whose weights could be 0")
     fine_tune(network, original, run, data, settings, [Sparsify(sparsity)])
