@@ -1,11 +1,12 @@
 """What pruning costs in accuracy, and what it gains in size and time: benchmarks/pruning.md.
 
-    python -m benchmarks.pruning --into FOLDER [--tree FOLDER] [--epochs N] [--test]
+    python -m benchmarks.pruning --into FOLDER [--tree FOLDER] [--epochs N] [--made] [--test]
 
 Takes trained candidates of a work tree in which `make repro` has run, takes channels out of them or
-sets weights to 0, and fine-tunes them. What the folder holds from an earlier run is not made again.
-All accuracies are of validation clips. `--test` also scores half of the channels on test clips:
-once, when nothing is left to be chosen. It takes half an hour on two cores.
+sets weights to 0, and fine-tunes them. What the folder holds from an earlier run is not made again;
+with `--made`, nothing else is made. All accuracies are of validation clips. `--test` also scores
+half of the channels on test clips: once, when nothing is left to be chosen. It takes half an hour
+on two cores.
 """
 
 import argparse
@@ -53,8 +54,8 @@ class Row:
     test: NDArray[np.bool_] | None = None
 
 
-def forms(tree: Workspace, name: str, into: Path, epochs: int) -> dict[str, Bundle]:
-    """The original and all that is made of it, by what was done."""
+def forms(tree: Workspace, name: str, into: Path, epochs: int, made: bool) -> dict[str, Bundle]:
+    """The original and all that is made of it, or was, by what was done."""
     from kinoflow.compress.prune import pruned
     from kinoflow.compress.settings import FineTune
     from kinoflow.compress.sparse import sparse
@@ -74,11 +75,12 @@ def forms(tree: Workspace, name: str, into: Path, epochs: int) -> dict[str, Bund
         settings = FineTune(epochs=max(1, epochs // 2) if make is sparse else epochs)
         for amount in amounts:
             folder = into / f"{name}-{what.replace(', by ', '-').lower()}-{amount}"
-            if not folder.exists():
+            if not folder.exists() and not made:
                 begun = time.monotonic()
                 make(original, run, data, amount, settings, folder)
                 print(f"{folder.name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
-            found[f"{amount:.0%} of {what}"] = bundle.load(folder)
+            if folder.exists():
+                found[f"{amount:.0%} of {what}"] = bundle.load(folder)
     return found
 
 
@@ -247,6 +249,7 @@ def main() -> None:
     parser.add_argument("--into", type=Path, required=True, help="folder of what is made")
     parser.add_argument("--tree", type=Path, default=REPOSITORY.root, help="a work tree")
     parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning")
+    parser.add_argument("--made", action="store_true", help="measure what is there, make nothing")
     parser.add_argument("--test", action="store_true", help="score half of the channels on test")
     parser.add_argument("names", nargs="*", default=CANDIDATES, metavar="CANDIDATE")
     given = parser.parse_args()
@@ -256,7 +259,7 @@ def main() -> None:
     test = sides["test"] if given.test else None
     measured = {}
     for name in given.names:
-        made = forms(tree, name, given.into, given.epochs)
+        made = forms(tree, name, given.into, given.epochs, given.made)
         measured[name] = rows(made, sides["val"], test, given.into)
     files.write_text(PAGE, page(measured, sides["val"], test, given.epochs))
     print(f"wrote {PAGE}")

@@ -39,7 +39,6 @@ def by_taylor(model: keras.Model, graph: Graph, run: Run, data: TrainingData) ->
     weights = {id(weight): weight for weight in (axis.layer.weights[axis.weight] for axis in axes)}
     variables = [weight.value for weight in weights.values()]
 
-    @tf.function(autograph=False, reduce_retracing=True)
     def products(clips: Any, labels: Any, shares: Any) -> list[Any]:
         with tf.GradientTape() as tape:
             tape.watch(variables)  # a frozen network's too
@@ -48,10 +47,11 @@ def by_taylor(model: keras.Model, graph: Graph, run: Run, data: TrainingData) ->
             loss = ops.mean(losses * ops.cast(shares, losses.dtype))
         return [a * b for a, b in zip(tape.gradient(loss, variables), variables, strict=True)]
 
+    compiled = tf.function(products, autograph=False, reduce_retracing=True)
     batches = augmented_batches(run, data)
     found = np.zeros(graph.count)
     for index in range(len(batches)):
-        values = products(*map(tf.convert_to_tensor, batches[index]))
+        values = compiled(*map(tf.convert_to_tensor, batches[index]))
         by_weight = dict(zip(weights, map(np.asarray, values), strict=True))
         for axis in axes:
             value = by_weight[id(axis.layer.weights[axis.weight])]
