@@ -42,7 +42,7 @@ def pruned(
         folder: the new bundle's; a bundle that is already there is replaced.
         criterion: what a channel is worth: `size`, the squares of its weights, or `taylor`, how
             much the loss on training clips changes without it (`kinoflow.compress.importance`).
-            Size, which does better on validation clips (benchmarks/pruning.md).
+            Size, since neither is better for all candidates (docs/compressing.md).
 
     Raises UserError for a network without channels that can go, one that is too small for the
     share, and fine-tuning that diverges.
