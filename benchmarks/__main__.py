@@ -56,6 +56,8 @@ the number of frames, which is wrong in many files; kinoflow checks it.
   then are from Keras', and how large it is. [exporting.md](exporting.md)
 - `python -m benchmarks.numerics`: how far tests are from their bounds on other processors.
   [numerics.md](numerics.md)
+- `python -m benchmarks.pruning --into FOLDER`: accuracy, size and time of candidates without some
+  of their channels or weights; it takes half an hour. [pruning.md](pruning.md)
 - `python -m benchmarks.repeats`: how repeatable training is. [repeats.md](repeats.md)
 - `python -m benchmarks.serve --bento FILE`: how fast the service answers, beside itself without
   batching and beside a plain service, and how it bears ten minutes of overload.
