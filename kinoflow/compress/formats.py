@@ -29,11 +29,11 @@ FORMATS = {
         Format("keras", "model", "tensorflow", "tensorflow", ("tensorflow",)),
         Format(
             "openvino",
-            "model.xml",
+            "model.xml.gz",
             "openvino",
             "openvino",
             ("openvino", "nncf"),
-            ("float32", "float16", "int8"),
+            ("float32", "float16", "bfloat16", "int8"),
             "openvino",
         ),
         Format(
@@ -42,7 +42,8 @@ FORMATS = {
             "onnxruntime",
             "onnxruntime",
             ("onnx", "onnxruntime", "tf2onnx"),
-            extra="onnx",
+            ("float32", "float16", "bfloat16", "int8"),
+            "onnx",
         ),
         Format(
             "litert",

@@ -1,0 +1,118 @@
+"""int8 in the ONNX format, by ONNX Runtime's static quantisation."""
+
+import logging
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.compress.quantise import Judge, Layers, Method, accurate
+from kinoflow.video.spec import Frames
+
+if TYPE_CHECKING:
+    import onnx
+
+_ROUNDED = ("Conv", "Gemm", "MatMul")
+
+Names = tuple[str, ...]  # of the nodes of one layer
+
+
+def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) -> Layers:
+    """Rewrite a model so that its layers compute in int8 where that costs little.
+
+    Ranges of values are the means over clips of the lowest and highest one. Weights have a range
+    for each channel.
+
+    Args:
+        path: the ONNX model, in float32.
+        model: the bundle, for its views.
+        fitted: training clips (N, T, H, W, 3) from which ranges of values are found.
+        judge: see `accurate`.
+
+    Returns how many of its layers are in int8.
+
+    Raises UserError as `accurate` does.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    views = np.concatenate([model.views(clip) for clip in fitted])
+    # it warns of each node that it leaves alone
+    logging.getLogger().setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, ranges = Path(folder) / "prepared.onnx", Path(folder) / "ranges.json"
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        exact = onnx.load(prepared)
+        (clips,) = exact.graph.input
+
+        def fit(kept: Sequence[Names]) -> bytes:
+            written = Path(folder) / "quantised.onnx"
+            quantize_static(
+                prepared,
+                written,
+                None if ranges.exists() else _Reader(views, clips.name),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=[*_ROUNDED],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=[name for layer in kept for name in layer],
+                calibration_cache_path=ranges,
+            )
+            return written.read_bytes()
+
+        def answer(quantised: bytes, shown: Frames) -> Probabilities:
+            run = _session(quantised)
+            return np.stack([np.mean([run(v) for v in model.views(c)], axis=0) for c in shown])
+
+        layers = _layers(exact)
+
+        def without(_: bytes, layer: Names, shown: Frames) -> Probabilities:
+            return answer(fit([layer]), shown)
+
+        method = Method(layers, fit, without, answer)
+        whole = prepared.read_bytes()
+        network, found = accurate(method, lambda shown: answer(whole, shown), judge)
+    path.write_bytes(network)
+    return found
+
+
+class _Reader:
+    """Hands views (N, T, H, W, 3) to ONNX Runtime one by one."""
+
+    def __init__(self, views: Frames, name: str) -> None:
+        self.rest = iter(views)
+        self.name = name
+
+    def get_next(self) -> dict[str, Frames] | None:
+        view = next(self.rest, None)
+        return None if view is None else {self.name: view[None]}
+
+
+def _session(model: bytes) -> Callable[[Frames], Probabilities]:
+    """The model as a function from a view (T, H, W, 3) to probabilities (classes,)."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (clips,) = session.get_inputs()
+    return lambda view: np.asarray(session.run(None, {clips.name: view[None]})[0][0])
+
+
+def _layers(model: "onnx.ModelProto") -> list[Names]:
+    """What can be in int8: nodes with the same weights are one layer, as steps in time are."""
+    from onnx import numpy_helper
+
+    weights = {
+        tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in model.graph.initializer
+    }
+    found: dict[Any, list[str]] = {}
+    for node in model.graph.node:
+        if node.op_type in _ROUNDED:
+            key = next((weights[name] for name in node.input if name in weights), node.name)
+            found.setdefault(key, []).append(node.name)
+    return [tuple(names) for names in found.values()]
