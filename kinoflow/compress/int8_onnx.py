@@ -23,8 +23,8 @@ Names = tuple[str, ...]  # of the nodes of one layer
 def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) -> Layers:
     """Rewrite a model so that its layers compute in int8 where that costs little.
 
-    Ranges of values are the means over clips of the lowest and highest one. Weights have a range
-    for each channel.
+    Ranges reach from the lowest value of all clips to the highest one. Weights have a range for
+    each channel.
 
     Args:
         path: the ONNX model, in float32.
@@ -60,7 +60,7 @@ def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) ->
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                nodes_to_exclude=[name for layer in kept for name in layer],
+                nodes_to_exclude=[*never, *(name for layer in kept for name in layer)],
                 calibration_cache_path=ranges,
             )
             return written.read_bytes()
@@ -70,6 +70,8 @@ def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) ->
             return np.stack([np.mean([run(v) for v in model.views(c)], axis=0) for c in shown])
 
         layers = _layers(exact)
+        known = {name for layer in layers for name in layer}
+        never = [node.name for node in exact.graph.node if node.name not in known]
 
         def without(_: bytes, layer: Names, shown: Frames) -> Probabilities:
             return answer(fit([layer]), shown)
@@ -112,7 +114,8 @@ def _layers(model: "onnx.ModelProto") -> list[Names]:
     }
     found: dict[Any, list[str]] = {}
     for node in model.graph.node:
-        if node.op_type in _ROUNDED:
+        # where a constant is the left one of a product, it is no weight: scaling, for one
+        if node.op_type in _ROUNDED and node.input[0] not in weights:
             key = next((weights[name] for name in node.input if name in weights), node.name)
             found.setdefault(key, []).append(node.name)
     return [tuple(names) for names in found.values()]

@@ -50,10 +50,10 @@ def quantised(
     nncf.set_log_level(40)
     views = np.concatenate([model.views(clip) for clip in fitted])
     scope = nncf.ModelType.TRANSFORMER if attends(network) else None
-    never = _shifted_by_a_number(converted)
+    layers, never = _layers(converted)
 
     def fit(kept: Sequence[Names]) -> Any:
-        names = [*never, *(name for layer in kept for name in layer)]
+        names = [name for layer in (*never, *kept) for name in layer]
         return nncf.quantize(
             converted,
             nncf.Dataset(views, lambda view: view[None]),
@@ -71,7 +71,6 @@ def quantised(
         with _in_float(quantised, converted, layer):
             return answer(quantised, clips)
 
-    layers = [names for names in _layers(converted) if not set(names) & set(never)]
     method = Method(layers, fit, without, answer)
     return accurate(method, lambda clips: answer(converted, clips), judge)
 
@@ -85,15 +84,25 @@ def _compiled(model: Any) -> Callable[[Frames], Probabilities]:
     return lambda view: np.array(run(view[None])[0][0])
 
 
-def _layers(model: Any) -> list[Names]:
-    """What can be in int8: operators with the same weights are one layer, as steps in time are."""
+def _layers(model: Any) -> tuple[list[Names], list[Names]]:
+    """What can be in int8, and products that cannot.
+
+    Operators with the same weights are one layer, as the steps of recurrence are.
+    """
     found: dict[Any, list[str]] = {}
+    failing = set()
     for node in model.get_ordered_ops():
         if node.get_type_name() in _ROUNDED:
+            name = node.get_friendly_name()
             weights = [_values(each.get_node()) for each in node.input_values()]
-            key = next((each for each in weights if each), node.get_friendly_name())
-            found.setdefault(key, []).append(node.get_friendly_name())
-    return [tuple(names) for names in found.values()]
+            key = next((each for each in weights if each), name)
+            found.setdefault(key, []).append(name)
+            if weights[0] or _shifted_by_a_number(node):
+                failing.add(key)
+    return (
+        [tuple(names) for key, names in found.items() if key not in failing],
+        [tuple(names) for key, names in found.items() if key in failing],
+    )
 
 
 def _values(node: Any) -> bytes | None:
@@ -112,25 +121,20 @@ def _is_constant(node: Any) -> bool:
     return all(_is_constant(each.get_node()) for each in node.input_values())
 
 
-def _shifted_by_a_number(model: Any) -> list[str]:
-    """Products to whose every channel the same number is added, as hand-made features do.
+def _shifted_by_a_number(product: Any) -> bool:
+    """Whether the same number is added to every channel, as hand-made features do.
 
     NNCF takes such a number for a bias, wants to correct each channel of it, and fails: "cannot
-    reshape array of size 64 into shape (1,1,1,1)".
+    reshape array of size 64 into shape (1,1,1,1)". Where a constant is the left one of a product,
+    as in scaling, it is OpenVINO that fails: "Check 'any_of(scale.size(), OC, 1U)' failed".
     """
-    found = []
-    for node in model.get_ops():
-        if node.get_type_name() != "Add":
-            continue
-        one, other = (each.get_node() for each in node.input_values())
-        for product, shift in ((one, other), (other, one)):
-            if (
-                product.get_type_name() in _ROUNDED
-                and shift.get_type_name() == "Constant"
-                and np.asarray(shift.data).size == 1
-            ):
-                found.append(product.get_friendly_name())
-    return found
+    for reader in product.output(0).get_target_inputs():
+        sum_ = reader.get_node()
+        if sum_.get_type_name() == "Add":
+            others = [each.get_node() for each in sum_.input_values()]
+            if any(_is_constant(each) and set(each.get_output_shape(0)) <= {1} for each in others):
+                return True
+    return False
 
 
 @contextmanager
