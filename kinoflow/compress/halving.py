@@ -19,8 +19,10 @@ def in_openvino(model: Any, kind: str) -> None:
         model: the model.
         kind: `bfloat16` or `float16`. In float16, constants with a larger number stay as they are.
     """
+    import ml_dtypes
     from openvino import Type, opset13
 
+    nearest = {"bfloat16": ml_dtypes.bfloat16, "float16": np.float16}[kind]
     to = {"bfloat16": Type.bf16, "float16": Type.f16}[kind]
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Constant" or node.get_element_type() != Type.f32:
@@ -29,6 +31,8 @@ def in_openvino(model: Any, kind: str) -> None:
         if not _worth_it(values, kind):
             continue
         readers = node.output(0).get_target_inputs()
+        # left to OpenVINO, bfloat16 would cut digits off instead of rounding
+        values = values.astype(nearest).astype(np.float32)
         back = opset13.convert(opset13.constant(values, dtype=to), "f32")
         for reader in readers:
             reader.replace_source_output(back.output(0))

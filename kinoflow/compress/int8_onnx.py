@@ -63,7 +63,9 @@ def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) ->
                 nodes_to_exclude=[*never, *(name for layer in kept for name in layer)],
                 calibration_cache_path=ranges,
             )
-            return written.read_bytes()
+            quantised = onnx.load(written)
+            _take_exact(quantised, {name for layer in kept for name in layer})
+            return bytes(quantised.SerializeToString())
 
         def answer(quantised: bytes, shown: Frames) -> Probabilities:
             run = _session(quantised)
@@ -93,6 +95,37 @@ class _Reader:
     def get_next(self) -> dict[str, Frames] | None:
         view = next(self.rest, None)
         return None if view is None else {self.name: view[None]}
+
+
+def _take_exact(model: "onnx.ModelProto", kept: set[str]) -> None:
+    """Have nodes in float take what the nodes in int8 before them give, before it is rounded.
+
+    ONNX Runtime rounds what a node gives as well as what it takes: else it finds no integer kernel.
+    """
+    made = {name: node for node in model.graph.node for name in node.output}
+    waiting = [node for node in model.graph.node if node.name in kept]
+    seen = {node.name for node in waiting}
+    while waiting:
+        reader = waiting.pop()
+        for index, name in enumerate(reader.input):
+            back = made.get(name)
+            to = made.get(back.input[0]) if back and back.op_type == "DequantizeLinear" else None
+            if to is not None:
+                reader.input[index] = to.input[0]
+            before = made.get(reader.input[index])
+            if before and before.op_type not in _ROUNDED and before.name not in seen:
+                seen.add(before.name)
+                waiting.append(before)
+    # from the end, since what a node took may be left over once the node is gone
+    nodes = [*model.graph.node]
+    read = {each.name for each in model.graph.output}
+    del model.graph.node[:]
+    used = []
+    for node in reversed(nodes):
+        if read & set(node.output):
+            read |= set(node.input)
+            used.append(node)
+    model.graph.node.extend(reversed(used))
 
 
 def _session(model: bytes) -> Callable[[Frames], Probabilities]:
