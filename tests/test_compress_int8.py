@@ -23,7 +23,7 @@ from kinoflow.training import export
 from kinoflow.training.fit import TrainingData
 from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace
-from tests.networks import CLIP, noise, save_bundle, small_model, sure_model
+from tests.networks import CLIP, noise, save_bundle, small_model
 from tests.training import LABELS, moving, settings, train
 
 LARGE = 2000.0  # how far apart the channels of a model are that int8 is too coarse for
@@ -107,6 +107,20 @@ def test_a_layer_that_int8_spoils_stays_in_float_if_there_is_a_judge(
     assert read.int8_layers + read.float_layers == spoilt.details.int8_layers
 
 
+def test_int8_that_loses_too_much_in_litert_is_refused_in_a_line(
+    hard: Bundle, trained: Path, tmp_path: Path
+) -> None:
+    frames, truth = shown(trained, "val")
+    wanted = Judge(frames, truth.labels)
+    try:
+        form = in_int8(hard, trained, tmp_path / "f", "litert", wanted)
+    except UserError as problem:
+        assert "\n" not in str(problem)
+        assert str(problem).startswith("int8 loses more than 1.0% of 16 clips")
+    else:
+        assert right(form, trained) >= right(hard, trained) - 0.05
+
+
 def test_a_model_that_learns_to_be_rounded_keeps_its_answers(
     hard: Bundle, trained: Path, defaults: Params, tmp_path: Path
 ) -> None:
@@ -114,7 +128,7 @@ def test_a_model_that_learns_to_be_rounded_keeps_its_answers(
     run = settings(defaults, candidate).resolve("a")
     sets = {side: shown(trained, side)[1] for side in ("train", "val")}
     data = TrainingData(LABELS, sets["train"], sets["val"], "data", 16)
-    tuned = aware(hard, run, data, FineTune(epochs=20, learning_rate=0.01), tmp_path / "tuned")
+    tuned = aware(hard, run, data, FineTune(epochs=60, learning_rate=0.01), tmp_path / "tuned")
     before = right(in_int8(hard, trained, tmp_path / "before", "openvino"), trained)
     after = right(in_int8(tuned, trained, tmp_path / "after", "openvino"), trained)
     assert after > before + 0.2
@@ -124,6 +138,28 @@ def test_a_model_that_learns_to_be_rounded_keeps_its_answers(
     assert tuned.description.model_copy(update={"temperature": 1.0}) == (
         hard.description.model_copy(update={"temperature": 1.0})
     )
+
+
+@pytest.mark.parametrize("form", ["openvino", "onnx", "litert"])
+def test_int8_takes_a_fraction_of_the_bytes(form: str, trained: Path, tmp_path: Path) -> None:
+    source = trained / "wide"
+    if not source.exists():
+        save_bundle(source, small_model("frame_voting", filters=(64, 128)), CLIP)
+    compared = Clips(noise(8), "noise")
+    made = [
+        exporting.export(
+            source,
+            tmp_path / precision,
+            form,
+            compared,
+            precision=precision,
+            calibration=compared,
+            limits=exporting.Limits(1, 0),
+        ).details
+        for precision in ("float32", "int8")
+    ]
+    assert made[1].bytes < 0.4 * made[0].bytes
+    assert 0 < made[1].largest_change < 0.05
 
 
 # === The order in which layers are put back ===

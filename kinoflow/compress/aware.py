@@ -15,7 +15,7 @@ from kinoflow.training import calibration, export
 from kinoflow.training.fit import TrainingData
 from kinoflow.video.spec import Frames
 
-_FITTED = 32  # training clips that ranges are found from, anew in each epoch
+_FITTED = 16  # training clips that ranges are found from, anew in each epoch
 
 
 def aware(

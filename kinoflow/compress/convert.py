@@ -188,6 +188,14 @@ def _onnx(network: "keras.Model", request: Request, model: Bundle) -> Layers | N
 def _litert(network: "keras.Model", request: Request, model: Bundle) -> None:
     import tensorflow as tf
 
+    if request.precision == "int8":
+        from kinoflow.compress import int8_litert
+
+        assert request.calibration is not None
+        request.target.write_bytes(
+            int8_litert.quantised(_frozen(network), model, request.calibration, request.judge)
+        )
+        return
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(network)])
     if request.precision == "float16":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

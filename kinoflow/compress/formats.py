@@ -51,7 +51,7 @@ FORMATS = {
             "ai_edge_litert",
             "ai-edge-litert",
             ("ai_edge_litert",),
-            ("float32", "float16"),
+            ("float32", "float16", "int8"),
             "litert",
         ),
     )

@@ -44,7 +44,7 @@ class Details(BaseModel):
     agreement: float  # share of clips with the same label
     milliseconds: float  # for a clip, where the form was made
     bundle_milliseconds: float
-    int8_layers: int = 0  # how many compute in int8
+    int8_layers: int = 0  # how many compute in int8; 0 in LiteRT, which does not say
     float_layers: int = 0  # how many could, and stayed in float because that lost too much
 
     @classmethod
