@@ -75,9 +75,10 @@ def export(
         compared: at least one clip that both answer.
         precision: `float32`; `float16` and `bfloat16` keep the weights in half the bytes; `int8`
             computes in integers where the format allows it.
-        calibration: clips of training recordings, which int8 takes.
+        calibration: clips of training recordings, which int8 takes but in LiteRT.
         judge: clips by which int8 leaves layers in float that lose too much; it is neither fitted
             to them nor to be tested on them. None: all layers are in int8, whatever that costs.
+            LiteRT has no such choice, and does not ask it.
         limits: how far the form may be from the bundle; None: as far as the precision explains.
 
     Raises UserError for a folder that holds no bundle or exists already, a format or precision that
@@ -90,8 +91,8 @@ def export(
     if target.exists():
         raise UserError(f"{target} exists already: name another folder, or remove it")
     description = bundle.load(source).description
-    if precision == "int8" and (calibration is None or len(calibration.frames) < LEAST):
-        count = 0 if calibration is None else len(calibration.frames)
+    count = 0 if calibration is None else len(calibration.frames)
+    if precision == "int8" and kind.fitted and count < LEAST:
         raise UserError(
             f"int8 is fitted to clips of training recordings, at least {LEAST}, and there are "
             f"{count}: export in the folder of the run that trained the model"

@@ -21,6 +21,7 @@ class Format:
     modules: tuple[str, ...]  # that making such a file takes
     precisions: tuple[str, ...] = ("float32",)
     extra: str | None = None  # of kinoflow, with these modules; None: they come with it
+    fitted: bool = True  # whether int8 finds ranges of values from clips
 
 
 FORMATS = {
@@ -53,6 +54,7 @@ FORMATS = {
             ("ai_edge_litert",),
             ("float32", "float16", "int8"),
             "litert",
+            fitted=False,
         ),
     )
 }

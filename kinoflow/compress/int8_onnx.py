@@ -128,6 +128,9 @@ def _take_exact(model: "onnx.ModelProto", kept: set[str]) -> None:
             read |= set(node.input)
             used.append(node)
     model.graph.node.extend(reversed(used))
+    constants = [each for each in model.graph.initializer if each.name in read]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(constants)
 
 
 def _session(model: bytes) -> Callable[[Frames], Probabilities]:
