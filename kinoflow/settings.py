@@ -19,7 +19,7 @@ from kinoflow.system.errors import UserError
 Values = dict[str, Any]
 
 # sections that a recipe replaces as a whole: keys that it does not name are not in the study
-_REPLACED = {"dataset", "split", "augment", "candidates", "style"}
+_REPLACED = {"dataset", "split", "augment", "candidates", "forms", "style"}
 
 
 def merge(base: Values, changes: Values) -> Values:

@@ -170,6 +170,20 @@ class Workspace:
         return self.work / "forms"
 
     @property
+    def form_records(self) -> Path:
+        """What is known of forms without test clips: all that `choose` may use."""
+        return self.work / "compress"
+
+    @property
+    def all_form_answers(self) -> Path:
+        """What forms answered."""
+        return self.work / "form_answers"
+
+    def form_answers(self, candidate: str, form: str) -> Path:
+        """What one form answered to the test clips; with folds, to the validation clips."""
+        return self.all_form_answers / candidate / f"{form}.csv"
+
+    @property
     def choice_answers(self) -> Path:
         """What the form that is packaged answered, which its Bento has to repeat."""
         return self.work / "choice.csv"

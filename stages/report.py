@@ -11,6 +11,7 @@ from stages import (
     report_data,
     report_decision,
     report_explanations,
+    report_forms,
     report_inputs,
     report_leaderboard,
     report_winner,
@@ -29,6 +30,7 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
     winner, winner_numbers = report_winner.winner(inputs)
     footage, footage_numbers = report_winner.more_footage(inputs)
     orders, order_numbers = report_winner.orders(inputs)
+    forms, form_numbers = report_forms.forms(inputs)
     explanations, explanation_numbers = report_explanations.explanations(inputs)
     data, classes = report_data.data(inputs)
     text = page.render(
@@ -49,6 +51,7 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
         refit=inputs.refit,
         footage=footage,
         orders=orders,
+        forms=forms,
         explanations=explanations,
         data=data,
         split=inputs.params.split,
@@ -60,6 +63,7 @@ def render(inputs: Inputs) -> tuple[str, dict[str, pd.DataFrame]]:
         **winner_numbers,
         **footage_numbers,
         **order_numbers,
+        **form_numbers,
         **explanation_numbers,
         "classes": classes,
     }

@@ -13,7 +13,7 @@ from kinoflow.bundle import Description
 from kinoflow.config import Params
 from kinoflow.data import clips, tables
 from kinoflow.reports.decision import Decision
-from kinoflow.reports.records import Metrics, Refit, Timing, Verdict, Winner
+from kinoflow.reports.records import Choice, Metrics, Refit, Timing, Verdict, Winner
 from kinoflow.workspace import Workspace
 
 
@@ -35,6 +35,16 @@ class Candidate:
     def predictions(self) -> pd.DataFrame:
         """Its answers to the test clips: the table `tables.PREDICTIONS`."""
         return self.table("predictions", tables.PREDICTIONS)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """The forms of models, and which is packaged."""
+
+    forms: pd.DataFrame  # tables.FORMS
+    scores: pd.DataFrame  # tables.FORM_SCORES
+    times: pd.DataFrame  # tables.FORM_TIMES
+    choice: Choice
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,19 @@ class Inputs:
     def learning_curve(self) -> pd.DataFrame:
         """The table `tables.LEARNING_CURVE`; without rows if it was not asked for."""
         return tables.read(self.workspace.learning_curve, tables.LEARNING_CURVE)
+
+    @cached_property
+    def compression(self) -> Compression | None:
+        """None if no forms were made."""
+        folder = self.workspace.compression
+        if not (folder / "forms.csv").exists():
+            return None
+        return Compression(
+            forms=tables.read(folder / "forms.csv", tables.FORMS),
+            scores=tables.read(folder / "scores.csv", tables.FORM_SCORES),
+            times=tables.read(folder / "times.csv", tables.FORM_TIMES),
+            choice=Choice.read(self.workspace.choice),
+        )
 
     @cached_property
     def decision(self) -> Decision:

@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -10,20 +10,13 @@ from kinoflow.reports import comparison, page_figures
 from kinoflow.reports.drawing import vector
 from kinoflow.reports.frontier import Point, figure, pareto
 from kinoflow.reports.published import PUBLISHED
+from stages.report_cells import Cell, points
 from stages.report_inputs import Candidate, Inputs
 
 _COSTS = {
     "latency_ms": "milliseconds a clip, one at a time, without decoding",
     "size_mb": "MB of model.keras",
 }
-
-
-class Cell(NamedTuple):
-    """A cell of a sortable table."""
-
-    text: str
-    key: float | str  # what the table is sorted by
-    note: str = ""
 
 
 def leaderboard(inputs: Inputs) -> tuple[dict[str, Any], pd.DataFrame]:
@@ -119,7 +112,7 @@ def _cells(row: dict[Hashable, Any]) -> list[Cell]:
 
 
 def _front(inputs: Inputs, table: pd.DataFrame, name: str, label: str) -> dict[str, Any]:
-    points = [
+    models = [
         Point(
             row["candidate"],
             row[name],
@@ -132,8 +125,8 @@ def _front(inputs: Inputs, table: pd.DataFrame, name: str, label: str) -> dict[s
     ]
     return {
         "cost": label,
-        "names": [point.name for point in pareto(points)],
-        "figure": vector(partial(figure, points, label)),
+        "names": [point.name for point in pareto(models)],
+        "figure": vector(partial(figure, models, label)),
     }
 
 
@@ -143,13 +136,9 @@ def _pair(row: dict[Hashable, Any], first: str) -> tuple[str, ...]:
     low, high = sorted((sign * row["low"], sign * row["high"]))
     return (
         f"{first} – {other}",
-        _points(sign * row["difference"]),
-        f"{_points(low)} to {_points(high)}",
+        points(sign * row["difference"]),
+        f"{points(low)} to {points(high)}",
         f"{row['p']:.3g}",
         f"{row['p_holm']:.3g}",
         row["verdict"],
     )
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "−")

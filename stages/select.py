@@ -1,15 +1,20 @@
 """Choose the winner by its validation score, within the limits; test scores are not read."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kinoflow import config
-from kinoflow.config import Selection
+from kinoflow.compress import settings
+from kinoflow.compress.settings import WINNER
+from kinoflow.config import Params, Selection
 from kinoflow.reports.records import CandidateScores, Rival, Winner
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 
 
-def select(candidates: dict[str, CandidateScores], params: Selection) -> Winner:
+def select(
+    candidates: dict[str, CandidateScores], params: Selection, shrinking: Collection[str] = ()
+) -> Winner:
     """Choose the candidate with the highest validation score.
 
     Of candidates within `params.tie` of that score, the one with the fewest parameters wins.
@@ -17,11 +22,15 @@ def select(candidates: dict[str, CandidateScores], params: Selection) -> Winner:
     Args:
         candidates: the scores of each candidate, by its name.
         params: the section `selection` of params.yaml.
+        shrinking: candidates that the limits do not refuse, because forms of them are made: then
+            the form that is packaged has to keep the limits.
 
     Raises UserError if every candidate breaks a limit.
     """
     refused = {
-        name: limit for name, scores in candidates.items() if (limit := _broken(scores, params))
+        name: limit
+        for name, scores in candidates.items()
+        if name not in shrinking and (limit := _broken(scores, params))
     }
     allowed = {name: scores for name, scores in candidates.items() if name not in refused}
     if not allowed:
@@ -87,13 +96,21 @@ def _reason(choice: _Choice, parameters: int, params: Selection) -> str:
     return f"{won}, {score - second:.3f} ahead of {choice.runner_up} ({second:.3f})"
 
 
+def shrinking(params: Params, workspace: Workspace) -> Collection[str]:
+    """The candidates of which a smaller or faster form may be packaged."""
+    wanted = settings.of(params.compress, workspace.params)
+    if not wanted.enabled or wanted.choose == "none":
+        return ()
+    return params.candidates.keys() if WINNER in wanted.candidates else wanted.candidates
+
+
 def main(workspace: Workspace) -> None:
     params = config.load(workspace.params)
     missing = [name for name in params.candidates if not workspace.scores(name).exists()]
     if missing:
         raise UserError(f"{missing[0]} is not evaluated: `python -m stages.evaluate {missing[0]}`")
     candidates = {name: CandidateScores.read(workspace.scores(name)) for name in params.candidates}
-    winner = select(candidates, params.selection)
+    winner = select(candidates, params.selection, shrinking(params, workspace))
     winner.write(workspace.winner)
     print(f"select: {winner.reason}")
 

@@ -2,9 +2,12 @@
 
 import contextlib
 import logging
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 
@@ -35,6 +38,24 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
         if text in line:
             return output
     raise AssertionError(f"ended without {text!r}:\n{output}")
+
+
+def large_libraries_of(stage: str, *arguments: str) -> set[str]:
+    """Which libraries that take seconds to import a stage imports in the working folder."""
+    code = (
+        f"import runpy, sys; sys.argv = {[stage, *arguments]}\n"
+        f"try: runpy.run_module('stages.{stage}', run_name='__main__')\n"
+        "except SystemExit as end: assert not end.code\n"
+        "print(*({'tensorflow', 'keras', 'pandas', 'sklearn'} & {*sys.modules}))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {*ran.stdout.splitlines()[-1].split()}
 
 
 @contextlib.contextmanager

@@ -359,6 +359,6 @@ def test_without_clips_of_a_run_they_are_made_up(c3d: Path, tmp_path: Path) -> N
     found = clips.held_out(Workspace(tmp_path), description)
     assert found.named == "made-up clips"
     assert found.frames.shape[1:] == CLIP.shape
-    assert clips.training(Workspace(tmp_path), description) is None
+    assert clips.of_side(Workspace(tmp_path), description, "train", 8) is None
     with pytest.raises(UserError, match=r"a\.avi: there is no such file"):
         clips.of_videos([tmp_path / "a.avi"], description)

@@ -13,15 +13,15 @@ from ruamel.yaml import YAML
 
 from kinoflow import bundle
 from kinoflow.config import Params
-from kinoflow.data import clips, tables
+from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.reports.records import Refit, Verdict
-from kinoflow.system import files
 from kinoflow.workspace import Workspace
 from stages.learning_curve import fewer
 from tests import documents
 from tests.conftest import ROOT, RunStage
-from tests.training import LABELS, SPEC, moving, settings
+from tests.running import large_libraries_of
+from tests.training import LABELS, recordings, settings
 
 # trains on the folds, and kills itself outright in the second fold
 KILLED = """
@@ -37,30 +37,17 @@ runpy.run_module("stages.crossvalidate", run_name="__main__")
 
 @pytest.fixture
 def tree(tmp_path: Path, defaults: Params, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """The working folder, as a pipeline leaves it before training: 12 recordings of 2 clips."""
+    """The working folder, as a pipeline leaves it before training: two folds."""
     monkeypatch.chdir(tmp_path)
     workspace = Workspace()
-    found = moving(workspace.clips, 24, 0)
-    label = [LABELS[k] for k in found.labels]
-    number = np.arange(24) // 4  # of a recording, in each class
-    catalog = tables.empty(tables.CATALOG).reindex(range(24))
-    catalog = catalog.assign(video=found.videos, label=label, md5="m", readable=True)
-    catalog["group"] = [f"{name}{k}" for name, k in zip(label, number, strict=True)]
-    split = catalog[["video", "group"]].assign(split=np.where(number < 4, "train", "test"))
-    split["split"] = split["split"].mask(number == 0, "val")
+    split = recordings(workspace)
+    number = np.arange(24) // 4
     folds = []
     for fold in (1, 2):
         sides = np.select([number % 2 == fold % 2, number == fold - 1], ["test", "val"], "train")
         folds.append(split.assign(fold=fold, split=sides))
-    spec = clips.describe(SPEC)
-    catalog[["bytes"]] = 1
-    tables.write(catalog, workspace.catalog, tables.CATALOG)
-    tables.write(split, workspace.split, tables.SPLIT)
     tables.write(pd.concat(folds), workspace.folds, tables.FOLDS)
-    records = catalog[["video", "md5"]].assign(spec=spec)
-    ClipStore(workspace.clips).write_records(records)
     Verdict(passed=True, split="group_kfold").write(workspace.validation)
-    files.write_json(workspace.architectures / "a.json", {"model": "c3d"})
     deps = {"deps": ["work/folds.csv"]}
     stages = {"crossvalidate": {"do": deps}, "refit": deps, "learning_curve": deps}
     YAML().dump({"stages": stages}, Path("dvc.yaml"))
@@ -128,21 +115,7 @@ def test_without_folds_nothing_is_trained_and_no_library_that_trains_is_loaded(
     left.mkdir(parents=True)
     tree.refit.mkdir(parents=True)
     for stage in (["crossvalidate", "a"], ["refit"], ["learning_curve"]):
-        code = (
-            f"import runpy, sys; sys.argv = {stage}\n"
-            f"try: runpy.run_module('stages.{stage[0]}', run_name='__main__')\n"
-            "except SystemExit as end: assert not end.code\n"
-            "print(*({'tensorflow', 'keras', 'pandas', 'sklearn'} & {*sys.modules}))"
-        )
-        ran = subprocess.run(
-            [sys.executable, "-c", code],
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        *_, loaded = ran.stdout.splitlines()
-        assert loaded == ""
+        assert large_libraries_of(*stage) == set()
     assert [*tree.fold_models("a").iterdir()] == []
     assert Refit.read(tree.refit_record) == Refit(refit=False)
     assert tables.read(tree.refit_answers, tables.PREDICTIONS).empty

@@ -23,6 +23,7 @@ from kinoflow.reports.decision import Decision, Recall, decide
 from kinoflow.reports.frontier import Point, pareto
 from kinoflow.reports.published import PUBLISHED
 from kinoflow.reports.records import (
+    Choice,
     Forgotten,
     Interval,
     Metrics,
@@ -264,6 +265,39 @@ def test_more_footage_and_refit_are_told_where_they_were_asked_for(
     assert "trained once more, for 2 epochs, on the 12 clips of train and val together" in shown
     assert "the test accuracy changes by +25.0 points: more recordings help" in shown
     assert len(numbers["more_footage"]) == 6
+
+
+def test_forms_are_shown_beside_their_original(inputs: report_inputs.Inputs) -> None:
+    names = ["original", "int8", "onnx"]
+    forms = pd.DataFrame({"form": names, "candidate": "first", "format": "openvino"})
+    forms = forms.assign(precision="int8", prune=[np.nan, 0.5, np.nan], sparsity=np.nan)
+    forms = forms.assign(bytes=[2e6, 5e5, np.nan], parameters=1234, multiply_adds=5_600_000)
+    forms = forms.assign(note=["", "fine-tuned", ""], problem=["", "", "onnx is not installed"])
+    times = pd.DataFrame({"form": names[:2], "candidate": "first", "median_ms": [10.0, 2.5]})
+    times = times.assign(p95_ms=11.0, one_core_median_ms=12.0, one_core_p95_ms=13.0, peak_mb=99.0)
+    sides = [(name, side) for name in names[:2] for side in ("val", "test")]
+    scores = pd.DataFrame(sides, columns=["form", "side"]).assign(candidate="first", clips=9)
+    scores = scores.assign(accuracy=0.75, low=0.5, high=0.875, largest_change=0.125, agreement=0.5)
+    scores = scores.assign(difference=-0.015, difference_low=-0.042, difference_high=0.01)
+    choice = Choice(candidate="first", form="int8", reason="it is the fastest")
+    again = dataclasses.replace(inputs)
+    again.__dict__["compression"] = report_inputs.Compression(forms, scores, times, choice)
+    text, numbers = report.render(again)
+    assert pages.faults(text) == []
+    shown = re.sub(r"\s+", " ", pages.shown(text))
+    assert "Packaged as int8: it is the fastest." in shown
+    row = shown[shown.index("int8 openvino int8, 50 % of channels out") :]
+    for cell in ("0.50 × 0.25", "1,234", "5.6", "2.5 95%: 11.0; 4.0 times as fast", "99"):
+        assert cell in row
+    assert "0.750 0.500 to 0.875" in row
+    assert "−1.5 −4.2 to +1.0" in row
+    assert "int8: fine-tuned." in shown
+    assert re.search(r"first onnx</th>\s*<td[^>]*>onnx is not installed<", text)
+    assert list(numbers["forms"]["form"]) == ["original", "int8"]
+
+
+def test_without_forms_the_page_says_so(made: tuple[str, Any]) -> None:
+    assert "No other forms were made: compress.enabled" in pages.shown(made[0]).replace("\n", " ")
 
 
 def test_the_decision_on_promotion_is_told(inputs: report_inputs.Inputs) -> None:

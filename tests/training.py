@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 
 from kinoflow.config import Params
-from kinoflow.data.clips import ClipSet
+from kinoflow.data import clips, tables
+from kinoflow.data.clips import ClipSet, ClipStore
+from kinoflow.reports.records import Verdict
+from kinoflow.system import files
 from kinoflow.training.fit import Outputs, TrainingData, fit
 from kinoflow.video.spec import ClipSpec
+from kinoflow.workspace import Workspace
 
 SPEC = ClipSpec(6, 16, 16)
 LABELS = ("right", "left")
@@ -34,6 +38,29 @@ def moving(folder: Path, count: int, seed: int) -> ClipSet:
     return ClipSet(folder, videos, labels)
 
 
+def recordings(workspace: Workspace) -> pd.DataFrame:
+    """Fill a work tree as a pipeline leaves it before training: 12 recordings of 2 clips.
+
+    In each class, one recording is for validation and two are for test. Returns the split.
+    """
+    found = moving(workspace.clips, 24, 0)
+    label = [LABELS[k] for k in found.labels]
+    number = np.arange(24) // 4  # of a recording, in each class
+    catalog = tables.empty(tables.CATALOG).reindex(range(24))
+    catalog = catalog.assign(video=found.videos, label=label, md5="m", readable=True, bytes=1)
+    catalog["group"] = [f"{name}{k}" for name, k in zip(label, number, strict=True)]
+    split = catalog[["video", "group"]].assign(split=np.where(number < 4, "train", "test"))
+    split["split"] = split["split"].mask(number == 0, "val")
+    tables.write(catalog, workspace.catalog, tables.CATALOG)
+    tables.write(split, workspace.split, tables.SPLIT)
+    tables.write(tables.empty(tables.FOLDS), workspace.folds, tables.FOLDS)
+    records = catalog[["video", "md5"]].assign(spec=clips.describe(SPEC))
+    ClipStore(workspace.clips).write_records(records)
+    Verdict(passed=True, split="stratified_group").write(workspace.validation)
+    files.write_json(workspace.architectures / "a.json", {"model": "c3d"})
+    return split
+
+
 def settings(defaults: Params, candidate: dict[str, Any] | None = None, **training: Any) -> Params:
     values = defaults.model_dump()
     values["clip"] = vars(SPEC)
@@ -50,8 +77,8 @@ def train(params: Params, folder: Path, **sets: ClipSet) -> pd.DataFrame:
     The bundle goes to `folder`/m, the curves to `folder`/c and checkpoints to `folder`/k. Clips
     are `moving` ones where `sets` does not name others.
     """
-    clips = folder / "clips"
-    sets = {"train": moving(clips, 32, 0), "val": moving(clips, 16, 1), **sets}
+    store = folder / "clips"
+    sets = {"train": moving(store, 32, 0), "val": moving(store, 16, 1), **sets}
     data = TrainingData(LABELS, sets["train"], sets["val"], "data", len(sets["val"]))
     fit(params.resolve("a"), data, Outputs(folder / "m", folder / "c", folder / "k"))
     return pd.read_csv(folder / "m" / "history.csv")

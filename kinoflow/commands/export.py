@@ -31,7 +31,7 @@ def model(arguments: argparse.Namespace) -> None:
     )
     calibration = judge = None
     if arguments.precision == "int8":
-        calibration = clips.training(workspace, description)
+        calibration = clips.of_side(workspace, description, "train", clips.FITTED)
         judge = clips.judge(workspace, description)
     form = exporting.export(
         source.folder,

@@ -43,22 +43,32 @@ def held_out(workspace: Workspace, description: Description) -> Clips:
     """
     sides = tuple(side for side in ("test", "val") if side not in description.trained_on)
     for side in sides:
-        if found := _stored(workspace, description, side, COMPARED):
-            return Clips(np.stack(found), f"clips of {side}")
+        if found := of_side(workspace, description, side, COMPARED):
+            return found
     return Clips(invented(description), "made-up clips")
 
 
-def training(workspace: Workspace, description: Description) -> Clips | None:
-    """Up to `FITTED` clips of the training recordings of a work tree; None if it has none."""
-    found = _stored(workspace, description, "train", FITTED)
-    return Clips(np.stack(found), "clips of train") if found else None
+def of_side(workspace: Workspace, description: Description, side: str, most: int) -> Clips | None:
+    """Clips of a side of a work tree's split, spread evenly over it.
+
+    Args:
+        workspace: the work tree.
+        description: of the model; clips of another size are left out.
+        side: train, val or test.
+        most: how many clips, at most.
+
+    Returns None if there is no such clip, or if the work tree has other classes.
+    """
+    chosen, rows = _rows(workspace, description, side, most)
+    fitting = _read(chosen, rows, description)
+    return Clips(np.stack(fitting), f"clips of {side}") if fitting else None
 
 
 def judge(workspace: Workspace, description: Description, loss: float = 0.01) -> Judge | None:
     """Up to `JUDGED` clips and their labels, by which int8 leaves layers in float.
 
-    They are validation clips. If the model was trained on these, they are training clips that
-    `training` has not taken. None if there are too few.
+    They are validation clips. If the model was trained on these, they are training clips other than
+    the `FITTED` ones that `of_side` gives. None if there are too few.
 
     Args:
         workspace: the work tree.
@@ -68,18 +78,13 @@ def judge(workspace: Workspace, description: Description, loss: float = 0.01) ->
     if "val" not in description.trained_on:
         chosen, rows = _rows(workspace, description, "val", JUDGED)
     else:
-        chosen, taken = _rows(workspace, description, "train", FITTED)
+        chosen, fitted = _rows(workspace, description, "train", FITTED)
         _, rows = _rows(workspace, description, "train", FITTED + JUDGED)
-        rows = np.setdiff1d(rows, taken)
+        rows = np.setdiff1d(rows, fitted)
     found = _read(chosen, rows, description)
     if chosen is None or len(found) < max(LEAST, len(rows)):
         return None
     return Judge(np.stack(found), chosen.labels[rows], loss)
-
-
-def _stored(workspace: Workspace, description: Description, side: str, most: int) -> list[Frames]:
-    """Clips of a side of the split, spread evenly over it, if they are such as the model takes."""
-    return _read(*_rows(workspace, description, side, most), description)
 
 
 def _rows(

@@ -14,6 +14,7 @@ from kinoflow.system import documents
 from kinoflow.system.errors import UserError
 
 WINNER = "winner"  # stands for whichever candidate wins
+ORIGINAL = "original"  # what the bundle itself is called beside its forms
 
 Count = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -66,6 +67,7 @@ class Compress(_Section):
 
     enabled: bool = False
     candidates: Annotated[tuple[str, ...], Field(min_length=1)] = (WINNER,)
+    choose: Literal["fastest", "smallest", "none"] = "fastest"
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
     calibration: Annotated[int, Field(ge=1)] = 128
     fine_tune: FineTune = FineTune()
@@ -75,6 +77,8 @@ class Compress(_Section):
     def _has_forms(self) -> "Compress":
         if self.enabled and not self.forms:
             raise ValueError("it is enabled and forms is empty: name at least one")
+        if ORIGINAL in self.forms:
+            raise ValueError(f"no form can be called {ORIGINAL}: the bundle itself is")
         return self
 
 

@@ -243,6 +243,55 @@ LEARNING_CURVE = Schema(
     float_format=_FLOAT32,
 )
 
+# one row per form of a candidate, and one for its bundle, whose form is called original
+FORMS = Schema(
+    {
+        "candidate": "str",
+        "form": "str",
+        "format": "str",
+        "precision": "str",
+        "prune": "float64",  # share of the channels that were taken out
+        "sparsity": "float64",  # share of the weights that were set to 0
+        "bytes": "Int64",  # of the model; this and the next two are empty if there is a problem
+        "parameters": "Int64",
+        "multiply_adds": "Int64",  # for one view of a clip
+        "note": "str",  # what was done beyond what was asked
+        "problem": "str",  # why there is no such form
+    }
+)
+# what a form scores on one side of the split, beside its bundle
+FORM_SCORES = Schema(
+    {
+        "candidate": "str",
+        "form": "str",
+        "side": "str",
+        "clips": "int64",
+        "accuracy": "float64",
+        "low": "float64",  # of the 95% interval, recordings resampled
+        "high": "float64",
+        "difference": "float64",  # the accuracy of the form minus that of the bundle
+        "difference_low": "float64",  # of the 95% interval, recordings resampled
+        "difference_high": "float64",
+        "largest_change": "float64",  # of a probability
+        "agreement": "float64",  # share of clips with the same label
+    },
+    float_format=_FLOAT32,
+)
+# what a form takes, by the clock of the machine that made it; decoding is not counted
+FORM_TIMES = Schema(
+    {
+        "candidate": "str",
+        "form": "str",
+        "median_ms": "float64",  # a clip, with all cores
+        "p95_ms": "float64",
+        "one_core_median_ms": "float64",
+        "one_core_p95_ms": "float64",
+        "processor_ms": "float64",  # processor time of a clip, with all cores
+        "peak_mb": "float64",  # memory of a process that loads it and answers
+    },
+    float_format="%.3f",
+)
+
 # a labels.csv, which users write as well: it may have further columns
 LABELS = Schema({"video": "str", "label": "str"}, others="str")
 
