@@ -17,7 +17,7 @@ from kinoflow.compress.exporting import Clips
 from kinoflow.compress.quantise import Judge, Layers, Method, accurate
 from kinoflow.compress.settings import FineTune
 from kinoflow.config import Params
-from kinoflow.data.clips import ClipSet
+from kinoflow.data.clips import ClipSet, load_sets
 from kinoflow.models.registry import MODULES
 from kinoflow.system.errors import UserError
 from kinoflow.training import export
@@ -25,7 +25,7 @@ from kinoflow.training.fit import TrainingData
 from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace
 from tests.networks import CLIP, noise, save_bundle, small_model
-from tests.training import LABELS, moving, settings, train
+from tests.training import LABELS, moving, recordings, settings, train
 
 LARGE = 300.0  # how far apart the channels of a model are that int8 is too coarse for
 
@@ -288,6 +288,33 @@ def test_gradients_pass_by_the_rounding_and_stop_beyond_the_range() -> None:
 # === Who judges ===
 
 
-def test_without_validation_clips_nobody_judges(trained: Path, tmp_path: Path) -> None:
+def test_validation_clips_judge_and_where_they_were_learned_others_do(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     description = bundle.load(trained / "m").description
-    assert clips.judge(Workspace(tmp_path), description) is None
+    workspace = Workspace(tmp_path)
+    assert clips.judge(workspace, description) is None
+    recordings(workspace)
+    labels, sets = load_sets(workspace, ("train", "val"))
+    description = description.model_copy(update={"labels": labels})
+    assert clips.judge(workspace, description) is None  # four clips say too little
+    monkeypatch.setattr(clips, "LEAST", 4)
+    found = clips.judge(workspace, description)
+    assert found is not None
+    assert found.truth is not None
+    np.testing.assert_array_equal(found.frames, sets["val"].read(np.arange(len(sets["val"]))))
+    np.testing.assert_array_equal(found.truth, sets["val"].labels)
+
+    refitted = description.model_copy(update={"trained_on": ("train", "val")})
+    # every training clip is one that int8 is fitted to
+    assert clips.judge(workspace, refitted) is None
+    monkeypatch.setattr(clips, "FITTED", 6)
+    found = clips.judge(workspace, refitted)
+    assert found is not None
+    fitted = clips.of_side(workspace, refitted, "train", clips.FITTED)
+    assert fitted is not None
+    assert len(found.frames) == len(sets["train"]) - 6
+    shared = {each.tobytes() for each in found.frames} & {each.tobytes() for each in fitted.frames}
+    assert not shared
+    other = description.model_copy(update={"labels": ("one", "two")})
+    assert clips.judge(workspace, other) is None
