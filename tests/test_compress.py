@@ -268,8 +268,8 @@ def test_what_cannot_be_exported_is_told_in_a_line(
     assert refused(c3d, tmp_path, "onnx") == (
         f"{tmp_path} exists already: name another folder, or remove it"
     )
-    said = refused(c3d, new, "onnx", precision="int8")
-    assert said == "onnx has no precision 'int8'; there are float32"
+    said = refused(c3d, new, "litert", precision="bfloat16")
+    assert said == "litert has no precision 'bfloat16'; there are float32, float16, int8"
     said = refused(c3d, new, "openvino", precision="int8", calibration=Clips(noise(3), "noise"))
     assert said.startswith("int8 is fitted to clips of training recordings, at least 8, and there")
     monkeypatch.setattr(formats, "find_spec", lambda module: None)

@@ -29,9 +29,10 @@ def model(arguments: argparse.Namespace) -> None:
         if arguments.video
         else clips.held_out(workspace, description)
     )
-    calibration = None
+    calibration = judge = None
     if arguments.precision == "int8":
         calibration = clips.of_side(workspace, description, "train", clips.FITTED)
+        judge = clips.judge(workspace, description)
     form = exporting.export(
         source.folder,
         arguments.output,
@@ -39,6 +40,7 @@ def model(arguments: argparse.Namespace) -> None:
         compared,
         precision=arguments.precision,
         calibration=calibration,
+        judge=judge,
     )
     about, folder = form.details, printable(str(arguments.output))
     print(
@@ -50,6 +52,8 @@ def model(arguments: argparse.Namespace) -> None:
         f"compared on {about.compared_on} ({about.clips}): {about.agreement:.0%} have the same "
         f"label, probabilities change by {about.largest_change:.1g} at most"
     )
+    if about.float_layers:
+        print(f"{about.int8_layers} layers in int8; {about.float_layers} lost too much: in float")
     print(f"python {folder}/predict.py VIDEO answers without kinoflow", file=sys.stderr)
 
 
@@ -76,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         default="float32",
-        help="float32, float16: weights of half the size, or int8: faster, and a little off "
-        "(%(default)s)",
+        help="float32, float16 or bfloat16: weights of half the size, or int8: faster, and a "
+        "little off (%(default)s)",
     )
     parser.add_argument(
         "--video",

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from kinoflow.bundle import Description
 from kinoflow.compress.exporting import Clips
+from kinoflow.compress.quantise import LEAST, Judge
 from kinoflow.data import clips
 from kinoflow.system.errors import UserError
 from kinoflow.video.decoder import sample
@@ -16,6 +18,7 @@ from kinoflow.workspace import Workspace
 
 COMPARED = 32  # clips that a bundle and a form of it answer
 FITTED = 128  # clips that int8 is fitted to: NNCF's own default is 300 pictures
+JUDGED = 128  # clips by which layers stay in float
 _INVENTED = 8
 
 
@@ -56,19 +59,60 @@ def of_side(workspace: Workspace, description: Description, side: str, most: int
 
     Returns None if there is no such clip, or if the work tree has other classes.
     """
-    if not workspace.split.exists() or not workspace.catalog.exists():
+    chosen, rows = _rows(workspace, description, side, most)
+    fitting = _read(chosen, rows, description)
+    return Clips(np.stack(fitting), f"clips of {side}") if fitting else None
+
+
+def judge(workspace: Workspace, description: Description, loss: float = 0.01) -> Judge | None:
+    """Up to `JUDGED` clips and their labels, by which int8 leaves layers in float.
+
+    They are validation clips. If the model was trained on these, they are training clips other than
+    the `FITTED` ones that `of_side` gives. None if there are too few.
+
+    Args:
+        workspace: the work tree.
+        description: of the bundle.
+        loss: share of these clips by which int8 may have fewer right.
+    """
+    if "val" not in description.trained_on:
+        chosen, rows = _rows(workspace, description, "val", JUDGED)
+    else:
+        chosen, fitted = _rows(workspace, description, "train", FITTED)
+        _, rows = _rows(workspace, description, "train", FITTED + JUDGED)
+        rows = np.setdiff1d(rows, fitted)
+    found = _read(chosen, rows, description)
+    if chosen is None or len(found) < max(LEAST, len(rows)):
         return None
+    return Judge(np.stack(found), chosen.labels[rows], loss)
+
+
+def _rows(
+    workspace: Workspace, description: Description, side: str, most: int
+) -> tuple[clips.ClipSet | None, NDArray[np.int64]]:
+    """A side of the split, and rows spread evenly over it; None if it has not the same classes."""
+    none = np.array([], np.int64)
+    if not workspace.split.exists() or not workspace.catalog.exists():
+        return None, none
     labels, sets = clips.load_sets(workspace, (side,))
     chosen = sets[side]
     if labels != description.labels:
-        return None
-    rows = np.unique(np.linspace(0, len(chosen) - 1, min(most, len(chosen))).astype(np.int64))
+        return None, none
+    count = min(most, len(chosen))
+    return chosen, np.unique(np.linspace(0, len(chosen) - 1, count).astype(np.int64))
+
+
+def _read(
+    chosen: clips.ClipSet | None, rows: NDArray[np.int64], description: Description
+) -> list[Frames]:
+    """The clips of these rows that are such as the model takes."""
+    if chosen is None:
+        return []
     try:
         found = [chosen.clip(row) for row in rows]
     except FileNotFoundError:  # the split is there, the clips are not
-        return None
-    fitting = [clip for clip in found if clip.shape == description.clip.shape]
-    return Clips(np.stack(fitting), f"clips of {side}") if fitting else None
+        return []
+    return [clip for clip in found if clip.shape == description.clip.shape]
 
 
 def invented(description: Description) -> Frames:

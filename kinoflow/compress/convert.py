@@ -4,6 +4,7 @@ TensorFlow is imported by name here: all converters start from its graphs.
 """
 
 import contextlib
+import gzip
 import io
 import re
 import statistics
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.compress import halving
+from kinoflow.compress.quantise import Judge, Layers
 from kinoflow.system.errors import UserError
 from kinoflow.system.terminal import silenced_stderr
 from kinoflow.video.spec import Frames
@@ -39,6 +40,7 @@ class Request:
     precision: str
     clips: Frames  # (N, T, H, W, 3) that the bundle is to answer
     calibration: Frames | None = None  # (M, T, H, W, 3) that int8 is fitted to
+    judge: Judge | None = None  # by whom layers stay in float; None: none does
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Answers:
     probabilities: Probabilities  # (N, classes)
     milliseconds: float  # for one clip, the median of several
     mixed: bool = False  # whether it computes in less than float32
+    layers: Layers | None = None  # of a form in int8
 
 
 def convert(request: Request) -> Answers:
@@ -62,9 +65,9 @@ def convert(request: Request) -> Answers:
         with explained(f"{model.description.name} cannot become {request.format}"):
             found = answers(model, request.clips)
             network = rebuild.rebuilt(model.model, pool_by_frames=request.format == "litert")
-            _WRITERS[request.format](network, request, model)
+            layers = _WRITERS[request.format](network, request, model)
         mixed = rebuild.is_mixed(model.model)
-    return Answers(found.probabilities, found.milliseconds, mixed)
+    return Answers(found.probabilities, found.milliseconds, mixed, layers)
 
 
 def answers(model: Bundle, clips: Frames) -> Answers:
@@ -115,32 +118,36 @@ def _keras(network: "keras.Model", request: Request, model: Bundle) -> None:
     network.export(request.target, format="tf_saved_model", verbose=False)
 
 
-def _openvino(network: "keras.Model", request: Request, model: Bundle) -> None:
+def _openvino(network: "keras.Model", request: Request, model: Bundle) -> Layers | None:
     # both libraries tell their makers how they are used, unless they cannot find this module
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
-    graph = request.target.with_name("graph.pb")
+    graph, layers = request.target.with_name("graph.pb"), None
     graph.write_bytes(_frozen(network).graph.as_graph_def().SerializeToString())
     try:
         converted = openvino.convert_model(graph, input=list(network.input_shape))
-        if request.precision == "int8":
-            from kinoflow.compress.quantise import quantised
-
-            assert request.calibration is not None
-            converted = quantised(converted, network, _views(model, request.calibration))
-        halved = request.precision == "float16"
-        openvino.save_model(converted, request.target, compress_to_fp16=halved)
     finally:
         graph.unlink()
+    if request.precision == "int8":
+        from kinoflow.compress import int8_openvino
+
+        assert request.calibration is not None
+        converted, layers = int8_openvino.quantised(
+            converted, network, model, request.calibration, request.judge
+        )
+    if request.precision in {"float16", "bfloat16"}:
+        halving.in_openvino(converted, request.precision)
+    plain = request.target.with_suffix("")
+    openvino.save_model(converted, plain, compress_to_fp16=False)
+    # of a small network, the text of the graph takes more bytes than the weights do
+    request.target.write_bytes(gzip.compress(plain.read_bytes(), mtime=0))
+    plain.unlink()
+    return layers
 
 
-def _views(model: Bundle, clips: Frames) -> Frames:
-    """All that the network is shown of clips (N, T, H, W, 3): (views, frames, H, W, 3)."""
-    return np.concatenate([model.views(clip) for clip in clips])
-
-
-def _onnx(network: "keras.Model", request: Request, model: Bundle) -> None:
+def _onnx(network: "keras.Model", request: Request, model: Bundle) -> Layers | None:
+    import onnx
     import tf2onnx
     import tf2onnx.optimizer
     from keras.src.export.tf2onnx_lib import patch_tf2onnx
@@ -166,19 +173,32 @@ def _onnx(network: "keras.Model", request: Request, model: Bundle) -> None:
         if left_out is not None:
             steps[moving] = left_out
             steps.move_to_end(moving, last=False)
+    if request.precision == "int8":
+        from kinoflow.compress import int8_onnx
+
+        assert request.calibration is not None
+        return int8_onnx.quantised(request.target, model, request.calibration, request.judge)
+    if request.precision in {"float16", "bfloat16"}:
+        converted = onnx.load(request.target)
+        halving.in_onnx(converted, request.precision)
+        onnx.save(converted, request.target)
+    return None
 
 
 def _litert(network: "keras.Model", request: Request, model: Bundle) -> None:
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_concrete_functions([_frozen(network)])
-    if request.precision == "float16":
+    if request.precision != "float32":
+        # in int8 without clips to fit to: weights in int8, and what products take is rounded to its
+        # range of the moment. Fitted, networks grew, lost more, and normalisation became slow.
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if request.precision == "float16":
         converter.target_spec.supported_types = [tf.float16]
     request.target.write_bytes(converter.convert())
 
 
-_WRITERS: dict[str, Callable[["keras.Model", Request, Bundle], None]] = {
+_WRITERS: dict[str, Callable[["keras.Model", Request, Bundle], Layers | None]] = {
     "keras": _keras,
     "openvino": _openvino,
     "onnx": _onnx,

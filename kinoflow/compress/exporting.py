@@ -14,7 +14,7 @@ from kinoflow.bundle import Description
 from kinoflow.compress import formats, forms
 from kinoflow.compress.convert import Answers, Request, answers, convert, explained, silenced
 from kinoflow.compress.forms import Details, Form
-from kinoflow.compress.quantise import LEAST
+from kinoflow.compress.quantise import LEAST, Judge
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.system.sandbox import Bounds, OutOfBoundsError, run_sandboxed
@@ -37,7 +37,12 @@ class Limits:
 
 
 # what each precision explains
-LIMITS = {"float32": Limits(1e-4, 0), "float16": Limits(0.02, 0), "int8": Limits(1, 0.9)}
+LIMITS = {
+    "float32": Limits(1e-4, 0),
+    "float16": Limits(0.02, 0),
+    "bfloat16": Limits(0.1, 0),
+    "int8": Limits(1, 0.9),
+}
 # the form computes in float32 what the bundle computes in bfloat16 or float16
 MIXED = Limits(0.05, 0)
 
@@ -58,6 +63,7 @@ def export(
     *,
     precision: str = "float32",
     calibration: Clips | None = None,
+    judge: Judge | None = None,
     limits: Limits | None = None,
 ) -> Form:
     """Make a form of a bundle, whole or not at all, and only if it answers as the bundle does.
@@ -67,22 +73,26 @@ def export(
         target: the form's folder, which must not exist.
         form: the name of a format.
         compared: at least one clip that both answer.
-        precision: `float32`; `float16` keeps the weights in half the bytes; `int8` computes in
-            integers where the format allows it.
-        calibration: clips of training recordings, which int8 takes.
+        precision: `float32`; `float16` and `bfloat16` keep the weights in half the bytes; `int8`
+            computes in integers where the format allows it.
+        calibration: clips of training recordings, which int8 takes but in LiteRT.
+        judge: clips by which int8 leaves layers in float that lose too much; it is neither fitted
+            to them nor to be tested on them. None: all layers are in int8, whatever that costs.
+            LiteRT has no such choice, and does not ask it.
         limits: how far the form may be from the bundle; None: as far as the precision explains.
 
     Raises UserError for a folder that holds no bundle or exists already, a format or precision that
     there is not, a library that is not installed, a model that the format cannot hold, too few
-    clips to fit int8 to, and a form that is too far from the bundle.
+    clips to fit int8 to, int8 that is too coarse for every layer, and a form that is too far from
+    the bundle.
     """
     kind = formats.find(form)
     formats.check(kind, precision)
     if target.exists():
         raise UserError(f"{target} exists already: name another folder, or remove it")
     description = bundle.load(source).description
-    if precision == "int8" and (calibration is None or len(calibration.frames) < LEAST):
-        count = 0 if calibration is None else len(calibration.frames)
+    count = 0 if calibration is None else len(calibration.frames)
+    if precision == "int8" and kind.fitted and count < LEAST:
         raise UserError(
             f"int8 is fitted to clips of training recordings, at least {LEAST}, and there are "
             f"{count}: export in the folder of the run that trained the model"
@@ -96,6 +106,7 @@ def export(
             precision,
             compared.frames,
             None if calibration is None else calibration.frames,
+            judge,
         )
         before = _sandboxed(convert, wanted, f"{description.name} cannot become {form}")
         description.write(partial)
@@ -162,6 +173,8 @@ def _compared(details: Details, clips: Clips, before: Answers, after: Answers) -
             "agreement": float(same.mean()),
             "milliseconds": round(after.milliseconds, 3),
             "bundle_milliseconds": round(before.milliseconds, 3),
+            "int8_layers": before.layers.in_int8 if before.layers else 0,
+            "float_layers": before.layers.in_float if before.layers else 0,
         }
     )
 

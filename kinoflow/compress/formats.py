@@ -21,6 +21,7 @@ class Format:
     modules: tuple[str, ...]  # that making such a file takes
     precisions: tuple[str, ...] = ("float32",)
     extra: str | None = None  # of kinoflow, with these modules; None: they come with it
+    fitted: bool = True  # whether int8 finds ranges of values from clips
 
 
 FORMATS = {
@@ -29,11 +30,11 @@ FORMATS = {
         Format("keras", "model", "tensorflow", "tensorflow", ("tensorflow",)),
         Format(
             "openvino",
-            "model.xml",
+            "model.xml.gz",
             "openvino",
             "openvino",
             ("openvino", "nncf"),
-            ("float32", "float16", "int8"),
+            ("float32", "float16", "bfloat16", "int8"),
             "openvino",
         ),
         Format(
@@ -42,7 +43,8 @@ FORMATS = {
             "onnxruntime",
             "onnxruntime",
             ("onnx", "onnxruntime", "tf2onnx"),
-            extra="onnx",
+            ("float32", "float16", "bfloat16", "int8"),
+            "onnx",
         ),
         Format(
             "litert",
@@ -50,8 +52,9 @@ FORMATS = {
             "ai_edge_litert",
             "ai-edge-litert",
             ("ai_edge_litert",),
-            ("float32", "float16"),
+            ("float32", "float16", "int8"),
             "litert",
+            fitted=False,
         ),
     )
 }

@@ -33,7 +33,7 @@ class Details(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: str
-    precision: str  # float32; float16: of the weights alone; int8: of layers too
+    precision: str  # float32; float16, bfloat16: of weights alone; int8: of layers too
     file: str  # of the model; a folder in the format keras
     versions: dict[str, str]  # of what made it
     bytes: int  # of the model
@@ -44,6 +44,8 @@ class Details(BaseModel):
     agreement: float  # share of clips with the same label
     milliseconds: float  # for a clip, where the form was made
     bundle_milliseconds: float
+    int8_layers: int = 0  # how many compute in int8; 0 in LiteRT, which does not say
+    float_layers: int = 0  # how many could, and stayed in float because that lost too much
 
     @classmethod
     def read(cls, folder: Path) -> "Details":
