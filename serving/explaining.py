@@ -25,6 +25,7 @@ from serving.decoding import sandboxed
 from serving.refusals import Refusal
 from serving.uploads import PREFIX, Upload, written
 
+
 def methods(bundle: Bundle) -> tuple[Method, ...]:
     """The methods that there are for a bundle or a form in a Bento, none of which holds SHAP."""
     return tuple(method for method in of_bundle(bundle) if method != "shap")

@@ -359,8 +359,8 @@ def _operation(name: str, summary: str, responses: Part, **more: Any) -> Part:
 
 def _demand_keys(paths: Part) -> None:
     """Say for each operation which scope its key needs, and how it is refused without."""
-    for path, methods in paths.items():
-        for method, operation in methods.items():
+    for path, operations in paths.items():
+        for method, operation in operations.items():
             scope = keys.needs(method.upper(), path)
             if scope is not None:
                 operation["security"] = [{"bearer": [scope]}, {"header": [scope]}]

@@ -70,9 +70,7 @@ class Kinoflow:
         self.feedback = Feedback(folder, most_bytes)
         self.samples = Samples(folder, _SETTINGS.sample, round(_SETTINGS.sample_footage_mb * 1e6))
         self.answering = Answering(
-            forms.load_any(
-                settings.ROOT / "bundle", **vars(processors.share(batching=batching))
-            ),
+            forms.load_any(settings.ROOT / "bundle", **vars(processors.share(batching=batching))),
             _SETTINGS,
             settings.card(),
             bentoml.server_context.bento_version or "",
