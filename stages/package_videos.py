@@ -7,6 +7,7 @@ import numpy as np
 
 from kinoflow.bundle import Bundle
 from kinoflow.compress import forms
+from kinoflow.compress.forms import Form
 from kinoflow.reports.check import Check, CheckVideo
 from kinoflow.video import sample
 from kinoflow.video.spec import ClipSpec, Frames
@@ -34,7 +35,10 @@ def make_check(folder: Path, target: Path) -> None:
             label: round(float(p), 6) for label, p in zip(model.labels, answer, strict=True)
         }
         videos.append(CheckVideo(file=path.name, probabilities=probabilities))
-    Check(device=_device(model), videos=tuple(videos)).write(target / "check.json")
+    precision = model.details.precision if isinstance(model, Form) else None
+    Check(device=_device(model), precision=precision, videos=tuple(videos)).write(
+        target / "check.json"
+    )
 
 
 def _device(model: Bundle) -> str:
