@@ -1,6 +1,7 @@
 """Bentos without TensorFlow: a form is served, by its runtime alone."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -32,7 +33,7 @@ from kinoflow.workspace import Workspace
 from stages.package_choice import choose
 from tests import slim
 from tests.bento import SLIM, TOO_MUCH, package
-from tests.conftest import RunStage
+from tests.conftest import ROOT, RunStage
 from tests.media import moving_square, write_video
 from tests.test_package import described
 from tests.test_service_live import picture
@@ -161,6 +162,31 @@ def test_another_model_has_another_md5(packed: Packed, bento: Path) -> None:
     )
 
 
+def test_a_champion_that_is_a_form_is_scored_by_the_code_in_its_bento(
+    packed: Packed, tmp_path: Path
+) -> None:
+    bentos.extract_bento(packed.workspace.bento, tmp_path / "bento")
+    source, videos = tmp_path / "bento/src", [*packed.answers.index]
+    request = {
+        "bundle": str(source / "bundle"),
+        "clip": None,
+        "store": "",
+        "data": str(packed.workspace.data),
+        "videos": videos,
+        "timed": videos[:1],
+    }
+    (tmp_path / "request").write_text(json.dumps(request))
+    program = ROOT / "stages/challenge_score.py"
+    subprocess.run(
+        [sys.executable, "-P", program, *(tmp_path / name for name in ("request", "p", "about"))],
+        cwd=source,
+        env={**os.environ, "PYTHONPATH": str(source)},
+        check=True,
+    )
+    expected = packed.answers[["p_A", "p_B", "p_C"]].to_numpy()
+    np.testing.assert_allclose(np.load(tmp_path / "p"), expected, atol=1e-6)
+
+
 # === What is served ===
 
 
@@ -264,7 +290,6 @@ def test_nobody_has_asked_for_tensorflow_or_for_more_than_is_pinned(server: Serv
     # the tests above have used all of the service, which imports what it uses when it uses it
     assert server.get("/model")["candidate"] == "voting"
     tops = {name.partition(".")[0] for name in slim.asked(server.hook)}
-    print(sorted(slim.asked(server.hook)))
     assert not tops & {"tensorflow", "keras", "jax", "torch", "h5py", "pandas", "scipy"}
 
 
