@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,9 @@ class Description(BaseModel):
 @dataclass(frozen=True)
 class Bundle:
     """A trained model that classifies clips."""
+
+    # whether there is a Keras network to look into, beside its answers
+    is_network: ClassVar[bool] = True
 
     folder: Path
     description: Description

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
-from stages.package_code import ENTRY_POINTS, READ
+from stages.package_code import ENTRY_POINTS, READ, RUNTIMES
 
 # the main one, and that of style transfer; their deps are relative to the root
 PIPELINES = ("dvc.yaml", "style/dvc.yaml")
@@ -58,7 +58,7 @@ FILES = {
     **{module: [folder] for module, folder in READ.items()},
 }
 # stages whose output holds the source of modules: every change to these modules changes it
-HOLDS_CODE = {"package": ENTRY_POINTS}
+HOLDS_CODE = {"package": (*ENTRY_POINTS, *RUNTIMES.values())}
 
 
 def module(stage: str) -> str:

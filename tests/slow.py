@@ -57,6 +57,7 @@ FILES = {
     "test_service_timeline.py": "decodes in processes",
     "test_service_jobs.py": "decodes in processes that are killed",
     "test_serving*.py": "starts the service",
+    "test_slim.py": "builds Bentos and starts them",
     "test_streaming.py": "builds networks",
     "test_students.py": "runs a part of the pipeline several times",
     "test_style_benchmark.py": "renders films",
