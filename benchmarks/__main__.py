@@ -56,10 +56,14 @@ the number of frames, which is wrong in many files; kinoflow checks it.
   then are from Keras', and how large it is. [exporting.md](exporting.md)
 - `python -m benchmarks.numerics`: how far tests are from their bounds on other processors.
   [numerics.md](numerics.md)
+- `python -m benchmarks.pruning --into FOLDER`: accuracy, size and time of candidates without some
+  of their channels or weights; it takes half an hour. [pruning.md](pruning.md)
 - `python -m benchmarks.repeats`: how repeatable training is. [repeats.md](repeats.md)
 - `python -m benchmarks.serve --bento FILE`: how fast the service answers, beside itself without
   batching and beside a plain service, and how it bears ten minutes of overload.
   [serve.md](serve.md)
+- `python -m benchmarks.slim CANDIDATE ...`: a Bento without TensorFlow beside the one with it: its
+  size, its start, its memory and its speed. [slim.md](slim.md)
 - `python -m benchmarks.style --weights FILE`: how much repainted films flicker, how well they keep
   to style and content, and how fast each way of repainting is. [style.md](style.md)
 - `python -m benchmarks.training --torch PYTHON`: milliseconds, processor seconds, compilation and

@@ -143,7 +143,7 @@ def running(bento: Path, folder: Path) -> Iterator[list[Service]]:
             environment = {"KINOFLOW_STATE": str(place / "state")}
             services.append(
                 stack.enter_context(
-                    _started(name, command, place / "bento" / "src", place, environment)
+                    started(name, command, place / "bento" / "src", place, environment)
                 )
             )
         command = [sys.executable, "-m", "uvicorn", "--log-level", "warning"]
@@ -151,14 +151,14 @@ def running(bento: Path, folder: Path) -> Iterator[list[Service]]:
         bundle = folder / "kinoflow" / "bento" / "src" / "bundle"
         services.append(
             stack.enter_context(
-                _started(PLAIN, command, REPOSITORY.root, folder / "plain", {"BUNDLE": str(bundle)})
+                started(PLAIN, command, REPOSITORY.root, folder / "plain", {"BUNDLE": str(bundle)})
             )
         )
         yield services
 
 
 @contextlib.contextmanager
-def _started(
+def started(
     name: str, command: list[str], cwd: Path, files: Path, environment: dict[str, str]
 ) -> Iterator[Service]:
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -46,8 +46,10 @@ def imports() -> str:
 def pipeline(file: Path = ROOT / "dvc.yaml") -> str:
     """The stages of dvc.yaml and what they hand on, as a Mermaid diagram."""
     stages = {"download": {"outs": ["data"]}}
+    each = {"download": ""}  # what a stage is run for, such as "${candidates}"
     for name, stage in YAML(typ="safe").load(file)["stages"].items():
         stages[name] = stage.get("do", stage)
+        each[name] = stage.get("foreach", "")
     made = {name: [*_paths(stage, "outs", "metrics")] for name, stage in stages.items()}
     used = {name: [*_paths(stage, "deps")] for name, stage in stages.items()}
     edges = reduced(
@@ -55,7 +57,12 @@ def pipeline(file: Path = ROOT / "dvc.yaml") -> str:
             (maker, user)
             for maker, outs in made.items()
             for user, deps in used.items()
-            if maker != user and any(_overlap(out, dep) for out in outs for dep in deps)
+            if maker != user
+            and any(
+                _overlap(_of(out, each[maker]), _of(dep, each[user]))
+                for out in outs
+                for dep in deps
+            )
         }
     )
     lines = ["flowchart TD"]
@@ -121,9 +128,13 @@ def _paths(stage: dict[str, Any], *sections: str) -> Iterable[str]:
             yield entry if isinstance(entry, str) else next(iter(entry))
 
 
+def _of(path: str, items: str) -> str:
+    """The path of a stage that is run for each of these items: students are no candidates here."""
+    return re.sub(r"\$\{\w+\}", lambda _: items, path)
+
+
 def _overlap(out: str, dep: str) -> bool:
-    a, b = (re.sub(r"\$\{\w+\}", "*", path).split("/") for path in (out, dep))
-    return all(x == y for x, y in zip(a, b, strict=False))
+    return all(x == y for x, y in zip(out.split("/"), dep.split("/"), strict=False))
 
 
 def _shown(outs: list[str]) -> list[str]:

@@ -27,6 +27,9 @@ _AROUND = ("retrain", "schedule", "recipe")
 # stages after which each candidate can be trained, and the stages that each candidate has
 BEFORE = ("validate", "architectures", "restyle")
 OF_CANDIDATES = ("train", "crossvalidate", "evaluate")
+# the same of students: their teachers come before them
+BEFORE_STUDENTS = ("teach", "unlabelled")
+OF_STUDENTS = ("train_student", "crossvalidate_student", "evaluate_student")
 
 
 def reproduce(
@@ -54,13 +57,17 @@ def reproduce(
         params = config.load(workspace.params)
         address, limit = params.compute.dask_address, side_by_side(params)
         if address or limit > 1:
-            dvc.repro(say, workspace, BEFORE, watch)
-            names = outdated(workspace)
-            if address and names:
-                stages = on_workers(params)
-                cluster.run_candidates(names, stages, say or _print, workspace, address, watch)
-            elif len(names) > 1:
-                _run_side_by_side(names, limit, say or _print, workspace, watch)
+            several: list[tuple[Sequence[str], Sequence[str]]] = [(BEFORE, OF_CANDIDATES)]
+            if params.students:
+                several.append((BEFORE_STUDENTS, OF_STUDENTS))
+            for before, stages in several:
+                dvc.repro(say, workspace, before, watch)
+                names = outdated(workspace, stages)
+                if address and names:
+                    given = on_workers(params, stages)
+                    cluster.run_candidates(names, given, say or _print, workspace, address, watch)
+                elif len(names) > 1:
+                    _run_side_by_side(names, stages, limit, say or _print, workspace, watch)
         dvc.repro(say, workspace, targets, watch)
 
 
@@ -99,31 +106,45 @@ def side_by_side(params: config.Params) -> int:
     return 1 if params.selection.max_latency_ms is not None else params.compute.parallel
 
 
-def on_workers(params: config.Params) -> tuple[str, ...]:
-    """The stages of a candidate that workers of a Dask cluster run.
+def on_workers(params: config.Params, stages: Sequence[str] = OF_CANDIDATES) -> tuple[str, ...]:
+    """Those of the stages of a candidate, or of a student, that workers of a Dask cluster run.
 
     Without the one that measures latency if there is a limit on it: workers differ.
     """
     limited = params.selection.max_latency_ms is not None
-    return tuple(stage for stage in OF_CANDIDATES if not (limited and stage == "evaluate"))
+    return tuple(stage for stage in stages if not (limited and stage.startswith("evaluate")))
 
 
-def outdated(workspace: Workspace) -> list[str]:
-    """The candidates that are to be trained or scored, in the order of params.yaml."""
-    lock = DvcLock(workspace.root)
+def outdated(workspace: Workspace, stages: Sequence[str] = OF_CANDIDATES) -> list[str]:
+    """Candidates that are to be trained or scored, in the order of params.yaml.
+
+    Args:
+        workspace: the work tree.
+        stages: OF_STUDENTS for students, OF_CANDIDATES for all others.
+    """
+    lock, params = DvcLock(workspace.root), config.load(workspace.params)
+    evaluated = stages[-1]
 
     def is_done(name: str) -> bool:
-        stage = f"evaluate@{name}"
+        stage = f"{evaluated}@{name}"
         made = workspace.bundle(name), workspace.report(name) / "metrics.json"
         return stage in lock and lock.change(stage) is None and all(path.exists() for path in made)
 
-    return [name for name in config.load(workspace.params).candidates if not is_done(name)]
+    asked = [
+        name for name in params.candidates if (name in params.students) == (stages is OF_STUDENTS)
+    ]
+    return [name for name in asked if not is_done(name)]
 
 
 def _run_side_by_side(
-    names: list[str], limit: int, say: dvc.Say, workspace: Workspace, watch: dvc.Watch
+    names: list[str],
+    stages: Sequence[str],
+    limit: int,
+    say: dvc.Say,
+    workspace: Workspace,
+    watch: dvc.Watch,
 ) -> None:
-    """Train and score these candidates, at most `limit` of them at a time."""
+    """Run these stages of these candidates, at most `limit` of them at a time."""
     output: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     waiting, running = list(names), dict[str, subprocess.Popen[str]]()
     said: dict[str, list[str]] = {name: [] for name in names}
@@ -134,7 +155,7 @@ def _run_side_by_side(
                 while waiting and len(running) < limit:
                     name = waiting.pop(0)
                     process = processes.enter_context(
-                        dvc.started(candidate.command(name, OF_CANDIDATES), workspace, piped=True)
+                        dvc.started(candidate.command(name, stages), workspace, piped=True)
                     )
                     running[name] = process
                     dvc.forward(process, partial(_put, output, name))

@@ -141,7 +141,7 @@ class Stages:
     def _stream(self, line: str) -> tuple[str, str]:
         """Whose line it is: a candidate's beside others, or "", and the line itself."""
         beside = _BESIDE_OTHERS.fullmatch(line)
-        if beside is None or f"train@{beside[1]}" not in self.names:
+        if beside is None or not {f"train@{beside[1]}", f"train_student@{beside[1]}"} & self.names:
             return "", line
         # a stage that runs alone may print such a line itself
         alone = "" in self._running and not self._event(beside[2])[0]

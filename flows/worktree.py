@@ -14,7 +14,7 @@ from kinoflow.workspace import Workspace
 
 # what each work tree holds copies of; a network is small, and a recipe may restyle clips by it
 _CODE = ("kinoflow", "stages", "style/networks")
-_CONFIG = ("dvc.yaml", "style/dvc.yaml", ".dvcignore", ".dvc/config")
+_CONFIG = ("dvc.yaml", "style/dvc.yaml", ".dvcignore", ".dvc/config", "unlabelled/.gitignore")
 
 
 def tree_of(repository: Workspace, name: str, *, honest: bool) -> Workspace:

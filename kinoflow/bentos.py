@@ -11,6 +11,9 @@ from pathlib import Path
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 
+# model.keras of a bundle; model.onnx, model.xml with model.bin or the like, or a folder, of a form
+_MODEL = re.compile(r"\./src/bundle/model(\.\w+$|/)")
+
 Identity = tuple[str, int, int, int]  # path, inode, bytes and time of change of a file
 
 
@@ -117,16 +120,29 @@ def extract_bento(bento: Path, folder: Path) -> None:
 
 def model_md5(bento: Path) -> str:
     """The MD5 of the model in a .bento file. Raises UserError if it is no whole Bento."""
+    found = hashlib.md5(usedforsecurity=False)
+    files_of_model = 0
     try:
         with tarfile.open(bento, "r|*") as archive:
+            # in the order of their names, as `stages.package_build` writes them
             for entry in archive:
-                if entry.name == "./src/bundle/model.keras":
-                    content = archive.extractfile(entry)
-                    assert content is not None
-                    return hashlib.md5(content.read(), usedforsecurity=False).hexdigest()
+                if _MODEL.match(entry.name) and (content := archive.extractfile(entry)):
+                    files_of_model += 1
+                    found.update(content.read())
     except (tarfile.TarError, lzma.LZMAError, EOFError):
-        pass
-    raise UserError(f"{bento} is no Bento, or a damaged one")
+        files_of_model = 0
+    if not files_of_model:
+        raise UserError(f"{bento} is no Bento, or a damaged one")
+    return found.hexdigest()
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files of the model in the folder of a bundle or a form, in the order of their names."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and _MODEL.match(f"./src/bundle/{path.relative_to(folder).as_posix()}")
+    )
 
 
 def keep(bento: Path) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,8 @@ class Description(BaseModel):
     refit: bool = False
     # median length of the videos that it was trained on; None: their containers do not say
     seconds: Annotated[float, Field(gt=0)] | None = None
+    # MD5 of the bundle of each candidate that taught it, by name; empty if none did
+    teachers: dict[str, str] = {}
 
     @classmethod
     def read(cls, folder: Path) -> "Description":
@@ -69,12 +71,16 @@ class Description(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write bundle.json into a bundle's folder."""
-        files.write_json(folder / DESCRIPTION, self.model_dump(mode="json"))
+        untaught = set() if self.teachers else {"teachers"}
+        files.write_json(folder / DESCRIPTION, self.model_dump(mode="json", exclude=untaught))
 
 
 @dataclass(frozen=True)
 class Bundle:
     """A trained model that classifies clips."""
+
+    # whether there is a Keras network to look into, beside its answers
+    is_network: ClassVar[bool] = True
 
     folder: Path
     description: Description

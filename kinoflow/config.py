@@ -12,8 +12,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -32,6 +34,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 # how an explanation finds evidence in space: docs/explaining.md
 Method = Literal["gradcam", "rollout", "occlusion", "integrated_gradients", "gradients", "shap"]
 METHODS: tuple[Method, ...] = get_args(Method)
+# as the teacher of a student: whichever of `candidates` wins by its validation score
+WINNER = "winner"
 # reports/ has folders of these names already
 _RESERVED = {"compress", "explain", "explore", "figures", "monitor", "style", "validation"}
 
@@ -161,8 +165,16 @@ class Training(_Section):
     refit: bool = False
 
 
+class Distil(_Section):
+    """How a student learns from its teachers: docs/training.md."""
+
+    share: Probability = 0.9  # of the teachers in the loss; the rest is the labels'
+    temperature: Annotated[float, Field(gt=0)] = 2.0  # by which answers are softened
+    unlabelled: bool = True  # whether it learns from the footage in unlabelled/ as well
+
+
 class Candidate(_Section):
-    """One architecture under comparison, with its own settings."""
+    """One architecture under comparison, with its own settings; a student if it has a teacher."""
 
     model: str  # a name in kinoflow.models.registry
     frames: Count | None = None  # that the model takes of a clip; None: as the clip store has it
@@ -171,12 +183,34 @@ class Candidate(_Section):
     augment: dict[str, Any] = {}  # keys of the section `augment` that differ for this candidate
     training: dict[str, Any] = {}  # keys of the section `training` that differ for this candidate
     options: dict[str, Any] = {}  # arguments of the model's builder
+    # names of candidates whose mean answer it learns, or `winner`; empty for all but students
+    teacher: tuple[Name, ...] = ()
+    distil: Distil = Distil()
 
     @field_validator("model")
     @classmethod
     def _exists(cls, model: str) -> str:
         registry.check(model)
         return model
+
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _one_or_several(cls, teacher: object) -> object:
+        return (teacher,) if isinstance(teacher, str) else teacher
+
+    @model_validator(mode="after")
+    def _learns_from_a_teacher(self) -> "Candidate":
+        if not self.teacher and "distil" in self.model_fields_set:
+            raise ValueError("distil is for those that have a teacher")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _own(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what only students have, so that bundles of others say nothing of it."""
+        values: dict[str, Any] = dump(self)
+        if not self.teacher:
+            del values["teacher"], values["distil"]
+        return values
 
     def spec(self, stored: ClipSpec) -> ClipSpec:
         """The frames and pixels that the model takes of clips that are stored as `stored`."""
@@ -355,7 +389,9 @@ class Params(_Section):
     split: Split
     augment: Augment
     training: Training
+    # those of the section `students` as well, after the others
     candidates: Annotated[dict[Name, Candidate], Field(min_length=1)]
+    students: dict[Name, Candidate] = {}
     evaluation: Evaluation
     selection: Selection
     explain: Explain
@@ -372,20 +408,46 @@ class Params(_Section):
     style: dict[str, Any] = {}
 
     @model_validator(mode="after")
+    def _students_have_teachers(self) -> "Params":
+        others = [name for name in self.candidates if name not in self.students]
+        for name, student in self.students.items():
+            section = f"students.{name}"
+            if self.candidates.get(name, student) != student:
+                raise ValueError(f"{section}: there is a candidate of this name, choose another")
+            if not student.teacher:
+                raise ValueError(f"{section} has no teacher: name one, or list it in candidates")
+            for teacher in student.teacher:
+                if teacher == name:
+                    raise ValueError(f"{section}.teacher: it cannot be its own teacher")
+                if teacher in self.students:
+                    raise ValueError(
+                        f"{section}.teacher: {teacher} is a student itself, and teachers are those "
+                        "in candidates"
+                    )
+                if teacher not in (*others, WINNER):
+                    raise ValueError(
+                        f"{section}.teacher: there is no candidate {teacher}; "
+                        f"there are {', '.join(others)}"
+                    )
+        self.candidates.update(self.students)
+        return self
+
+    @model_validator(mode="after")
     def _candidates_fit(self) -> "Params":
         for name, candidate in self.candidates.items():
+            section = self._section(name)
             if name in _RESERVED:
-                raise ValueError(f"candidates.{name}: this name is taken, choose another")
+                raise ValueError(f"{section}: this name is taken, choose another")
             for field in ("frames", "height", "width"):
                 wanted, stored = getattr(candidate, field), getattr(self.clip, field)
                 if wanted is not None and wanted > stored:
                     raise ValueError(
-                        f"candidates.{name}.{field} is {wanted}, but the clips hold {stored}: "
+                        f"{section}.{field} is {wanted}, but the clips hold {stored}: "
                         f"raise clip.{field} or lower this one"
                     )
             if "refit" in candidate.training:
                 raise ValueError(
-                    f"candidates.{name}.training.refit: the winner is trained once more, whichever "
+                    f"{section}.training.refit: the winner is trained once more, whichever "
                     "it is: set training.refit instead"
                 )
             augment = self.resolve(name).augment
@@ -397,6 +459,10 @@ class Params(_Section):
                 )
         return self
 
+    def _section(self, name: str) -> str:
+        """The key of a candidate in params.yaml."""
+        return f"{'students' if name in self.students else 'candidates'}.{name}"
+
     def resolve(self, name: str) -> Run:
         """The settings of the candidate called `name`.
 
@@ -407,7 +473,7 @@ class Params(_Section):
                 f"no candidate {name!r} in params.yaml; there are {', '.join(self.candidates)}"
             )
         candidate = self.candidates[name]
-        section = f"candidates.{name}"
+        section = self._section(name)
         return Run(
             name=name,
             candidate=candidate,
@@ -439,6 +505,13 @@ def checked(values: object, source: Path) -> Params:
 
     Raises UserError that names the key at fault.
     """
+    listed = values.get("candidates") if isinstance(values, dict) else None
+    for name, candidate in listed.items() if isinstance(listed, dict) else ():
+        if isinstance(candidate, dict) and candidate.get("teacher"):
+            raise UserError(
+                f"{source}: candidates.{name}.teacher: a candidate with a teacher is trained after "
+                "the others, so list it in the section students"
+            )
     return documents.checked(Params, values, source)
 
 

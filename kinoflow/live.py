@@ -169,7 +169,12 @@ class Smoothing:
 
 
 def is_causal(bundle: Bundle) -> bool:
-    """Whether a bundle's model is causal: it then reads a source frame by frame."""
+    """Whether a bundle's model is causal: it then reads a source frame by frame.
+
+    A form of a causal model has no state from frame to frame: it answers for windows.
+    """
+    if not bundle.is_network:
+        return False
     # first, since it imports Keras without its messages
     model = bundle.model
     from kinoflow.models.streaming import can_stream

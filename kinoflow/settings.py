@@ -19,7 +19,7 @@ from kinoflow.system.errors import UserError
 Values = dict[str, Any]
 
 # sections that a recipe replaces as a whole: keys that it does not name are not in the study
-_REPLACED = {"dataset", "split", "augment", "candidates", "forms", "style"}
+_REPLACED = {"dataset", "split", "augment", "candidates", "students", "forms", "style"}
 
 
 def merge(base: Values, changes: Values) -> Values:
@@ -34,6 +34,8 @@ def merge(base: Values, changes: Values) -> Values:
             merged[key] = merge(below, value)
         else:
             merged[key] = value
+    if "candidates" in changes and "students" not in changes:
+        merged["students"] = {}  # their teachers may be gone
     return merged
 
 
@@ -64,7 +66,7 @@ def with_absolute_paths(values: Values, root: Path) -> Values:
     """Return a copy of `values` with absolute paths instead of paths relative to `root`."""
     values = copy.deepcopy(values)
     _make_absolute(values["dataset"], ("path", "lists"), root)
-    for candidate in values["candidates"].values():
+    for candidate in [*values["candidates"].values(), *values.get("students", {}).values()]:
         options = candidate.get("options", {})
         # otherwise it names weights that Keras downloads
         if (root / Path(str(options.get("weights"))).expanduser()).is_file():

@@ -112,6 +112,42 @@ class Workspace:
         return self.work / "validation.json"
 
     @property
+    def unlabelled_footage(self) -> Path:
+        """Videos without labels, from which students learn; may hold none."""
+        return self.root / "unlabelled"
+
+    @property
+    def unlabelled(self) -> Path:
+        """The clips of those videos."""
+        return self.work / "unlabelled"
+
+    @property
+    def teachers(self) -> Path:
+        """What students may be taught by: documents on each candidate that is no student."""
+        return self.work / "teachers"
+
+    def trained(self, candidate: str) -> Path:
+        """The MD5 of the bundle of a candidate that is no student."""
+        return self.teachers / f"{candidate}.json"
+
+    def trained_on_folds(self, candidate: str) -> Path:
+        """The MD5 of each of its bundles that were trained on the folds."""
+        return self.teachers / f"{candidate}.folds.json"
+
+    def teacher_scores(self, candidate: str) -> Path:
+        """Its validation scores, where the best is to teach."""
+        return self.teachers / f"{candidate}.scores.json"
+
+    @property
+    def teachings(self) -> Path:
+        """Who teaches each student; an empty folder without students."""
+        return self.work / "teachings"
+
+    def teaching(self, student: str) -> Path:
+        """Who teaches a student, with the MD5 of their bundles."""
+        return self.teachings / f"{student}.json"
+
+    @property
     def architectures(self) -> Path:
         """Lists of the code that each candidate's model is made of."""
         return self.work / "architectures"

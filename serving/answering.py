@@ -63,11 +63,12 @@ class Answering:
         self.threads = anyio.CapacityLimiter(settings.max_concurrency)
         self._being_decoded = 0
         batching = settings.max_batch > 1
-        processors_here = processors.find(batching=batching)
+        processors_here = processors.find(bundle, batching=batching)
         views = bundle.views(np.zeros(bundle.clip.shape, np.uint8))
-        # this compiles the model as well
         forward = _forward(bundle) if settings.sample else bundle.forward
-        most_views = best_views(forward, views, settings.max_batch)
+        # a form answers one view at a time; asking loads or compiles the model as well
+        most_clips = settings.max_batch if bundle.is_network else 0
+        most_views = best_views(forward, views, most_clips)
         # of a program that has many: more would only keep requests waiting
         self.together = max(processors_here.lanes, most_views // len(views))
         self._batcher = Batcher(

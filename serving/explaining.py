@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from kinoflow.bundle import Probabilities
-from kinoflow.config import Method
+from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.config import METHODS, Method
 from kinoflow.explain import film
 from kinoflow.explain.footage import footage
 from kinoflow.explain.methods import Explainer
+from kinoflow.explain.methods import methods as of_bundle
 from kinoflow.system.errors import UserError
 from kinoflow.system.fair_semaphore import FairSemaphore
 from kinoflow.video.spec import Frames
@@ -25,8 +25,10 @@ from serving.decoding import sandboxed
 from serving.refusals import Refusal
 from serving.uploads import PREFIX, Upload, written
 
-# SHAP is in no Bento
-METHODS: tuple[Method, ...] = tuple(method for method in get_args(Method) if method != "shap")
+
+def methods(bundle: Bundle) -> tuple[Method, ...]:
+    """The methods that there are for a bundle or a form in a Bento, none of which holds SHAP."""
+    return tuple(method for method in of_bundle(bundle) if method != "shap")
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,7 @@ class Explaining:
         labels = self._answering.bundle.labels
         if label is not None and label not in labels:
             raise Refusal(400, "the model has no such label: GET /model lists its labels")
-        named = next((each for each in METHODS if each == method), None)
-        if named is None and method not in (None, "auto"):
-            raise Refusal(400, f"there is no such method: there are auto, {', '.join(METHODS)}")
+        named = self._named(method)
         spec = self._answering.bundle.clip
         with written(upload) as path:
             seen, _ = sandboxed(
@@ -89,6 +89,17 @@ class Explaining:
         return Explained(
             _written(drawn, seen.seconds), labels[explanation.label], explanation.method
         )
+
+    def _named(self, method: str | None) -> Method | None:
+        """The method of that name; None for the one that suits. Raises Refusal (400)."""
+        there = methods(self._answering.bundle)
+        named = next((each for each in there if each == method), None)
+        if named is None and method not in (None, "auto"):
+            problem = "there is no such method"
+            if method in METHODS and not self._answering.bundle.is_network:
+                problem = f"{method} looks into the network, and this service has its answers alone"
+            raise Refusal(400, f"{problem}: there are auto, {', '.join(there)}")
+        return named
 
     def _explainer(self, method: Method | None) -> Explainer:
         if method not in self._explainers:
@@ -117,7 +128,9 @@ class Explaining:
 
     def _check_time(self) -> None:
         if time.monotonic() >= self._deadline:
-            raise Refusal(504, "the explanation was not done in time: try the method gradients")
+            quicker = "gradients" in methods(self._answering.bundle)
+            hint = "try the method gradients" if quicker else "try again later"
+            raise Refusal(504, f"the explanation was not done in time: {hint}")
 
 
 def _written(frames: Frames, seconds: float) -> bytes:

@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 from serving import keys
 from serving.answering import Answering
 from serving.answers import Answer, Guess, ModelCard, Refused
-from serving.explaining import METHODS
+from serving.explaining import methods
 from serving.feedback import Given, Kept
 from serving.jobs import Job, JobList
 from serving.live import FrameTime, Hello, LiveAnswer
@@ -50,6 +50,7 @@ def document(answering: Answering, *, keyed: bool = False, styled: bool = False)
     """
     card = answering.card
     examples = _Examples(card)
+    ways = methods(answering.bundle)
     _, definitions = models_json_schema(
         [
             (model, "serialization")
@@ -86,7 +87,7 @@ def document(answering: Answering, *, keyed: bool = False, styled: bool = False)
         "name": "method",
         "in": "query",
         "description": "How evidence is found; auto: as suits the architecture",
-        "schema": {"type": "string", "enum": ["auto", *METHODS]},
+        "schema": {"type": "string", "enum": ["auto", *ways]},
         "example": "auto",
     }
     name = {
@@ -138,7 +139,7 @@ def document(answering: Answering, *, keyed: bool = False, styled: bool = False)
                     "time",
                     {
                         "X-Kinoflow-Label": ("What is explained, percent-encoded", card.labels[0]),
-                        "X-Kinoflow-Method": ("How", METHODS[0]),
+                        "X-Kinoflow-Method": ("How", ways[0]),
                     },
                 ),
                 body=_body("multipart/form-data", labelled),
@@ -358,8 +359,8 @@ def _operation(name: str, summary: str, responses: Part, **more: Any) -> Part:
 
 def _demand_keys(paths: Part) -> None:
     """Say for each operation which scope its key needs, and how it is refused without."""
-    for path, methods in paths.items():
-        for method, operation in methods.items():
+    for path, operations in paths.items():
+        for method, operation in operations.items():
             scope = keys.needs(method.upper(), path)
             if scope is not None:
                 operation["security"] = [{"bearer": [scope]}, {"header": [scope]}]

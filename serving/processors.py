@@ -4,11 +4,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from kinoflow.bundle import Bundle
 from kinoflow.system.sandbox import cores
 
 # Beyond so many cores, one call of the model computes on several: a lone request should not take
 # long on a large machine only because no others come.
 _CORES_PER_THREAD = 4
+_CALLS_OF_FORM = 4
 
 _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # of NVIDIA's and AMD's drivers
 
@@ -34,8 +36,27 @@ def prepare(*, batching: bool) -> None:
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
 
 
-def find(*, batching: bool) -> Processors:
-    """What there is. Only TensorFlow promises that two threads may call one compiled model."""
+@dataclass(frozen=True)
+class Share:
+    """How the calls of a form share the cores."""
+
+    threads: int  # that compute, together
+    calls: int  # at a time
+
+
+def share(*, batching: bool) -> Share:
+    """Up to four calls at a time, which together compute on all cores; one without batching."""
+    return Share(cores(), min(cores(), _CALLS_OF_FORM) if batching else 1)
+
+
+def find(model: Bundle, *, batching: bool) -> Processors:
+    """What there is for a bundle or a form.
+
+    Only TensorFlow promises that two threads may call one compiled model. The runtime of a form is
+    asked by each thread in a way of its own.
+    """
+    if not model.is_network:
+        return Processors("cpu:0", share(batching=batching).calls)
     import keras
 
     device = keras.distribution.list_devices()[0]

@@ -6,7 +6,7 @@ import anyio.to_thread
 import bentoml
 from starlette.responses import JSONResponse
 
-from kinoflow import bundle
+from kinoflow.compress import forms
 from kinoflow.style import fast
 from kinoflow.system import terminal
 from serving import (
@@ -62,14 +62,15 @@ class Kinoflow:
     def __init__(self) -> None:
         """Load the model and use it once; BentoML answers /readyz only after that."""
         terminal.quiet()
-        processors.prepare(batching=_SETTINGS.max_batch > 1)
+        batching = _SETTINGS.max_batch > 1
+        processors.prepare(batching=batching)
         folder = state.folder(_SETTINGS.state)
         self.lock = state.take(folder)
         most_bytes = round(_SETTINGS.state_mb * 1e6)
         self.feedback = Feedback(folder, most_bytes)
         self.samples = Samples(folder, _SETTINGS.sample, round(_SETTINGS.sample_footage_mb * 1e6))
         self.answering = Answering(
-            bundle.load(settings.ROOT / "bundle"),
+            forms.load_any(settings.ROOT / "bundle", **vars(processors.share(batching=batching))),
             _SETTINGS,
             settings.card(),
             bentoml.server_context.bento_version or "",

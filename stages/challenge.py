@@ -20,12 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kinoflow import bentos, config
-from kinoflow.bundle import DESCRIPTION, MODEL
+from kinoflow.bundle import DESCRIPTION
 from kinoflow.config import Params
 from kinoflow.data import clips, seen, tables
 from kinoflow.reports import comparison, metrics
 from kinoflow.reports.decision import Contender, Difference, Evidence, Recall
-from kinoflow.reports.records import Refit, Winner, packaged
+from kinoflow.reports.records import Refit, Winner, chosen_form, packaged
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.system.supervisor import run_supervised, wait
@@ -56,11 +56,11 @@ class Opened:
     def model(self) -> tuple[str, ...]:
         """What tells its model from others: equal for models that give the same answers."""
         settings = {key: self.description.get(key) for key in _ANSWERS}
-        return files.md5(self.bundle / MODEL), json.dumps(settings, sort_keys=True)
+        return _model(self.bundle), json.dumps(settings, sort_keys=True)
 
     @property
     def size_mb(self) -> float:
-        return round((self.bundle / MODEL).stat().st_size / 1e6, 3)
+        return round(sum(path.stat().st_size for path in bentos.model_files(self.bundle)) / 1e6, 3)
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def _recorded(workspace: Workspace) -> tuple[pd.DataFrame, bool]:
     if len(tables.read(workspace.folds, tables.FOLDS)):
         path = workspace.report(winner) / "predictions.csv"
         return tables.read(path, tables.PREDICTIONS), True
+    if chosen_form(workspace) is not None:
+        return tables.read(workspace.choice_answers, tables.PREDICTIONS), False
     again = Refit.read(workspace.refit_record).candidate == winner
     path = workspace.refit_answers if again else workspace.answers(winner)
     return tables.read(path, tables.PREDICTIONS), False
@@ -125,9 +127,15 @@ def _open(bento: Path, folder: Path) -> Opened:
 
 def _require_present(workspace: Workspace, challenger: Opened) -> None:
     """Raise UserError unless the Bento holds the model that the recorded answers are of."""
-    model = packaged(workspace, Winner.read(workspace.winner).winner) / MODEL
-    if files.md5(model) != files.md5(challenger.bundle / MODEL):
+    form = chosen_form(workspace)
+    folder = form[1] if form else packaged(workspace, Winner.read(workspace.winner).winner)
+    if _model(folder) != _model(challenger.bundle):
         raise UserError(f"{workspace.bento} is not of the present winner: run `make repro`")
+
+
+def _model(folder: Path) -> str:
+    """What tells one model from another: the MD5 of each of its files."""
+    return " ".join(files.md5(path) for path in bentos.model_files(folder))
 
 
 def _shown(workspace: Workspace) -> pd.DataFrame:

@@ -19,13 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from kinoflow import bundle
 from kinoflow.video import sample
+
+try:
+    from kinoflow.compress.forms import load_any as load
+except ImportError:
+    # in Bentos that were packed before there were forms
+    from kinoflow.bundle import load  # type: ignore[assignment]
 
 
 def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    model = bundle.load(Path(request["bundle"]))
+    model = load(Path(request["bundle"]))
     stored = dataclasses.asdict(model.clip) == request["clip"]
 
     def clip(video: str) -> Any:

@@ -5,6 +5,7 @@ import shutil
 
 from kinoflow import config
 from kinoflow.config import Run
+from kinoflow.system import files
 from kinoflow.workspace import Workspace, run
 
 
@@ -27,6 +28,7 @@ def crossvalidate(workspace: Workspace, settings: Run) -> int:
     with silenced_stderr():
         from kinoflow.training.fit import TrainingData
         from kinoflow.training.kept import KeptTrainings
+        from kinoflow.training.lessons import Lesson
 
     folds = clips.fold_tables(workspace)
     folder = workspace.fold_models(settings.name)
@@ -35,8 +37,19 @@ def crossvalidate(workspace: Workspace, settings: Run) -> int:
         kept.leave(map(str, folds))
         for fold, table in folds.items():
             data = TrainingData.of(workspace, table[table["split"] != "test"])
-            kept.train(str(fold), data, called=f"fold {fold} of {len(folds)}")
+            lesson = Lesson.of(workspace, settings, fold)
+            called = f"fold {fold} of {len(folds)}"
+            kept.train(str(fold), data, lesson=lesson, called=called)
     return len(folds)
+
+
+def _note(workspace: Workspace, settings: Run) -> None:
+    """Write what the trained bundles are, for students that they may teach."""
+    if settings.candidate.teacher:
+        return
+    folders = [path for path in workspace.fold_models(settings.name).iterdir() if path.is_dir()]
+    md5s = {path.name: files.folder_md5(path) for path in sorted(folders)}
+    files.write_json(workspace.trained_on_folds(settings.name), md5s)
 
 
 def main(workspace: Workspace) -> None:
@@ -47,11 +60,13 @@ def main(workspace: Workspace) -> None:
     settings = params.resolve(name)
     if params.split.method == "group_kfold":
         folds = crossvalidate(workspace, settings)
+        _note(workspace, settings)
         print(f"crossvalidate: {name} is trained on {folds} folds")
         return
     folder = workspace.fold_models(name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    _note(workspace, settings)
     print("crossvalidate: no folds, since split.method is not group_kfold")
 
 

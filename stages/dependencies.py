@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from kinoflow.system import files
 from kinoflow.system.imports import imported, source
 from kinoflow.workspace import Workspace, run
-from stages.package_code import ENTRY_POINTS, READ
+from stages.package_code import ENTRY_POINTS, READ, RUNTIMES
 
 # the main one, and that of style transfer; their deps are relative to the root
 PIPELINES = ("dvc.yaml", "style/dvc.yaml")
@@ -58,11 +58,17 @@ FILES = {
     **{module: [folder] for module, folder in READ.items()},
 }
 # stages whose output holds the source of modules: every change to these modules changes it
-HOLDS_CODE = {"package": ENTRY_POINTS}
+HOLDS_CODE = {"package": (*ENTRY_POINTS, *RUNTIMES.values())}
+
+
+def module(stage: str) -> str:
+    """The module that a stage runs; those of students run that of other candidates."""
+    return stage.removesuffix("_student")
 
 
 def modules(stage: str) -> set[str]:
     """The modules whose code the outputs of a stage, given by name, depend on."""
+    stage = module(stage)
     without = NO_EFFECT.keys() - EFFECT.get(stage, [])
     found = imported([f"stages.{stage}"], PACKAGES, without=without)
     return found | imported(HOLDS_CODE.get(stage, []), PACKAGES)

@@ -192,7 +192,7 @@ def main(workspace: Workspace) -> None:
     parser.add_argument("candidate", help="one of the candidates in params.yaml")
     name = parser.parse_args().candidate
     params = config.load(workspace.params)
-    params.resolve(name)  # raises UserError unless it is a candidate
+    settings = params.resolve(name)
     model = bundle.load(workspace.bundle(name))
     folds = clips.fold_tables(workspace)
     split = clips.split_table(workspace)
@@ -239,12 +239,15 @@ def main(workspace: Workspace) -> None:
         answered = prediction_table(timed.clips, answers, labels)
     tables.write(answered, workspace.answers(name), tables.PREDICTIONS)
     # selection is given no test scores, so that it cannot choose by them
-    CandidateScores(
+    scores = CandidateScores(
         val=report.val,
         parameters=report.parameters,
         size_mb=report.size_mb,
         latency_ms=latency,
-    ).write(workspace.scores(name))
+    )
+    scores.write(workspace.scores(name))
+    if not settings.candidate.teacher:  # the best of these may teach students
+        scores.write(workspace.teacher_scores(name))
     test = report.test
     print(
         f"evaluate: {name} has test accuracy {test.accuracy:.3f} "

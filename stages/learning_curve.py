@@ -25,6 +25,7 @@ HEADING = "fraction,recordings,clips,side,accuracy,low,high\n"
 class Division(NamedTuple):
     """The split or one of the folds, and the bundle that was trained on all its recordings."""
 
+    fold: int | None
     prefix: str  # of the names of bundles that are trained on fewer recordings
     bundle: "Path"
     table: "pd.DataFrame"  # as `kinoflow.data.clips.split_table` gives the split
@@ -51,9 +52,9 @@ def learning_curve(workspace: Workspace, params: Params, winner: str) -> "pd.Dat
 
     folds = clips.fold_tables(workspace)
     divisions = [
-        Division(f"fold{number}-", workspace.fold_models(winner) / str(number), table)
+        Division(number, f"fold{number}-", workspace.fold_models(winner) / str(number), table)
         for number, table in folds.items()
-    ] or [Division("", workspace.bundle(winner), clips.split_table(workspace))]
+    ] or [Division(None, "", workspace.bundle(winner), clips.split_table(workspace))]
     kept = KeptTrainings(
         workspace, "learning_curve", params.resolve(winner), workspace.learning_curve_models
     )
@@ -92,16 +93,18 @@ def _points(
     from kinoflow import bundle
     from kinoflow.reports import metrics, scoring
     from kinoflow.training.fit import TrainingData
+    from kinoflow.training.lessons import Lesson
 
     recordings, trained_on, judged = 0, 0, []
-    for prefix, folder, table in divisions:
+    for fold, prefix, folder, table in divisions:
         part = fewer(table, fraction, params.seed)
         recordings += part.loc[part["split"] == "train", "group"].nunique()
         trained_on += int((part["split"] == "train").sum())
         if fraction in NAMES:
             data = TrainingData.of(kept.workspace, part[part["split"] != "test"])
             called = f"{prefix}{NAMES[fraction]} of the recordings"
-            model = kept.train(prefix + NAMES[fraction], data, called=called)
+            lesson = Lesson.of(kept.workspace, kept.run, fold)
+            model = kept.train(prefix + NAMES[fraction], data, lesson=lesson, called=called)
         else:
             model = bundle.load(folder)
         _, sides = scoring.load_sides(kept.workspace, ("val", "test"), table)

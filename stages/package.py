@@ -1,4 +1,7 @@
-"""Pack the winner as a Bento, start what was packed, and have it repeat evaluation's answers."""
+"""Pack the winner as a Bento, start what was packed, and have it repeat evaluation's answers.
+
+Where a form of the winner was chosen, that is packed, and repeats its own answers.
+"""
 
 import tempfile
 from pathlib import Path
@@ -6,14 +9,15 @@ from pathlib import Path
 from kinoflow import config
 from kinoflow.config import Params
 from kinoflow.data import seen, tables
-from kinoflow.reports.records import Verdict, Winner, packaged
+from kinoflow.reports.records import Verdict
 from kinoflow.system import files, locks
 from kinoflow.system.errors import UserError
 from kinoflow.workspace import Workspace, run
 from stages.package_assemble import assemble
 from stages.package_build import build, export
-from stages.package_card import card
+from stages.package_card import accuracy, card
 from stages.package_check import check
+from stages.package_choice import choose, form_details, require_servable
 from stages.package_reference import make
 
 
@@ -27,25 +31,27 @@ def require_grouped(validation: Path) -> None:
 
 
 def package(workspace: Workspace, params: Params) -> None:
-    """Make dist/kinoflow.bento of the winner; Bentos beside it, such as champions, stay.
+    """Make dist/kinoflow.bento of what was chosen; Bentos beside it, such as champions, stay.
 
-    Raises UserError for a model that was trained on a random split, and for a Bento that does not
-    answer test videos as evaluation did.
+    That is the winner, or the form of it that reports/choice.json names.
+
+    Raises UserError for a model that was trained on a random split, for settings that a form cannot
+    serve, and for a Bento that does not answer test videos as evaluation did.
     """
-    winner = Winner.read(workspace.winner).winner
-    bundle = packaged(workspace, winner)
-    refit = bundle != workspace.bundle(winner)
-    recorded = workspace.refit_answers if refit else workspace.answers(winner)
-    answers = tables.read(recorded, tables.PREDICTIONS)
-    # first, so that no older Bento is taken for this winner's if the check fails
+    chosen = choose(workspace)
+    answers = tables.read(chosen.answers, tables.PREDICTIONS)
+    # first, so that no older Bento is taken for this one's if the check fails
     files.sweep(workspace.dist)
     workspace.bento.unlink(missing_ok=True)
     require_grouped(workspace.validation)
+    require_servable(chosen, params.serving)
     with tempfile.TemporaryDirectory(prefix="kinoflow-package-") as temporary:
         context, home = Path(temporary) / "context", Path(temporary) / "home"
-        about = card(workspace, winner, bundle)
+        form_test = accuracy(workspace, answers, params) if form_details(chosen.folder) else None
+        about = card(workspace, chosen.candidate, chosen.folder, form_test)
         style = params.serving.style and workspace.style_network(params.serving.style)
-        assemble(bundle, params.serving, about, make(workspace, bundle), context, style or None)
+        held_out = make(workspace, chosen.folder)
+        assemble(chosen.folder, params.serving, about, held_out, context, style or None)
         seen.write(workspace, context / "bundle")
         version = files.folder_md5(context)[:12]
         target = workspace.bento
@@ -53,8 +59,7 @@ def package(workspace: Workspace, params: Params) -> None:
             export(build(context, version, home), partial)
             worst = check(partial, answers, workspace.data, count=params.serving.check_videos)
     print(
-        f"package: {target} ({target.stat().st_size / 1e6:.1f} MB, {version}) holds {winner}"
-        f"{', trained once more on train and val' if refit else ''}; "
+        f"package: {target} ({target.stat().st_size / 1e6:.1f} MB, {version}) holds {chosen}; "
         f"{min(params.serving.check_videos, len(answers))} videos sent to it were answered "
         f"as in evaluation, within {worst:.1g}"
     )

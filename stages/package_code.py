@@ -3,17 +3,26 @@
 import shutil
 from pathlib import Path
 
+from kinoflow.compress.formats import FORMATS
 from kinoflow.system import imports
 
 # what BentoML imports, and the two programs that serve it
 ENTRY_POINTS = ("serving.service", "serving.server", "serving.worker")
+# what runs a form, by its format; `kinoflow.compress.forms` imports it by name
+RUNTIMES = {name: f"kinoflow.compress.runner.runtime_{name}" for name in FORMATS}
 # folders with files that modules read, by module
 READ = {"serving.pages": "serving/page"}
 
 
-def copy_code(folder: Path) -> None:
-    """Copy into `folder` all modules that the service imports, and the files that they read."""
-    modules = imports.imported(ENTRY_POINTS, ("kinoflow", "serving"))
+def copy_code(folder: Path, form: str | None = None) -> None:
+    """Copy into `folder` all modules that the service imports, and the files that they read.
+
+    Args:
+        folder: the folder to fill.
+        form: the format of the model; None: it is a bundle.
+    """
+    runtime = [RUNTIMES[form]] if form else []
+    modules = imports.imported([*ENTRY_POINTS, *runtime], ("kinoflow", "serving"))
     for module in modules:
         source = imports.source(module)
         path = Path(*module.split("."))

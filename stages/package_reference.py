@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kinoflow import bundle
+from kinoflow.compress import forms
 from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.monitor import reference
@@ -14,12 +14,14 @@ _SIDES = ("val", "test")
 
 
 def make(workspace: Workspace, folder: Path) -> HeldOut:
-    """What the bundle in `folder` answers to the clips of val and test that it was not trained on.
+    """What a model answers to the clips of val and test that it was not trained on.
+
+    The model is the bundle or the form in `folder`.
 
     With folds no clip is held out but those of val: the models of the folds, and not this one, were
     tested on the others.
     """
-    model = bundle.load(folder)
+    model = forms.load_any(folder)
     sides = [side for side in _SIDES if side not in model.description.trained_on]
     split = tables.read(workspace.split, tables.SPLIT)
     known = tables.read(workspace.catalog, tables.CATALOG)[["video", "label"]]

@@ -5,7 +5,9 @@ from pathlib import Path
 import av
 import numpy as np
 
-from kinoflow import bundle
+from kinoflow.bundle import Bundle
+from kinoflow.compress import forms
+from kinoflow.compress.forms import Form
 from kinoflow.reports.check import Check, CheckVideo
 from kinoflow.video import sample
 from kinoflow.video.spec import ClipSpec, Frames
@@ -19,10 +21,10 @@ def make_check(folder: Path, target: Path) -> None:
     """Make a few small videos, and check.json with the answers of a bundle to them.
 
     Args:
-        folder: of the bundle.
+        folder: of the bundle or the form.
         target: the folder to make.
     """
-    model = bundle.load(folder)
+    model = forms.load_any(folder)
     target.mkdir()
     videos = []
     for number in range(_VIDEOS):
@@ -33,10 +35,19 @@ def make_check(folder: Path, target: Path) -> None:
             label: round(float(p), 6) for label, p in zip(model.labels, answer, strict=True)
         }
         videos.append(CheckVideo(file=path.name, probabilities=probabilities))
+    precision = model.details.precision if isinstance(model, Form) else None
+    Check(device=_device(model), precision=precision, videos=tuple(videos)).write(
+        target / "check.json"
+    )
+
+
+def _device(model: Bundle) -> str:
+    if not model.is_network:
+        return "cpu:0"
     import keras  # after the bundle, which keeps its chatter off the terminal
 
-    device = keras.distribution.list_devices()[0]
-    Check(device=device, videos=tuple(videos)).write(target / "check.json")
+    name: str = keras.distribution.list_devices()[0]
+    return name
 
 
 def moving_shapes(clip: ClipSpec, seed: int) -> Frames:

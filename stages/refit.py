@@ -31,17 +31,20 @@ def refit(workspace: Workspace, params: Params, winner: str) -> Refit:
     with silenced_stderr():
         from kinoflow.training import fit
         from kinoflow.training.kept import KeptTrainings
+        from kinoflow.training.lessons import Lesson
 
     before = bundle.load(workspace.bundle(winner)).description
     epochs = int(before.metrics["epoch"])
     table = clips.split_table(workspace)
     trained_on = table[table["split"] != "test"]
     data = fit.TrainingData.of(workspace, trained_on.assign(split="train"))
-    kept = KeptTrainings(workspace, "refit", params.resolve(winner), workspace.refit)
+    settings = params.resolve(winner)
+    kept = KeptTrainings(workspace, "refit", settings, workspace.refit)
     with locks.held(workspace.lock(f"train-{winner}"), f"training {winner}"):
         kept.leave([winner])
         again = fit.Refit(epochs, before.temperature)
-        model = kept.train(winner, data, again, called="train and val together")
+        lesson = Lesson.of(workspace, settings)
+        model = kept.train(winner, data, again, lesson, called="train and val together")
 
     name = "test" if len(trained_on) < len(table) else "val"
     labels, sides = scoring.load_sides(workspace, (name,), table)

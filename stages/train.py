@@ -4,7 +4,7 @@ import argparse
 
 from kinoflow import config
 from kinoflow.reports.records import TrainingTime, require_validated
-from kinoflow.system import locks
+from kinoflow.system import files, locks
 from kinoflow.system.terminal import silenced_stderr
 from kinoflow.workspace import Workspace, run
 
@@ -17,14 +17,18 @@ def main(workspace: Workspace) -> None:
     require_validated(workspace.validation)
     with silenced_stderr():
         from kinoflow.training.fit import Outputs, TrainingData, fit
+        from kinoflow.training.lessons import Lesson
 
     data = TrainingData.of(workspace)
     outputs = Outputs.of(workspace, name)
+    lesson = Lesson.of(workspace, settings)
     with locks.held(workspace.lock(f"train-{name}"), f"training {name}"):
-        seconds = fit(settings, data, outputs)
+        seconds = fit(settings, data, outputs, lesson=lesson)
         TrainingTime(train_seconds=round(seconds, 1)).write(
             workspace.training(name) / "timing.json"
         )
+    if lesson is None:  # it may teach others
+        files.write_json(workspace.trained(name), {"bundle": files.folder_md5(outputs.bundle)})
     print(f"train: {name} in {outputs.bundle}, {seconds:.0f} s of training")
 
 

@@ -99,15 +99,20 @@ def sure_model(
         model=name, frames=clip.frames, height=clip.height, width=clip.width, options=options
     )
     model = build(candidate, clip, 5)
+    make_sure(model, noise(8, clip) if shown is None else shown)
+    return model
+
+
+def make_sure(model: keras.Model, shown: Frames) -> None:
+    """Make the answers of a model with random weights sure, and different for clips (N, ...)."""
     # the last layer with weights makes logits, which are spread about 0 here
     head = next(layer for layer in reversed(model.layers) if layer.weights)
-    logits = np.log(np.maximum(answers(model, noise(8, clip) if shown is None else shown), 1e-12))
+    logits = np.log(np.maximum(answers(model, shown), 1e-12))
     kernel, bias = head.get_weights()
     centred = logits - logits.mean(axis=1, keepdims=True)
     mean = centred.mean(axis=0)
     scale = 3 / (centred - mean).std()
     head.set_weights([scale * kernel, scale * (bias - mean)])
-    return model
 
 
 def shared_model(name: str, **extra: Any) -> keras.Model:

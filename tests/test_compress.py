@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ from kinoflow import bundle
 from kinoflow.bundle import Bundle
 from kinoflow.compress import clips, convert, exporting, formats, forms
 from kinoflow.compress.exporting import Clips
+from kinoflow.explain.methods import Explainer
 from kinoflow.models.registry import MODULES
+from kinoflow.monitor import features
 from kinoflow.system.errors import UserError
 from kinoflow.video import ClipSpec, sample
 from kinoflow.workspace import Workspace
@@ -86,6 +89,33 @@ def test_a_form_answers_as_its_bundle_with_views_mirrors_and_temperature(
     assert form.details.agreement == 1
     assert form.details.bytes > 1000
     assert {*form.details.versions} > {"kinoflow", "keras"}
+
+
+# not keras: TensorFlow's threads are set before its first use in a process
+@pytest.mark.parametrize("name", ["openvino", "onnx", "litert"])
+@pytest.mark.parametrize(("threads", "calls"), [(1, 1), (4, 2)])
+def test_many_threads_may_ask_a_form(
+    name: str, threads: int, calls: int, forms_of_c3d: dict[str, forms.Form]
+) -> None:
+    alone = forms_of_c3d[name]
+    shared = forms.load(alone.folder, threads=threads, calls=calls)
+    shown = noise(24)
+    with ThreadPoolExecutor(4) as pool:
+        asked = [*pool.map(lambda clip: shared.predict(clip[None])[0], shown)]
+    np.testing.assert_allclose(np.stack(asked), alone.predict(shown), atol=1e-6)
+
+
+def test_a_form_is_explained_by_its_answers_alone(forms_of_c3d: dict[str, forms.Form]) -> None:
+    form = forms_of_c3d["openvino"]
+    assert Explainer(form).method == "occlusion"
+    with pytest.raises(UserError) as problem:
+        Explainer(form, "gradcam")
+    assert str(problem.value) == (
+        "gradcam looks into the network, and an exported model shows its answers alone: choose "
+        "occlusion, or explain the bundle"
+    )
+    answers, found = features.forward(form)(form.views(noise(1)[0]))
+    assert (len(answers), found.shape) == (4, (4, 0))
 
 
 def test_a_form_is_a_bundle_to_those_who_ask_for_answers_only(

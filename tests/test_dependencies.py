@@ -40,7 +40,9 @@ _READERS = {"report"}
 def test_who_loads_a_model_waits_for_its_layers(stage: str) -> None:
     layers = "kinoflow.models.layers"
     without = dependencies.NO_EFFECT.keys() - {layers}
-    if layers in imported([f"stages.{stage}"], dependencies.PACKAGES, without=without):
+    if layers in imported(
+        [f"stages.{dependencies.module(stage)}"], dependencies.PACKAGES, without=without
+    ):
         lists = {"work/architectures", "work/architectures/${key}.json"}
         assert {*lists, source(layers).relative_to(ROOT).as_posix()} & {*listed(stage)}
 
@@ -50,6 +52,8 @@ def test_who_loads_a_model_waits_for_its_layers(stage: str) -> None:
     [
         ("train", Training, "refit"),
         ("crossvalidate", Training, "refit"),
+        ("train_student", Training, "refit"),
+        ("crossvalidate_student", Training, "refit"),
         ("learning_curve", Training, "refit"),
         ("evaluate", Evaluation, "learning_curve"),
     ],

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from kinoflow.config import Params
+from kinoflow.data import fingerprints
 from kinoflow.data.clips import ClipStore
 from kinoflow.video import Frames, frame_indices
 from stages import duplicates
@@ -76,7 +77,7 @@ def test_near_is_by_the_median_frame_in_the_better_direction(most: int) -> None:
     bits = np.bitwise_count(others[:, 0][None, :, None] ^ others.T[:, None, :])
     medians = [np.median(bits.min(axis=axis), axis=1) for axis in (1, 2)]
     expected = np.flatnonzero(np.minimum(*medians) <= most)
-    np.testing.assert_array_equal(duplicates._near(others[:, 0], others, most), expected)
+    np.testing.assert_array_equal(fingerprints.near(others[:, 0], others, most), expected)
 
 
 def test_clips_of_one_group_are_no_finding(defaults: Params, tmp_path: Path) -> None:

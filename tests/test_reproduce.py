@@ -13,7 +13,15 @@ import pytest
 from ruamel.yaml import YAML
 
 from flows import dvc
-from flows.reproduce import BEFORE, OF_CANDIDATES, reproduce, side_by_side
+from flows.reproduce import (
+    BEFORE,
+    BEFORE_STUDENTS,
+    OF_CANDIDATES,
+    OF_STUDENTS,
+    outdated,
+    reproduce,
+    side_by_side,
+)
 from kinoflow.config import Params
 from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
@@ -63,7 +71,9 @@ def start(repo: Path, interruptible: None) -> Iterator[Callable[[], "subprocess.
 
 def test_its_stages_are_those_of_the_pipeline() -> None:
     stages = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
-    assert {name for name, entry in stages.items() if "foreach" in entry} == {*OF_CANDIDATES}
+    for items, each in (("candidates", OF_CANDIDATES), ("students", OF_STUDENTS)):
+        found = [n for n, entry in stages.items() if entry.get("foreach") == f"${{{items}}}"]
+        assert {*found} == {*each}
     # all that candidates wait for comes before these two
     outputs = {
         (out if isinstance(out, str) else next(iter(out))): name
@@ -82,6 +92,60 @@ def test_its_stages_are_those_of_the_pipeline() -> None:
     before = {*BEFORE}.union(*map(upstream, BEFORE))
     for name in OF_CANDIDATES:
         assert upstream(name) <= before
+    before_students = {*BEFORE_STUDENTS}.union(*map(upstream, BEFORE_STUDENTS))
+    assert {*OF_CANDIDATES} <= before_students
+    for name in OF_STUDENTS:
+        assert upstream(name) <= before_students | {*OF_STUDENTS}
+
+
+# what students add to the pipeline in miniature: they wait for what teaches them
+STUDENTS = """
+  teach:
+    cmd: mkdir teachings && for name in t u; do cat models/lrcn/* > teachings/$name; done
+    deps: [models/lrcn, models/convlstm, models/c3d]
+    outs: [teachings]
+  unlabelled:
+    cmd: touch unlabelled
+    outs: [unlabelled]
+  train_student:
+    foreach: ${students}
+    do:
+      cmd: python train.py ${key}
+      deps: ["teachings/${key}", unlabelled, train.py]
+      params: ["students.${key}"]
+      outs: ["models/${key}"]
+  crossvalidate_student:
+    foreach: ${students}
+    do:
+      cmd: mkdir -p folds/${key}
+      deps: ["teachings/${key}"]
+      outs: ["folds/${key}"]
+  evaluate_student:
+    foreach: ${students}
+    do:
+      cmd: python evaluate.py ${key}
+      deps: ["models/${key}", "folds/${key}", evaluate.py]
+      metrics: ["reports/${key}/metrics.json", "reports/${key}/timing.json"]
+"""
+
+
+def test_students_run_side_by_side_after_all_others(repo: Path) -> None:
+    with (repo / "dvc.yaml").open("a") as file:
+        file.write(STUDENTS)
+    values = YAML(typ="safe").load(repo / "params.yaml")
+    values["students"] = {n: {"model": "lrcn", "teacher": "lrcn"} for n in ("t", "u")}
+    YAML().dump(values, repo / "params.yaml")
+    lines: list[str] = []
+    reproduce(lines.append, Workspace())
+    assert sorted(trained(repo)[:3]) == sorted(CANDIDATES)
+    assert sorted(trained(repo)[3:]) == ["t", "u"]
+    assert "t | training t" in lines
+    assert "u | Running stage 'evaluate_student@u':" in lines
+    assert outdated(Workspace(), OF_STUDENTS) == outdated(Workspace()) == []
+    values["students"]["u"]["frames"] = 8
+    YAML().dump(values, repo / "params.yaml")
+    assert outdated(Workspace(), OF_STUDENTS) == ["u"]
+    assert outdated(Workspace()) == []
 
 
 def test_candidates_run_side_by_side_and_the_rest_after_them(repo: Path) -> None:

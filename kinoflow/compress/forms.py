@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -66,11 +66,14 @@ class Form(Bundle):
     """A trained model in another format that classifies clips; see `Bundle.predict`.
 
     Views, averages and calibration are the bundle's. Only `forward` differs: it computes one view
-    at a time, in the format's runtime.
+    at a time, in the format's runtime. Several threads may call it.
     """
+
+    is_network: ClassVar[bool] = False
 
     details: Details = field(kw_only=True)
     threads: int = field(default=0, kw_only=True)  # that may compute; 0: as the runtime decides
+    calls: int = field(default=1, kw_only=True)  # of `forward` at a time, which share the threads
 
     @cached_property
     def model(self) -> "keras.Model":
@@ -83,32 +86,37 @@ class Form(Bundle):
     @cached_property
     def forward(self) -> Callable[[Frames], Probabilities]:
         """The model in its runtime, from `views` of any clips to the probabilities of each."""
-        run = runtime(self.folder / self.details.file, self.details.format, self.threads)
+        path, form = self.folder / self.details.file, self.details.format
+        run = runtime(path, form, self.threads, self.calls)
         return lambda views: np.concatenate([run(view[None]) for view in views])
 
 
-def runtime(path: Path, form: str, threads: int = 0) -> Callable[[Frames], Probabilities]:
+def runtime(
+    path: Path, form: str, threads: int = 0, calls: int = 1
+) -> Callable[[Frames], Probabilities]:
     """A model's file in its runtime, from a clip (1, T, H, W, 3) to probabilities (1, classes).
 
     Args:
         path: the file, or the folder of a SavedModel.
         form: the name of its format.
         threads: how many may compute; 0: as the runtime decides.
+        calls: how many threads call the function at a time, and share those that compute.
 
     Raises UserError if the runtime is not installed.
     """
     formats.check_runtime(formats.find(form))
     module = importlib.import_module(f"kinoflow.compress.runner.runtime_{form}")
-    run: Callable[[Frames], Probabilities] = module.load(path, threads)
+    run: Callable[[Frames], Probabilities] = module.load(path, threads, calls)
     return run
 
 
-def load(folder: Path | str, *, threads: int = 0) -> Form:
+def load(folder: Path | str, *, threads: int = 0, calls: int = 1) -> Form:
     """Read a form; the model itself is loaded at its first use.
 
     Args:
         folder: the form's.
         threads: how many may compute; 0: as the runtime decides.
+        calls: how many threads ask it at a time, and share those that compute.
 
     Raises UserError for a folder that holds no form, or one that cannot be read.
     """
@@ -119,12 +127,19 @@ def load(folder: Path | str, *, threads: int = 0) -> Form:
         raise UserError(
             f"{folder} holds no exported model: make one by `kinoflow export`"
         ) from None
-    return Form(folder, description, details=details, threads=threads)
+    return Form(folder, description, details=details, threads=threads, calls=calls)
 
 
-def load_any(folder: Path | str) -> Bundle:
+def load_any(folder: Path | str, *, threads: int = 0, calls: int = 1) -> Bundle:
     """Read a bundle or a form of one.
+
+    Args:
+        folder: of either.
+        threads: as for `load`; a bundle computes as Keras does.
+        calls: as for `load`.
 
     Raises UserError for a folder that holds neither, or one that cannot be read.
     """
-    return load(folder) if (Path(folder) / DETAILS).exists() else bundle.load(folder)
+    if (Path(folder) / DETAILS).exists():
+        return load(folder, threads=threads, calls=calls)
+    return bundle.load(folder)

@@ -17,6 +17,8 @@ from kinoflow.models.layers.clip import Pixels
 from kinoflow.models.layers.normalisation import GroupNormalization
 from kinoflow.models.layers.pooling import Vote, masked_mean
 
+_SIDE = 32  # values beside each other that sums are made over
+
 
 class PixelsByProducts(Pixels):
     """`Pixels`, which scales by two matrix products: no format has scaling with antialiasing."""
@@ -106,12 +108,16 @@ class GroupNormalizationInFewSteps(GroupNormalization):
     def call(self, x):
         channels = x.shape[-1]
         groups = (self.groups, channels // self.groups)
-        flat = ops.reshape(x, (-1, math.prod(x.shape[1:-1]), channels))
+        count = math.prod(x.shape[1:-1])
+        # several positions side by side, since runtimes are slow at sums of rows of few values
+        beside = next(beside for beside in (_SIDE // channels, 1) if beside and count % beside == 0)
+        flat = ops.reshape(x, (-1, count, channels))
 
         def over_group(values):
             """The mean over positions and the channels of a group, for each channel."""
-            means = ops.reshape(ops.mean(values, axis=1), (-1, *groups))
-            means = ops.mean(means, axis=2, keepdims=True) * np.ones((1, *groups), np.float32)
+            rows = ops.reshape(values, (-1, count // beside, beside * channels))
+            means = ops.reshape(ops.mean(rows, axis=1), (-1, beside, *groups))
+            means = ops.mean(means, axis=(1, 3))[..., None] * np.ones((1, *groups), np.float32)
             return ops.reshape(means, (-1, 1, channels))
 
         flat = flat - over_group(flat)

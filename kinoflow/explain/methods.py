@@ -82,7 +82,8 @@ class Explainer:
         turn: is entered around each further use of the network, which may be many for one clip.
             What it raises ends the explanation.
 
-    Raises UserError for a method that the architecture does not allow.
+    Raises UserError for a method that the architecture does not allow, or that looks into a network
+    where there is none.
     """
 
     def __init__(
@@ -95,9 +96,7 @@ class Explainer:
     ) -> None:
         self.model = model
         self._answers = answers or model.predict
-        # it loads Keras without its chatter, so it comes before what imports Keras
-        network = model.model
-        self.method: Method = method or default_method(network)
+        self.method: Method = method or _suited(model)
         self._maps = _maps(model, self.method, self._answers, turn)
 
     def maps(self, clip: Frames, label: int) -> NDArray[np.float32]:
@@ -133,6 +132,19 @@ class Explainer:
         )
 
 
+def methods(model: Bundle) -> tuple[Method, ...]:
+    """The methods by which answers of a bundle can be explained, or those of a form of one.
+
+    A form gives answers alone, and occlusion asks for nothing else.
+    """
+    return METHODS if model.is_network else ("occlusion",)
+
+
+def _suited(model: Bundle) -> Method:
+    # the model loads Keras without its chatter, so it comes before what imports Keras
+    return default_method(model.model) if model.is_network else "occlusion"
+
+
 def valid(model: Bundle, clip: Frames) -> int:
     """How many frames of a clip (T, H, W, 3) are not padding."""
     return valid_frames(clip, masked=model.clip.padding == "mask")
@@ -142,6 +154,11 @@ def _maps(model: Bundle, method: Method, answers: shapley.Answers, turn: Turn) -
     """How a method makes maps; Keras is imported only by those that open the model."""
     if method not in METHODS:
         raise UserError(f"no method {method!r}; there are {', '.join(METHODS)}")
+    if method not in methods(model):
+        raise UserError(
+            f"{method} looks into the network, and an exported model shows its answers alone: "
+            f"choose {' or '.join(methods(model))}, or explain the bundle"
+        )
     if method == "occlusion":
         return lambda clip, label: _occlusion(model, clip, label, answers)
 

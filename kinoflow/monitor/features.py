@@ -28,9 +28,10 @@ def forward(bundle: Bundle) -> Forward:
     layer that gives each class its score, averaged over time where that layer looks at each frame.
     With more than 64 of them, 64 random projections stand for them, the same in every process: they
     keep the distances between clips (Johnson and Lindenstrauss, "Extensions of Lipschitz Mappings
-    into a Hilbert Space", 1984). A model without such a layer has no features, (B, 0).
+    into a Hilbert Space", 1984). A model without such a layer has no features, (B, 0), nor has a
+    form, which gives answers alone.
     """
-    decided_by = penultimate(bundle.model)
+    decided_by = penultimate(bundle.model) if bundle.is_network else None
     if decided_by is None:
         return lambda clips: (
             (answers := bundle.forward(clips)),

@@ -1,6 +1,6 @@
 """The model card in a Bento: what its model is, how good it is, and where it comes from."""
 
-from kinoflow.reports.records import Document, Scores
+from kinoflow.reports.records import Accuracy, Document, Scores
 from kinoflow.video.spec import ClipSpec
 
 
@@ -20,6 +20,12 @@ class Card(Document):
     val: Scores | None = None
     test: Scores | None = None
     folds: int | None = None  # that the scores come from; None: from the split
+    teachers: tuple[str, ...] | None = None  # candidates whose answers it learned; None: of none
+    # The scores above are those of the bundle. If a form of it is served, these say which.
+    form: str | None = None  # its name; None: the bundle itself is served
+    format: str | None = None  # openvino, onnx or another of `kinoflow.compress.formats`
+    precision: str | None = None  # float32, float16, bfloat16 or int8
+    form_test: Accuracy | None = None  # what the form itself scores on test clips, where known
     seed: int
     data: str  # MD5 over the clips trained on and their labels
     versions: dict[str, str]  # of the libraries that it was trained with

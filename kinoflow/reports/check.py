@@ -16,4 +16,5 @@ class Check(Document):
     stage = "package"
 
     device: str  # where the model ran: cpu:0
+    precision: str | None = None  # of a form; None: the model is a bundle
     videos: tuple[CheckVideo, ...]

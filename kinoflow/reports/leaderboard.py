@@ -126,7 +126,8 @@ def _text(rows: list[Row], notes: list[str]) -> str:
 def _row(workspace: Workspace, lock: DvcLock, name: str) -> Row:
     """The row of a candidate; raises FileNotFoundError if its report is not there, or not whole."""
     path = workspace.report(name) / "metrics.json"
-    changed = _change(lock, f"evaluate@{name}", path)
+    stages = (f"evaluate@{name}", f"evaluate_student@{name}")
+    changed = _change(lock, stages[stages[1] in lock], path)
     # in a run DVC may delete a report at any time
     metrics, timing = Metrics.read(path), Timing.read(path.with_name("timing.json"))
     return {

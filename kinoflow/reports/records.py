@@ -226,6 +226,16 @@ class Choice(Document):
     reason: str  # in a sentence, without its full stop
 
 
+def chosen_form(workspace: Workspace) -> tuple[str, Path] | None:
+    """The candidate and the folder of the form that is packaged; None: the winner's bundle is."""
+    if not workspace.choice.exists():
+        return None
+    choice = Choice.read(workspace.choice)
+    if choice.form is None:
+        return None
+    return choice.candidate, workspace.forms / choice.candidate / choice.form
+
+
 class Interval(Record):
     """A mean over clips, with its 95% interval, recordings resampled."""
 

@@ -40,6 +40,7 @@ def identity(
     styles: Sequence[str],
     versions: Mapping[str, str],
     refit: object = None,
+    lesson: object = None,
 ) -> str:
     """One SHA-256 in hex over all that a training depends on.
 
@@ -54,6 +55,8 @@ def identity(
         versions: the versions of the libraries by name.
         refit: how the training differs from an ordinary one, as JSON can hold it; None if it does
             not.
+        lesson: hashes of who teaches it, and of the footage for that, as JSON can hold them; None
+            without a teacher.
     """
     parts = [
         code,
@@ -67,6 +70,7 @@ def identity(
         data,
         versions,
         refit,
+        *([lesson] if lesson else []),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -1,10 +1,9 @@
 """Train one candidate: fit its model to clips and write the weights that are kept as a bundle."""
 
+import math
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -17,14 +16,13 @@ from kinoflow.data.clips import ClipSet, Restyled
 from kinoflow.models import build
 from kinoflow.system.errors import UserError
 from kinoflow.training import calibration, curves, export, optimization
-from kinoflow.training.averaging import AveragedWeights
 from kinoflow.training.batches import Augmentation, AugmentedBatches, ClipBatches
 from kinoflow.training.checkpoints import Checkpoints, code_md5, identity
-from kinoflow.training.history import History, Scores
+from kinoflow.training.distillation import LabelAccuracy, TaughtBatches, TaughtLoss, Teacher
+from kinoflow.training.epochs import callbacks_of
+from kinoflow.training.history import History
+from kinoflow.training.lessons import Lesson
 from kinoflow.workspace import Workspace
-
-if TYPE_CHECKING:
-    from dvclive.live import Live
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,13 @@ class Refit:
     temperature: float  # of the earlier training: no clips are left to fit one to
 
 
-def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = None) -> float:
+def fit(
+    run: Run,
+    data: TrainingData,
+    outputs: Outputs,
+    refit: Refit | None = None,
+    lesson: Lesson | None = None,
+) -> float:
     """Train the candidate of a run and write its bundle.
 
     A killed training resumes after its last complete epoch, and gives the same bundle as one that
@@ -113,18 +117,22 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         outputs: where to write.
         refit: for a training without validation clips; its last epoch is kept. The learning rate
             follows the schedule for all epochs of the settings.
+        lesson: what a student is taught by; none for other candidates.
 
     Returns:
         The seconds spent in epochs, including those before a kill.
 
     Raises UserError for options that the model does not have, classes in `flip_except` that do
-    not exist, and a loss that is not finite.
+    not exist, a teacher of other classes, and a loss that is not finite.
     """
     if (data.val is None) != (refit is not None):
         raise ValueError("a training without validation clips is told when to stop, and no other")
-    batches = augmented_batches(run, data)
+    if bool(run.candidate.teacher) != (lesson is not None):
+        raise ValueError("a student is given a lesson, and no other candidate")
+    batches = taught_batches(run, data, lesson) if lesson else augmented_batches(run, data)
     validation = None if data.val is None else _batches(run, data, data.val)
-    model = compile_model(run, len(data.labels), steps=len(batches) * run.training.epochs)
+    steps = len(batches) * run.training.epochs
+    model = compile_model(run, len(data.labels), steps, lesson)
     versions = bundle.library_versions()
     weights = export.weights_md5(run.candidate.options)
     trained_by = identity(
@@ -135,6 +143,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         styles=[store.network for store in data.painted(run.augment)],
         versions=versions,
         refit=vars(refit) if refit else None,
+        lesson=lesson.identity if lesson else None,
     )
     checkpoints = Checkpoints(outputs.checkpoints, trained_by)
     history = History(None if refit else run.training.patience)
@@ -153,7 +162,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
                 validation_data=validation,
                 epochs=epochs,
                 initial_epoch=len(history),
-                callbacks=_callbacks(run, history, checkpoints, live),
+                callbacks=callbacks_of(run, history, checkpoints, live),
                 shuffle=False,  # the batches are, by the epoch
                 verbose=0,
             )
@@ -175,6 +184,7 @@ def fit(run: Run, data: TrainingData, outputs: Outputs, refit: Refit | None = No
         trained_on=("train", "val") if refit else ("train",),
         refit=refit is not None,
         seconds=data.seconds,
+        teachers=lesson.md5s if lesson else {},
     )
     plain = _without_optimizer(model, run, len(data.labels))
     uncalibrated = bundle.Bundle(outputs.bundle, description, trained=plain)
@@ -218,14 +228,17 @@ def build_model(run: Run, classes: int, precision: str) -> keras.Model:
         keras.config.set_dtype_policy(before)
 
 
-def compile_model(run: Run, classes: int, steps: int) -> keras.Model:
+def compile_model(run: Run, classes: int, steps: int, lesson: Lesson | None = None) -> keras.Model:
     """The candidate's model, ready for training in `steps` batches over all epochs."""
     training = run.training
     model = build_model(run, classes, training.precision)
+    smoothing = training.label_smoothing
     model.compile(
         optimizer=optimization.make_optimizer(training, steps),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing),
-        metrics=["accuracy"],
+        loss=TaughtLoss(lesson.settings.share, lesson.settings.temperature, smoothing)
+        if lesson
+        else keras.losses.CategoricalCrossentropy(label_smoothing=smoothing),
+        metrics=[LabelAccuracy() if lesson else "accuracy"],
     )
     # TensorFlow would trace the first step twice if that made variables
     model.optimizer.build(model.trainable_variables)
@@ -245,12 +258,13 @@ def _batches(run: Run, data: TrainingData, clipset: ClipSet) -> ClipBatches:
     )
 
 
-def augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
+def augmented_batches(run: Run, data: TrainingData, frames: int | None = None) -> AugmentedBatches:
     """The batches that the candidate of a run is trained on.
 
     Args:
         run: the settings.
         data: what to train on.
+        frames: how many frames to draw of each clip; as many as the model takes if not given.
 
     Raises UserError for classes in `flip_except` that do not exist.
     """
@@ -269,10 +283,44 @@ def augmented_batches(run: Run, data: TrainingData) -> AugmentedBatches:
             tuple(store.folder for store in data.painted(run.augment)),
         ),
         optimization.class_weights(data.train.labels, len(data.labels), run.training),
-        frames=run.model_clip.frames,
+        frames=frames or run.model_clip.frames,
         size=run.training.batch_size,
         masked=run.clip.padding == "mask",
     )
+
+
+def taught_batches(run: Run, data: TrainingData, lesson: Lesson) -> TaughtBatches:
+    """The batches that a student is trained on, with the mean answer of its teachers.
+
+    As many frames are drawn of a clip as the student or one of its teachers takes. Each step sees
+    as many more clips without labels as it takes to see all of them in an epoch, up to the size of
+    a batch; where that is not enough, each epoch sees others.
+
+    Args:
+        run: the settings.
+        data: what to train on.
+        lesson: who teaches it.
+
+    Raises UserError as `augmented_batches` does, and for a teacher of other classes or clips.
+    """
+    lesson.check(run, data.labels)
+    takes = {name: each.description.frames for name, each in lesson.teachers.items()}
+    own = run.model_clip.frames
+    drawn = max(own, *takes.values())
+    batches = augmented_batches(run, data, drawn)
+    unlabelled = None
+    if lesson.unlabelled:
+        unlabelled = AugmentedBatches(
+            lesson.unlabelled,
+            # other changes than those of labelled clips; they are in no style but their own
+            Augmentation(run.augment.model_copy(update={"restyle": 0.0}), run.seed + 1),
+            np.ones(len(data.labels), np.float32),
+            frames=drawn,
+            size=min(run.training.batch_size, math.ceil(len(lesson.unlabelled) / len(batches))),
+            masked=run.clip.padding == "mask",
+        )
+    teachers = [Teacher(each.forward, takes[name]) for name, each in lesson.teachers.items()]
+    return TaughtBatches(batches, teachers, own, unlabelled)
 
 
 def _without_optimizer(model: keras.Model, run: Run, classes: int) -> keras.Model:
@@ -280,59 +328,3 @@ def _without_optimizer(model: keras.Model, run: Run, classes: int) -> keras.Mode
     plain = build_model(run, classes, "float32")
     plain.set_weights(model.get_weights())
     return plain
-
-
-def _callbacks(
-    run: Run, history: History, checkpoints: Checkpoints, live: "Live | None"
-) -> list[keras.callbacks.Callback]:
-    callbacks: list[keras.callbacks.Callback] = []
-    if keras.backend.backend() == "torch":
-        # On torch, all dropout layers draw from one generator, whose state is in no checkpoint, so
-        # it is seeded in each epoch. On other backends each random layer has a state of its own,
-        # which checkpoints keep; seeding there would make TensorFlow optimize its graphs again.
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_begin=lambda epoch, logs: keras.utils.set_random_seed(
-                    (run.seed + epoch) % 2**32
-                )
-            )
-        )
-    if run.training.ema:
-        # before the checkpoint, which keeps what was validated: the averages
-        callbacks.append(AveragedWeights(swapped=len(history) > 0))
-    return [*callbacks, _EpochEnd(history, checkpoints, live)]
-
-
-class _EpochEnd(keras.callbacks.Callback):
-    """After each epoch: records its scores, saves a checkpoint, stops if patience has run out."""
-
-    def __init__(self, history: History, checkpoints: Checkpoints, live: "Live | None") -> None:
-        super().__init__()
-        self.history = history
-        self.checkpoints = checkpoints
-        self.live = live
-
-    def on_epoch_begin(self, epoch: int, logs: Scores | None = None) -> None:
-        self.started = time.monotonic()
-
-    def on_epoch_end(self, epoch: int, logs: Scores | None = None) -> None:
-        scores = {name: float(value) for name, value in (logs or {}).items()}
-        if not np.isfinite(scores["loss"]):
-            raise UserError(
-                f"training diverged in epoch {epoch + 1} (loss {scores['loss']}): "
-                "lower training.learning_rate"
-            )
-        seconds = time.monotonic() - self.started
-        self.history.add(scores, seconds)
-        self.checkpoints.save(self.model, self.history)
-        curves.draw(self.live, scores)
-        names = ("loss", "accuracy", "val_loss", "val_accuracy")
-        print(
-            f"epoch {epoch + 1}/{self.params['epochs']}: "
-            + ", ".join(f"{name} {scores[name]:.3f}" for name in names if name in scores)
-            + f", {seconds:.1f} s"
-            + " *" * self.history.improved,
-            file=sys.stderr,
-            flush=True,
-        )
-        self.model.stop_training = self.history.stopped

@@ -21,6 +21,7 @@ from kinoflow.system import documents, files
 from kinoflow.training import export
 from kinoflow.training.checkpoints import identity
 from kinoflow.training.fit import Outputs, Refit, TrainingData, fit
+from kinoflow.training.lessons import Lesson
 from kinoflow.workspace import Workspace
 
 
@@ -41,7 +42,13 @@ class KeptTrainings:
     folder: Path
 
     def train(
-        self, name: str, data: TrainingData, refit: Refit | None = None, *, called: str
+        self,
+        name: str,
+        data: TrainingData,
+        refit: Refit | None = None,
+        lesson: Lesson | None = None,
+        *,
+        called: str,
     ) -> Bundle:
         """The bundle called `name`, trained unless the same training made the one that is there.
 
@@ -51,6 +58,7 @@ class KeptTrainings:
             name: of the bundle's folder.
             data: as for `kinoflow.training.fit.fit`.
             refit: as for `kinoflow.training.fit.fit`.
+            lesson: as for `kinoflow.training.fit.fit`.
             called: what the training is called in what is printed.
 
         Raises UserError as `kinoflow.training.fit.fit` does.
@@ -64,6 +72,7 @@ class KeptTrainings:
                 styles=[store.network for store in data.painted(self.run.augment)],
                 versions=bundle.library_versions(),
                 refit=vars(refit) if refit else None,
+                lesson=lesson.identity if lesson else None,
             ),
             # what a prediction averages is no part of a training, but of its bundle
             "views": self.run.views,
@@ -79,7 +88,7 @@ class KeptTrainings:
             checkpoints = self.workspace.checkpoints(f"{self.run.name}.{self.stage}-{name}")
             # of how often it traces, which is once for each training
             logging.getLogger("tensorflow").setLevel(logging.ERROR)
-            fit(self.run, data, Outputs(target, None, checkpoints), refit)
+            fit(self.run, data, Outputs(target, None, checkpoints), refit, lesson)
             files.write_json(record, trained_by)
         return bundle.load(target)
 

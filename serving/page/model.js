@@ -94,7 +94,16 @@ function scores(card) {
       ),
     ),
     h("p", { class: "faint" }, `Below the accuracy is its 95% interval.${folds}`),
+    ...(card.form ? [h("p", {}, served(card))] : []),
   ];
+}
+
+/** What is served in place of the model that the table is about. */
+function served({ format, precision, form_test: test }) {
+  const found = test
+    ? `, which was right for ${percent(test.accuracy)} of the test videos itself (${percent(test.accuracy_low)} to ${percent(test.accuracy_high)})`
+    : "";
+  return `The table is about the model as it was trained. Served is its form for ${format}, ${precision}${found}.`;
 }
 
 function seen({ clip, clip_seconds: seconds, temperature }) {
@@ -112,6 +121,7 @@ function facts(card) {
     "Trained on": card.trained_on.map((side) => SIDES[side] ?? side).join(", "),
     Seed: String(card.seed),
     Bento: card.bento,
+    ...(card.form ? { Form: `${card.form} (${card.format}, ${card.precision})` } : {}),
     Device: card.device,
     Libraries: versions.join(", "),
   };

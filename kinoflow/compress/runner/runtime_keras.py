@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 
 
-def load(model: Path, threads: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+def load(model: Path, threads: int = 0, calls: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """A function from a clip, uint8 (1, T, H, W, 3), to probabilities, float32 (1, classes).
 
     Args:
         model: the folder of the SavedModel.
         threads: how many may compute, if TensorFlow has not computed before; 0: it decides.
+        calls: how many threads call the function at a time, and share those that compute.
     """
     import tensorflow
 
     if threads:
-        tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
-        tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        each = max(1, threads // calls)
+        tensorflow.config.threading.set_intra_op_parallelism_threads(each)
+        tensorflow.config.threading.set_inter_op_parallelism_threads(each)
     loaded = tensorflow.saved_model.load(str(model))
     return lambda clip: np.asarray(loaded.serve(clip))

@@ -6,18 +6,20 @@ from pathlib import Path
 import numpy as np
 
 
-def load(model: Path, threads: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+def load(model: Path, threads: int = 0, calls: int = 1) -> Callable[[np.ndarray], np.ndarray]:
     """A function from a clip, uint8 (1, T, H, W, 3), to probabilities, float32 (1, classes).
 
     Args:
         model: the file.
         threads: how many may compute; 0: as many as the processor has cores.
+        calls: how many threads call the function at a time, and share those that compute.
     """
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    # callers compute themselves, and share the others
+    options.intra_op_num_threads = max(1, threads - calls + 1) if threads else 0
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     (clips,) = session.get_inputs()
     return lambda clip: np.asarray(session.run(None, {clips.name: clip})[0])

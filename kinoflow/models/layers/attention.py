@@ -38,20 +38,29 @@ class AttentionAlong(TakesMask):
 
     Args:
         axis: 1 or 2.
-        heads: number of attention heads; each gets D / heads channels.
+        heads: number of attention heads.
         dropout: fraction of attention weights set to zero in training.
+        head_width: channels of a head; None: D / heads. A layer that has lost heads keeps theirs.
     """
 
-    def __init__(self, axis: int, heads: int, dropout: float = 0.0, **kwargs):
+    def __init__(
+        self,
+        axis: int,
+        heads: int,
+        dropout: float = 0.0,
+        head_width: int | None = None,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.axis = axis
         self.heads = heads
         self.dropout = dropout
+        self.head_width = head_width
 
     def build(self, shape):
         self.attention = layers.MultiHeadAttention(
             self.heads,
-            shape[-1] // self.heads,
+            self.head_width or shape[-1] // self.heads,
             dropout=self.dropout,
             use_bias=False,  # the bias of the keys would have no gradient
             dtype=self.dtype_policy,
@@ -76,6 +85,8 @@ class AttentionAlong(TakesMask):
 
     def get_config(self):
         own = {"axis": self.axis, "heads": self.heads, "dropout": self.dropout}
+        if self.head_width is not None:  # files of other models stay what they were
+            own["head_width"] = self.head_width
         return super().get_config() | own
 
 
