@@ -106,8 +106,8 @@ def test_whose_forms_may_be_packaged(
             "litert: did you mean openvino?",
         ),
         (
-            {"forms": {"a": {"format": "litert", "precision": "int8"}}},
-            "compress.forms.a: litert has no precision int8; there are float32, float16",
+            {"forms": {"a": {"format": "litert", "precision": "bfloat16"}}},
+            "compress.forms.a: litert has no precision bfloat16; there are float32, float16, int8",
         ),
         (
             {"forms": {"original": {"format": "onnx"}}},
