@@ -228,8 +228,9 @@ teacher have a share of {settings.share:g} and a temperature of {settings.temper
 footage" is {RECORDINGS} other recordings of each class, rendered for this, whose labels are not
 used. "New recordings" are as many again, which no model has seen.
 
-An accuracy is the mean over seeds. Differences are of the same clips and seeds; the 95% interval is
-over resampled recordings, and not over seeds. Settings were chosen by validation clips alone.
+An accuracy is the mean over seeds. Differences are of the same clips, and of the seeds that both
+ways have; the 95% interval is over resampled recordings, and not over seeds. No setting was tuned:
+neither the widths nor how the student learns.
 
 {machine.name()}
 
