@@ -14,6 +14,7 @@ from kinoflow.reports.decision import Decision, Evidence
 from kinoflow.reports.monitoring import Look
 from kinoflow.reports.records import (
     CandidateScores,
+    Choice,
     Document,
     Evaluated,
     Metrics,
@@ -61,6 +62,12 @@ CONTENDER = """{
     "size_mb": 1.5
   }"""
 WRITTEN: dict[type[Document], str] = {
+    Choice: """{
+  "candidate": "lrcn",
+  "form": "openvino_int8",
+  "reason": "it is the fastest"
+}
+""",
     Decision: """{
   "verdict": "hold",
   "reasons": [
