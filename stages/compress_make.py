@@ -1,5 +1,6 @@
 """Make the forms of one candidate, and keep those that nothing has changed for."""
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -16,6 +17,7 @@ from kinoflow.compress.counting import multiply_adds
 from kinoflow.compress.exporting import Clips
 from kinoflow.compress.forms import Form
 from kinoflow.compress.prune import pruned
+from kinoflow.compress.quantise import TooCoarseError
 from kinoflow.compress.settings import Compress, Recipe
 from kinoflow.compress.sparse import sparse
 from kinoflow.config import Params
@@ -36,6 +38,13 @@ class About:
     parameters: int
     multiply_adds: int  # for one view of a clip
     note: str = ""  # what was done beyond what the recipe asks for
+
+
+def _float_layers(form: Form) -> str:
+    """How many layers of a form in int8 are not, in words."""
+    left = form.details.float_layers
+    count = left + form.details.int8_layers
+    return f"{left} of {count} layers stay in float" if count else "all layers are in int8"
 
 
 def about(source: Bundle, note: str = "") -> About:
@@ -112,16 +121,35 @@ class Workshop:
             source = pruned(source, run, self._data, recipe.prune, tuning, scratch / "pruned")
         if recipe.sparsity:
             source = sparse(source, run, self._data, recipe.sparsity, tuning, scratch / "sparse")
-        form, note = self._exported(source, recipe, scratch / "form"), ""
         if recipe.precision == "int8":
-            before, after = self._right(source), self._right(form)
-            if before - after > self.settings.margin:
-                again = aware(source, run, self._data, tuning, scratch / "aware")
-                other = self._exported(again, recipe, scratch / "form-again")
-                note = "fine-tuning with int8 in mind gained nothing"
-                if self._right(other) > after:
-                    form, note = other, "fine-tuned with int8 in mind"
-        return form, about(source, note)
+            return self._in_int8(source, recipe, scratch)
+        return self._exported(source, recipe, scratch / "form"), about(source)
+
+    def _in_int8(self, source: Bundle, recipe: Recipe, scratch: Path) -> tuple[Form, About]:
+        """The form in int8; of a model that was trained for it, where that leaves more in int8."""
+        first = None
+        with contextlib.suppress(TooCoarseError):
+            first = self._exported(source, recipe, scratch / "form")
+            lost = self._right(source) - self._right(first)
+            if not first.details.float_layers and lost <= self.settings.margin:
+                return first, about(source)
+        run, tuning = self.params.resolve(self.candidate), self.settings.fine_tune
+        trained = aware(source, run, self._data, tuning, scratch / "aware")
+        try:
+            second = self._exported(trained, recipe, scratch / "again")
+        except TooCoarseError:
+            if first is None:
+                raise
+            return first, about(source, _float_layers(first))
+        if first is None or self._is_better(second, first):
+            note = f"trained with int8 in mind; {_float_layers(second)}"
+            return second, about(trained, note)
+        return first, about(source, _float_layers(first))
+
+    def _is_better(self, one: Form, other: Form) -> bool:
+        """Whether a form is right more often, or as often and with more layers in int8."""
+        keys = [(self._right(form), -form.details.float_layers) for form in (one, other)]
+        return keys[0] > keys[1]
 
     def _exported(self, source: Bundle, recipe: Recipe, target: Path) -> Form:
         calibration = judge = None

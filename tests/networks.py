@@ -166,3 +166,21 @@ def save_bundle(
         flip=flip,
     )
     export.save(folder, model, description, "epoch\n")
+
+
+def spread(model: keras.Model, frames: Frames, factor: float = 300.0) -> None:
+    """Give a network with two dense layers weights that answer the same, and are bad for int8.
+
+    What the first of them gives is positive. Its largest channel is multiplied, and what the next
+    layer makes of it divided, so that a range of 256 steps holds little of all other channels.
+    """
+    first, second = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
+    kernel, bias = first.get_weights()
+    after, shift = second.get_weights()
+    seen = keras.Model(model.input, first.output)(frames)
+    largest = int(np.argmax(np.max(seen, axis=0)))
+    kernel[:, largest] *= factor
+    bias[largest] *= factor
+    after[largest] /= factor
+    first.set_weights([kernel, bias])
+    second.set_weights([after, shift])

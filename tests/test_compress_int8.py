@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -24,10 +23,8 @@ from kinoflow.training import export
 from kinoflow.training.fit import TrainingData
 from kinoflow.video.spec import Frames
 from kinoflow.workspace import Workspace
-from tests.networks import CLIP, noise, save_bundle, small_model
+from tests.networks import CLIP, noise, save_bundle, small_model, spread
 from tests.training import LABELS, moving, recordings, settings, train
-
-LARGE = 300.0  # how far apart the channels of a model are that int8 is too coarse for
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +38,10 @@ def trained(defaults: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def hard(trained: Path) -> Bundle:
-    """The same answers, but a range of values in which int8 sees one channel alone.
-
-    What the first dense layer gives is positive. Its largest channel is multiplied, and what the
-    next layer makes of it divided.
-    """
+    """The same answers, but int8 is too coarse for one layer."""
     source = bundle.load(trained / "m")
     model = source.model
-    first, second = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)]
-    kernel, bias = first.get_weights()
-    after, shift = second.get_weights()
-    seen = keras.Model(model.input, first.output)(shown(trained, "train")[0])
-    largest = int(np.argmax(np.max(seen, axis=0)))
-    kernel[:, largest] *= LARGE
-    bias[largest] *= LARGE
-    after[largest] /= LARGE
-    first.set_weights([kernel, bias])
-    second.set_weights([after, shift])
+    spread(model, shown(trained, "train")[0])
     export.save(trained / "hard", model, source.description, "epoch\n")
     return bundle.load(trained / "hard")
 

@@ -1,5 +1,6 @@
 """The stage `compress`: forms of a trained model, measured beside it, and one of them chosen."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from kinoflow.data import tables
 from kinoflow.data.clips import ClipStore
 from kinoflow.reports.records import Choice
 from kinoflow.system.errors import UserError
+from kinoflow.training import export
 from kinoflow.workspace import Workspace
 from tests import documents
 from tests.conftest import RunStage
+from tests.networks import spread
 from tests.running import large_libraries_of
-from tests.training import recordings, settings
+from tests.training import moving, recordings, settings
 
 FORMS: dict[str, Any] = {
     "openvino": {"format": "openvino"},
@@ -49,7 +52,7 @@ def tree(
     workspace = Workspace()
     recordings(workspace)
     YAML().dump({"stages": {"compress": {"deps": ["work/split.csv"]}}}, Path("dvc.yaml"))
-    write(settings(defaults, epochs=4, learning_rate=0.01))
+    write(settings(defaults, epochs=8, learning_rate=0.01))
     done(run_stage, "train", "a")
     documents.winner("a").write(workspace.winner)
     return workspace
@@ -118,7 +121,7 @@ def test_forms_are_made_measured_and_chosen_from(
     kept = (tree.forms / "a" / "openvino" / "form.json").stat().st_mtime_ns
     half = (tree.forms / "a" / "half" / "form.json").stat().st_mtime_ns
     other = {"openvino": FORMS["openvino"], "half": {"format": "openvino", "prune": 0.25}}
-    write(settings(defaults, epochs=4, learning_rate=0.01), forms=other, choose="none")
+    write(settings(defaults, epochs=8, learning_rate=0.01), forms=other, choose="none")
     done(run_stage, "compress")
     assert {path.name for path in (tree.forms / "a").iterdir()} == {
         *("openvino", "openvino.json", "half", "half.json")
@@ -133,7 +136,7 @@ def test_a_form_that_cannot_be_made_says_why_and_the_others_are_made(
     tree: Workspace, defaults: Params, run_stage: RunStage
 ) -> None:
     wanted = {"int8": FORMS["int8"], "openvino": FORMS["openvino"]}
-    write(settings(defaults, epochs=4, learning_rate=0.01), forms=wanted, calibration=2)
+    write(settings(defaults, epochs=8, learning_rate=0.01), forms=wanted, calibration=2)
     said = done(run_stage, "compress")
     line = "int8 is fitted to clips of training recordings, at least 8, and there are 2"
     assert f"compress: a int8: {line}" in said
@@ -143,6 +146,26 @@ def test_a_form_that_cannot_be_made_says_why_and_the_others_are_made(
     assert not (tree.forms / "a" / "int8").exists()
     done(run_stage, "choose")
     assert Choice.read(tree.choice).form in (None, "openvino")
+
+
+def test_int8_leaves_in_float_what_it_would_spoil_or_trains_the_model_for_it(
+    tree: Workspace, defaults: Params, run_stage: RunStage
+) -> None:
+    params = settings(defaults, epochs=12, learning_rate=0.01)
+    recordings(tree, each=8)  # a judge wants more validation clips
+    write(params, forms={"int8": FORMS["int8"]}, margin=0)
+    done(run_stage, "train", "a")
+    source = bundle.load(tree.bundle("a"))
+    network = source.model
+    spread(network, moving(tree.clips, 32, 0).read(np.arange(32)))
+    history = (source.folder / bundle.HISTORY).read_text(encoding="utf-8")
+    export.save(tree.bundle("a"), network, source.description, history)
+    done(run_stage, "compress")
+    note = table(tree.compression, "forms").set_index("form")["note"]["int8"]
+    assert re.fullmatch(r"(trained with int8 in mind; )?\d of \d layers stay in float", note)
+    val = table(tree.form_records, "scores").set_index("form")
+    assert val["accuracy"]["original"] > 0.9
+    assert val["difference"]["int8"] >= 0
 
 
 def test_a_candidate_that_there_is_not_is_told_in_a_line(

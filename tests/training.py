@@ -38,15 +38,15 @@ def moving(folder: Path, count: int, seed: int) -> ClipSet:
     return ClipSet(folder, videos, labels)
 
 
-def recordings(workspace: Workspace) -> pd.DataFrame:
-    """Fill a work tree as a pipeline leaves it before training: 12 recordings of 2 clips.
+def recordings(workspace: Workspace, each: int = 2) -> pd.DataFrame:
+    """Fill a work tree as a pipeline leaves it before training: 12 recordings of `each` clips.
 
     In each class, one recording is for validation and two are for test. Returns the split.
     """
-    found = moving(workspace.clips, 24, 0)
+    found = moving(workspace.clips, 12 * each, 0)
     label = [LABELS[k] for k in found.labels]
-    number = np.arange(24) // 4  # of a recording, in each class
-    catalog = tables.empty(tables.CATALOG).reindex(range(24))
+    number = np.arange(12 * each) // (2 * each)  # of a recording, in each class
+    catalog = tables.empty(tables.CATALOG).reindex(range(12 * each))
     catalog = catalog.assign(video=found.videos, label=label, md5="m", readable=True, bytes=1)
     catalog["group"] = [f"{name}{k}" for name, k in zip(label, number, strict=True)]
     split = catalog[["video", "group"]].assign(split=np.where(number < 4, "train", "test"))

@@ -5,13 +5,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kinoflow import bundle
 from kinoflow.bundle import Bundle
-from kinoflow.compress import rounding
+from kinoflow.compress import rewrite, rounding
 from kinoflow.compress.fine_tune import fine_tune
 from kinoflow.compress.settings import FineTune
 from kinoflow.config import Run
-from kinoflow.training import calibration, export
 from kinoflow.training.fit import TrainingData
 from kinoflow.video.spec import Frames
 
@@ -42,7 +40,7 @@ def aware(
 
     Raises UserError for a loss that is not finite.
     """
-    keras.utils.set_random_seed(run.seed)
+    rewrite.begin(run)
     network = rounding.rounding(original.model)
     shown = _shown(original, data)
     rounding.fit(network, shown)
@@ -52,15 +50,7 @@ def aware(
     fine_tune(network, original, run, data, settings, [again])
     plain = keras.models.clone_model(original.model)
     rounding.copy_weights(network, plain)
-
-    description = original.description
-    if data.val is not None:
-        uncalibrated = Bundle(folder, description, trained=plain)
-        temperature = calibration.temperature_on(uncalibrated, data.val, data.val_recordings)
-        description = description.model_copy(update={"temperature": temperature})
-    history = (original.folder / bundle.HISTORY).read_text(encoding="utf-8")
-    export.save(folder, plain, description, history)
-    return bundle.load(folder)
+    return rewrite.write(folder, plain, original, data)
 
 
 def _shown(original: Bundle, data: TrainingData) -> Frames:

@@ -24,6 +24,10 @@ Layer = TypeVar("Layer", bound=Hashable)
 Network = TypeVar("Network")
 
 
+class TooCoarseError(UserError):
+    """Whatever layers stay in float, int8 loses more than the judge allows."""
+
+
 @dataclass(frozen=True)
 class Judge:
     """Clips by which it is decided which layers stay in float.
@@ -92,7 +96,7 @@ def accurate(
 
     Returns the network, and how many of its layers are in int8.
 
-    Raises UserError if no layer can be in int8.
+    Raises TooCoarseError if no layer can be in int8.
     """
     network = method.fit(())
     count = len(method.layers)
@@ -105,7 +109,7 @@ def accurate(
         if not ranked:
             ranked = _ranked(method, network, before, judge)
         if len(kept) + 1 >= count:
-            raise UserError(
+            raise TooCoarseError(
                 f"int8 loses more than {judge.loss:.1%} of {len(before)} clips that it was not "
                 "fitted to, even with one layer in int8 alone: take float16 or bfloat16"
             )
