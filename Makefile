@@ -38,7 +38,7 @@ test: $(READY) lint  ## style, types, structure and all tests, with their covera
 	@python -m pytest --cov --cov-report=term:skip-covered
 
 soak: $(READY)  ## the long form of the attacks in tests/attack and of exports, with figures (about two hours)
-	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack tests/test_compress.py
+	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack tests/test_compress.py tests/test_compress_prune.py
 
 benchmarks: $(READY)  ## measure on this machine, into benchmarks/README.md
 	@python -m benchmarks
