@@ -27,15 +27,20 @@ def merge(base: Values, changes: Values) -> Values:
 
     This goes key by key, except for sections that a recipe replaces as a whole.
     """
+    merged = _laid_over(base, changes)
+    if "candidates" in changes and "students" not in changes:
+        merged["students"] = {}  # their teachers may be gone
+    return merged
+
+
+def _laid_over(base: Values, changes: Values) -> Values:
     merged = dict(base)
     for key, value in changes.items():
         below = base.get(key)
         if isinstance(value, dict) and isinstance(below, dict) and key not in _REPLACED:
-            merged[key] = merge(below, value)
+            merged[key] = _laid_over(below, value)
         else:
             merged[key] = value
-    if "candidates" in changes and "students" not in changes:
-        merged["students"] = {}  # their teachers may be gone
     return merged
 
 

@@ -29,6 +29,17 @@ def test_sections_of_data_and_models_are_replaced_and_others_are_merged() -> Non
     assert below["training"] == {"epochs": 3, "ema": 0}
 
 
+def test_students_go_with_the_candidates_that_taught_them() -> None:
+    below = {"candidates": {"a": 1}, "students": {"b": 2}, "compress": {"margin": 0.1}}
+    above: dict[str, Any] = {"candidates": {"c": 3}, "compress": {"candidates": ["c"]}}
+    assert merge(below, above) == {
+        "candidates": {"c": 3},
+        "students": {},
+        "compress": {"margin": 0.1, "candidates": ["c"]},
+    }
+    assert merge(below, {"seed": 1})["students"] == {"b": 2}
+
+
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
