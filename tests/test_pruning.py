@@ -117,6 +117,11 @@ def test_as_many_stay_as_normalisation_allows_and_always_some(count: int) -> Non
         ((9, 5), layers.GRU(6), 9 * 3 * (5 * 6 + 6 * 6)),
         ((9, 5), layers.SimpleRNN(6), 9 * (5 * 6 + 6 * 6)),
         ((4, 6, 6, 3), ConvLSTM2D(5, 3, padding="same"), (4 * 6 * 6) * (9 * 4 * 5) * (3 + 5)),
+        (
+            (4, 6, 6, 3),
+            ConvLSTM2D(5, 3, padding="same", dropout=0.3, recurrent_dropout=0.3),
+            (4 * 6 * 6) * (9 * 4 * 5) * (3 + 5),
+        ),
         # queries, keys, values and the way back; then each place with each
         ((4, 6, 8), AttentionAlong(2, 2), 4 * (4 * 6 * 8 * 8 + 2 * 6 * 6 * 8)),
         ((4, 6, 8), AttentionAlong(1, 2), 6 * (4 * 4 * 8 * 8 + 2 * 4 * 4 * 8)),

@@ -45,8 +45,11 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def _unrolled(layer: layers.Layer) -> layers.Layer:
-    unrolled = {"unroll": True} if isinstance(layer, layers.RNN) else {}
-    return type(layer).from_config(layer.get_config() | unrolled)
+    changes: dict[str, Any] = {}
+    if isinstance(layer, layers.RNN):
+        # even outside of training, dropout would advance random numbers, which no graph can freeze
+        changes = {"unroll": True, "dropout": 0.0, "recurrent_dropout": 0.0}
+    return type(layer).from_config(layer.get_config() | changes)
 
 
 def _of(operation: Any) -> int:
