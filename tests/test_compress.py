@@ -91,6 +91,17 @@ def test_a_form_answers_as_its_bundle_with_views_mirrors_and_temperature(
     assert {*form.details.versions} > {"kinoflow", "keras"}
 
 
+@pytest.mark.parametrize("name", SHORT["c3d"])
+def test_views_are_answered_alike_side_by_side_and_one_after_the_other(
+    name: str, forms_of_c3d: dict[str, forms.Form]
+) -> None:
+    folder = forms_of_c3d[name].folder
+    alone = forms.load(folder, threads=1).predict(noise(4))
+    for threads in (2, 3):
+        together = forms.load(folder, threads=threads).predict(noise(4))
+        np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
 # not keras: TensorFlow's threads are set before its first use in a process
 @pytest.mark.parametrize("name", ["openvino", "onnx", "litert"])
 @pytest.mark.parametrize(("threads", "calls"), [(1, 1), (4, 2)])

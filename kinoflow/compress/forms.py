@@ -6,6 +6,7 @@ It holds the model, bundle.json as the bundle has it, form.json (the `Details`),
 
 import importlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from kinoflow.bundle import Bundle, Description, Probabilities
 from kinoflow.compress import formats
 from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
+from kinoflow.system.sandbox import cores
 from kinoflow.video.spec import Frames
 
 if TYPE_CHECKING:
@@ -85,10 +87,19 @@ class Form(Bundle):
 
     @cached_property
     def forward(self) -> Callable[[Frames], Probabilities]:
-        """The model in its runtime, from `views` of any clips to the probabilities of each."""
+        """The model in its runtime, from `views` of any clips to the probabilities of each.
+
+        Views of one clip are answered side by side, unless callers are side by side themselves: a
+        small network keeps one core busy, and not all.
+        """
         path, form = self.folder / self.details.file, self.details.format
-        run = runtime(path, form, self.threads, self.calls)
-        return lambda views: np.concatenate([run(view[None]) for view in views])
+        views = self.description.views * len(self.mirrorings)
+        together = min(views, self.threads or cores()) if self.calls == 1 else 1
+        run = runtime(path, form, self.threads, max(self.calls, together))
+        if together == 1:
+            return lambda views: np.concatenate([run(view[None]) for view in views])
+        lanes = ThreadPoolExecutor(together, thread_name_prefix="view")
+        return lambda views: np.concatenate([*lanes.map(lambda view: run(view[None]), views)])
 
 
 def runtime(
