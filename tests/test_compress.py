@@ -91,7 +91,8 @@ def test_a_form_answers_as_its_bundle_with_views_mirrors_and_temperature(
     assert {*form.details.versions} > {"kinoflow", "keras"}
 
 
-@pytest.mark.parametrize("name", SHORT["c3d"])
+# TensorFlow takes no other number of threads once it has computed
+@pytest.mark.parametrize("name", [name for name in SHORT["c3d"] if name != "keras"])
 def test_views_are_answered_alike_side_by_side_and_one_after_the_other(
     name: str, forms_of_c3d: dict[str, forms.Form]
 ) -> None:
