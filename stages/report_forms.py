@@ -64,7 +64,8 @@ def _candidate(name: str, table: pd.DataFrame, choice: Choice) -> dict[str, Any]
     before = next(row for row in records if row["form"] == ORIGINAL)
     return {
         "name": name,
-        "rows": [_cells(row, before) for row in records],
+        "costs": [_costs(row, before) for row in records],
+        "losses": [_losses(row) for row in records],
         "best": [place for place, row in enumerate(records) if row["form"] == chosen],
         "notes": [(row["form"], row["note"]) for row in records if row["note"]],
         "front": [point.name for point in pareto(models)],
@@ -72,19 +73,20 @@ def _candidate(name: str, table: pd.DataFrame, choice: Choice) -> dict[str, Any]
     }
 
 
-def _cells(row: dict[Hashable, Any], before: dict[Hashable, Any]) -> list[Cell]:
-    speed = before["median_ms"] / row["median_ms"]
-    size = row["bytes"] / before["bytes"]
+def _costs(row: dict[Hashable, Any], before: dict[Hashable, Any]) -> list[Cell]:
+    itself = row is before
+    size = "" if itself else f"× {row['bytes'] / before['bytes']:.2f}"
+    speed = "" if itself else f"; {before['median_ms'] / row['median_ms']:.1f} times as fast"
     return [
         Cell(row["form"], row["form"]),
         Cell(_kind(row), _kind(row)),
-        Cell(f"{row['bytes'] / 1e6:.2f}", row["bytes"], f"× {size:.2f}"),
+        Cell(f"{row['bytes'] / 1e6:.2f}", row["bytes"], size),
         Cell(f"{row['parameters']:,}", row["parameters"]),
         Cell(f"{row['multiply_adds'] / 1e6:,.1f}", row["multiply_adds"]),
         Cell(
             f"{row['median_ms']:.1f}",
             row["median_ms"],
-            f"95%: {row['p95_ms']:.1f}; {speed:.1f} times as fast",
+            f"95%: {row['p95_ms']:.1f}{speed}",
         ),
         Cell(
             f"{row['one_core_median_ms']:.1f}",
@@ -92,8 +94,13 @@ def _cells(row: dict[Hashable, Any], before: dict[Hashable, Any]) -> list[Cell]:
             f"95%: {row['one_core_p95_ms']:.1f}",
         ),
         Cell(f"{row['peak_mb']:,.0f}", row["peak_mb"]),
-        *(_accuracy(row, side) for side in ("val", "test")),
-        *(_difference(row, side) for side in ("val", "test")),
+    ]
+
+
+def _losses(row: dict[Hashable, Any]) -> list[Cell]:
+    return [
+        Cell(row["form"], row["form"]),
+        *(show(row, side) for side in ("val", "test") for show in (_accuracy, _difference)),
         Cell(f"{row['val_largest_change']:.2g}", row["val_largest_change"]),
         Cell(f"{100 * row['val_agreement']:.0f} %", row["val_agreement"]),
     ]
