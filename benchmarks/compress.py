@@ -5,7 +5,8 @@
 Runs the pipeline up to the stage `compress` in a clone of this repository's last commit, on the
 embedded data (compress.yaml) and, if KINOFLOW_REAL_DATA is set, on real footage
 (compress_real.yaml). Then live video on one core. What FOLDER holds from an earlier run is not
-trained again. It takes half an hour on two cores, which should have nothing else to do.
+trained again, but all times are measured anew. It takes half an hour on two cores, which should
+have nothing else to do.
 """
 
 import argparse
@@ -41,7 +42,7 @@ LIVE = (
     ("r2plus1d", ORIGINAL),
     ("r2plus1d", "openvino"),
     ("r2plus1d", "openvino_int8"),
-    ("r2plus1d", "openvino_pruned"),
+    ("r2plus1d", "litert_int8"),
 )
 
 
@@ -78,7 +79,7 @@ class Found:
 
 
 def prepared(tree: Workspace, overlay: Path) -> Found:
-    """Run the pipeline up to `choose` in a work tree, which is cloned if it is not there."""
+    """Run the pipeline up to `compress` in a work tree, which is cloned if it is not there."""
     root = tree.root
     if not tree.params.exists():
         clone = ["git", "clone", "--quiet", str(REPOSITORY.root), str(root)]
@@ -86,7 +87,8 @@ def prepared(tree: Workspace, overlay: Path) -> Found:
     text = os.path.expandvars(overlay.read_text(encoding="utf-8"))
     values = merge(documents.read_yaml(REPOSITORY.params), documents.parse_yaml(text, overlay))
     YAML().dump(values, tree.params)
-    for command in (["stages.download"], ["dvc", "repro", "choose"]):
+    again = ["dvc", "repro", "--force", "--single-item", "compress"]
+    for command in (["stages.download"], ["dvc", "repro", "select"], again):
         subprocess.run([sys.executable, "-m", *command], cwd=root, check=True)
     return Found.read(tree)
 
@@ -233,7 +235,8 @@ def page(found: Found, real: Found | None, rows: list[dict[str, Any]]) -> str:
 trained. Milliseconds are for one clip, all its views, without decoding: median and 95th percentile
 of a process of its own. *Times Keras*: how many times as fast as the bundle in the same run.
 Accuracies have 95% intervals, and differences to the original are paired, with recordings
-resampled. What each form is, docs/compressing.md explains.
+resampled. What each form is, docs/compressing.md explains. More on fewer channels is in pruning.md,
+on other precisions in docs/edge.md.
 
 {machine.name()}
 
