@@ -218,7 +218,7 @@ def test_one_candidates_params_rerun_that_candidate_alone(checkout: Checkout) ->
         [
             *("architectures", "restyle", "train@lrcn", "crossvalidate@lrcn", "evaluate@lrcn"),
             "teach",  # as before, that there are no students
-            *("select", "refit", "learning_curve", "explain", "report", "package"),
+            *("select", "refit", "learning_curve", "compress", "explain", "report", "package"),
         ]
     )
     for name in CANDIDATES:
