@@ -11,7 +11,7 @@ from pathlib import Path
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 
-# model.keras of a bundle; of a form model.onnx, model.xml.gz with model.bin or the like, or a folder
+# model.keras of a bundle; of a form model.onnx, model.xml.gz with model.bin and so on, or a folder
 _MODEL = re.compile(r"\./src/bundle/model(\.[\w.]+$|/)")
 
 Identity = tuple[str, int, int, int]  # path, inode, bytes and time of change of a file

@@ -23,6 +23,7 @@ from kinoflow.video.spec import Frames
 _WARM = 3  # answers before the clock runs: the first ones compile
 _ANSWERS = (15, 200)  # that are timed, at least and at most
 _SECONDS = 2.0  # after which no further one is timed
+_LONGEST = 300  # seconds for the whole process, with loading
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,18 @@ def measure(folder: Path, clips: Frames, cores: int | None = None) -> Cost:
         path = Path(scratch) / "clips.npy"
         np.save(path, clips)
         command = [sys.executable, "-m", "kinoflow.compress.measuring", str(folder), str(path)]
-        done = subprocess.run(
-            [*command, *([] if cores is None else [str(cores)])],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, *([] if cores is None else [str(cores)])],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_LONGEST,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(
+                f"{folder} cannot be measured: it took over {_LONGEST} seconds"
+            ) from None
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         raise UserError(f"{folder} cannot be measured: {last}")
