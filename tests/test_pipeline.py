@@ -32,6 +32,18 @@ CANDIDATES: dict[str, dict[str, Any]] = {
     "lrcn": {"model": "lrcn", "options": {"filters": [8, 8], "pools": [4, 4], "units": 16}},
     "c3d": {"model": "c3d", "options": {"filters": [8], "units": 8}},
 }
+# settings with which the pipeline takes about a minute
+TINY: dict[str, Any] = {
+    "dataset__synthetic__classes": 2,
+    "dataset__synthetic__groups": 5,
+    "dataset__synthetic__clips_per_group": 2,
+    "dataset__synthetic__width": 64,
+    "dataset__synthetic__height": 48,
+    "clip": {"frames": 6, "height": 24, "width": 24},
+    "training__epochs": 1,
+    "evaluation__bootstrap": 50,
+    "evaluation__latency_clips": 2,
+}
 PAGES = {
     "validation/index.html": "Nothing stands in the way of training.",
     "explore/index.html": "SitDown",
@@ -43,15 +55,7 @@ PAGES = {
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made = Checkout(tmp_path_factory.mktemp("checkout"))
     made.set(
-        dataset__synthetic__classes=2,
-        dataset__synthetic__groups=5,
-        dataset__synthetic__clips_per_group=2,
-        dataset__synthetic__width=64,
-        dataset__synthetic__height=48,
-        clip={"frames": 6, "height": 24, "width": 24},
-        training__epochs=1,
-        evaluation__bootstrap=50,
-        evaluation__latency_clips=2,
+        **TINY,
         explore__videos_per_class=4,
         explain__errors=1,
         explain__confused=0,

@@ -6,7 +6,7 @@ import pytest
 
 from tests.checkout import Checkout
 from tests.media import moving_square, write_video
-from tests.test_pipeline import CANDIDATES
+from tests.test_pipeline import CANDIDATES, TINY
 
 SMALL = {"model": "c3d", "frames": 4, "options": {"filters": [4], "units": 4}}
 
@@ -15,15 +15,7 @@ SMALL = {"model": "c3d", "frames": 4, "options": {"filters": [4], "units": 4}}
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made = Checkout(tmp_path_factory.mktemp("checkout"))
     made.set(
-        dataset__synthetic__classes=2,
-        dataset__synthetic__groups=5,
-        dataset__synthetic__clips_per_group=2,
-        dataset__synthetic__width=64,
-        dataset__synthetic__height=48,
-        clip={"frames": 6, "height": 24, "width": 24},
-        training__epochs=1,
-        evaluation__bootstrap=50,
-        evaluation__latency_clips=2,
+        **TINY,
         candidates=CANDIDATES,
         students={"small": SMALL | {"teacher": "lrcn"}},
     )
