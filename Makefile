@@ -35,7 +35,7 @@ check: $(READY) lint  ## style, types, structure and the quick tests, in under t
 	@python -m pytest -m "not slow" --durations 5 --durations-min 3
 
 test: $(READY) lint  ## style, types, structure and all tests, with their coverage of the code
-	@python -m pytest --cov --cov-report=term:skip-covered
+	@python -m slipcover -m pytest
 
 soak: $(READY)  ## the long form of the attacks in tests/attack and of exports, with figures (about two hours)
 	@python -m pytest --soak --numprocesses 0 --capture no --timeout 7200 tests/attack tests/test_compress.py tests/test_compress_prune.py

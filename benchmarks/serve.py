@@ -1,12 +1,14 @@
 """How fast the service answers, and how it behaves when it is asked for more than it can do.
 
-    python -m benchmarks.serve --bento FILE [--seconds 20] [--rounds 3] [--overload 600]
+    python -m benchmarks.serve --bento FILE [--bundle FOLDER] [--seconds 20] [--rounds 3]
+        [--overload 600]
 
 Three services run on this machine at the same time, and are put under load in turn, round after
 round: the Bento; the same with `max_batch: 1`, where one clip after the other goes through the
-model; and the service that people write first (benchmarks/serving_plain.py). The clients run on
-this machine too, and take about half a millisecond of processor time for an answer. Videos get one
-answer, without a timeline.
+model; and the service that people write first (benchmarks/serving_plain.py), on Keras: for a Bento
+with a form, which has no Keras model, `--bundle` names the bundle that it was made from. The
+clients run on this machine too, and take about half a millisecond of processor time for an answer.
+Videos get one answer, without a timeline.
 """
 
 import argparse
@@ -126,8 +128,8 @@ def _quantile(values: Sequence[float], part: float) -> float:
 
 
 @contextlib.contextmanager
-def running(bento: Path, folder: Path) -> Iterator[list[Service]]:
-    """The three services, ready and warm."""
+def running(bento: Path, folder: Path, bundle: Path | None = None) -> Iterator[list[Service]]:
+    """The three services, ready and warm; the last one with a bundle, by default the Bento's."""
     with contextlib.ExitStack() as stack:
         services = []
         for name, changed in ((KINOFLOW, {}), (ALONE, {"max_batch": 1})):
@@ -148,7 +150,7 @@ def running(bento: Path, folder: Path) -> Iterator[list[Service]]:
             )
         command = [sys.executable, "-m", "uvicorn", "--log-level", "warning"]
         command.append("benchmarks.serving_plain:app")
-        bundle = folder / "kinoflow" / "bento" / "src" / "bundle"
+        bundle = bundle or folder / "kinoflow" / "bento" / "src" / "bundle"
         services.append(
             stack.enter_context(
                 started(PLAIN, command, REPOSITORY.root, folder / "plain", {"BUNDLE": str(bundle)})
@@ -323,6 +325,7 @@ def overload(service: Service, requests: Sequence[bytes], seconds: float) -> str
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serve", description=__doc__)
     parser.add_argument("--bento", type=Path, required=True)
+    parser.add_argument("--bundle", type=Path, help="for the plain service; default: the Bento's")
     parser.add_argument("--seconds", type=float, default=20.0, help="of each load")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--overload", type=float, default=600.0, help="seconds; 0: none")
@@ -333,7 +336,7 @@ def main() -> None:
         step = max(1, len(videos) // VIDEOS)
         requests = [upload(video.read_bytes()) for video in videos[::step][:VIDEOS]]
         size = statistics.mean(map(len, requests)) / 1e3
-        with running(arguments.bento, folder) as services:
+        with running(arguments.bento, folder, arguments.bundle) as services:
             print(f"{machine.name()}\n\n{len(requests)} videos of {size:.0f} kB on average\n")
             print(compare(services, requests, arguments.seconds, arguments.rounds), flush=True)
             print(f"\n{arrivals(services, requests, arguments.seconds)}", flush=True)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "style.md"
 STRENGTHS = (0.25, 0.5, 0.75)  # at which the knob is measured
 _CROPS = 24  # of the style, which sets of frames are compared with
+_TOGETHER = 4  # frames that the network repaints in one call, as in the service
 
 
 def main() -> None:
@@ -137,7 +138,7 @@ def crops(picture: NDArray[np.float32], side: int, count: int = _CROPS) -> NDArr
 def _ways(style: "Style", network: Path | None) -> Mapping[str, Way]:
     """How a film is repainted, by name; "original" leaves it as it is."""
     from kinoflow.style.optimise import Options, Painter
-    from kinoflow.style.pictures import to_bytes
+    from kinoflow.style.pictures import to_bytes, to_floats
     from kinoflow.style.video import Continuity
 
     def optimised(options: Options) -> Way:
@@ -156,12 +157,12 @@ def _ways(style: "Style", network: Path | None) -> Mapping[str, Way]:
     }
     if network is not None:
         repaint = fast.load(network)
+        # a second size, that of the films, compiles it for all
+        repaint(np.zeros((_TOGETHER, 48, 64, 3), np.float32))
 
         def at_once(frames: Frames) -> list[Frames]:
-            return [
-                to_bytes(np.asarray(repaint(frame[None].astype(np.float32) / np.float32(255)))[0])
-                for frame in frames
-            ]
+            parts = np.split(frames, range(_TOGETHER, len(frames), _TOGETHER))
+            return [each for part in parts for each in to_bytes(repaint(to_floats(part)))]
 
         ways["fast"] = Way(at_once)
     return ways

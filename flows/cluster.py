@@ -244,8 +244,11 @@ class _Run:
                 }
 
     def _workers(self) -> list[str]:
-        """The addresses of all workers."""
-        return [*self._client.scheduler_info()["workers"]]
+        """The addresses of all workers. Raises OSError if the scheduler has gone."""
+        # not `scheduler_info`, which returns what the client asked last: that may be its own
+        # regular question for totals, whose answer names no workers
+        scheduler = self._client.sync(self._client.scheduler.identity, n_workers=-1)
+        return [*scheduler["workers"]]
 
     def _take_back(self, workers: Sequence[str]) -> None:
         """Have candidates of workers that are gone wait again."""

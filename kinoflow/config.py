@@ -274,6 +274,7 @@ class Service(_Section):
     requests_per_minute: Count = 600
     sample: Annotated[int, Field(ge=0)] = 5000
     sample_footage_mb: Annotated[float, Field(ge=0)] = 0.0
+    gpu_precision: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 class Serving(Service):

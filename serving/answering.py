@@ -13,6 +13,7 @@ import anyio
 import numpy as np
 
 from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.compress.forms import Form
 from kinoflow.monitor import features
 from kinoflow.monitor.features import Features
 from kinoflow.monitor.inputs import Header
@@ -25,8 +26,9 @@ from serving import measures, processors
 from serving.answers import Answer, Guess, Milliseconds, Model, ModelCard
 from serving.batching import Batcher, Forward, NeverFreeError, OverfullError, best_views
 from serving.courses import Courses
-from serving.decoding import decode
+from serving.decoding import decode, decode_first
 from serving.limits import Limits, UploadBounds
+from serving.mixing import mixed
 from serving.refusals import Refusal
 from serving.samples import Seen
 from serving.uploads import Upload, written
@@ -52,6 +54,10 @@ class Answering:
         remember: Callable[[Answer, Seen], None],
     ) -> None:
         self.remember = remember
+        batching = settings.max_batch > 1
+        processors_here = processors.find(bundle, batching=batching)
+        if processors_here.device.startswith("gpu"):
+            bundle = mixed(bundle, settings.gpu_precision)
         self.bundle = bundle
         self.settings = settings
         # long videos that are being decoded for a timeline: they take no decoder from others
@@ -62,19 +68,19 @@ class Answering:
         # as many as there are slots, so that a request with a slot never waits for a thread
         self.threads = anyio.CapacityLimiter(settings.max_concurrency)
         self._being_decoded = 0
-        batching = settings.max_batch > 1
-        processors_here = processors.find(bundle, batching=batching)
         views = bundle.views(np.zeros(bundle.clip.shape, np.uint8))
         forward = _forward(bundle) if settings.sample else bundle.forward
-        # a form answers one view at a time; asking loads or compiles the model as well
+        # a form answers batches of one size; asking loads or compiles the model as well
+        least_views = bundle.details.batch if isinstance(bundle, Form) else 1
         most_clips = settings.max_batch if bundle.is_network else 0
-        most_views = best_views(forward, views, most_clips)
+        most_views = max(least_views, best_views(forward, views, most_clips))
         # of a program that has many: more would only keep requests waiting
         self.together = max(processors_here.lanes, most_views // len(views))
         self._batcher = Batcher(
             forward,
             lanes=processors_here.lanes,
             most_views=most_views,
+            least_views=least_views,
             # those of jobs and live connections come without a slot, and those of a timeline or an
             # explanation several at a time
             most_waiting=settings.max_concurrency + settings.max_live + 1 + 2 * self.together,
@@ -134,6 +140,10 @@ class Answering:
             seconds = None if math.isnan(header.seconds) else header.seconds
             course = self.courses.of(path, seconds, upload.deadline)
         return answer.model_copy(update=vars(course))
+
+    def check(self, path: Path, deadline: float) -> None:
+        """Raise Refusal for a file that is no video or is beyond the limits, by its first frame."""
+        decode_first(path, self.decoding, deadline)
 
     def clip(
         self,

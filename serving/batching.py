@@ -63,6 +63,7 @@ class Batcher:
             `lanes` threads at a time.
         lanes: how many calls there are at a time.
         most_views: how many views one call may take.
+        least_views: how many views one call takes, where so many wait: fewer would take as long.
         most_waiting: how many clips may wait.
         wait_s: for how many seconds a call waits for more clips, while `expected` says that some
             are on their way.
@@ -76,12 +77,14 @@ class Batcher:
         lanes: int,
         most_views: int,
         most_waiting: int,
+        least_views: int = 1,
         wait_s: float = 0.0,
         expected: Callable[[], int] = lambda: 0,
     ) -> None:
         self._forward = forward
         self._lanes = lanes
         self._most_views = most_views
+        self._least_views = least_views
         self._most_waiting = most_waiting
         self._wait_s = wait_s
         self._expected = expected
@@ -166,7 +169,7 @@ class Batcher:
             # what waits is shared among the lanes that have nothing to do, this one included
             share = -(-len(self._waiting) // self._idle)
             self._idle -= 1
-            count = max(1, min(share, self._most_views))
+            count = min(max(share, self._least_views), self._most_views, len(self._waiting))
             views = [self._waiting.popleft() for _ in range(count)]
             now = time.monotonic()
             for view in views:

@@ -10,7 +10,7 @@ from kinoflow.monitor import inputs
 from kinoflow.monitor.inputs import Header
 from kinoflow.system.sandbox import Bounds, LateError, OutOfBoundsError, run_sandboxed
 from kinoflow.video.decoder import sample
-from kinoflow.video.frames import UnreadableVideo
+from kinoflow.video.frames import UnreadableVideo, decode_frames, open_video
 from kinoflow.video.spec import ClipSpec, Frames
 from serving import measures
 from serving.limits import TooMuchVideo, limited
@@ -39,6 +39,19 @@ def decode(
     (frames, header), seconds = sandboxed(partial(_sampled, spec=clip), path, bounds, deadline)
     measures.decoded(seconds)
     return frames, seconds, header
+
+
+def decode_first(path: Path, bounds: Bounds, deadline: float) -> None:
+    """Decode one frame, to refuse at once what is no video or claims to be beyond the limits.
+
+    Args:
+        path: the file.
+        bounds: as for `decode`.
+        deadline: as for `decode`.
+
+    Raises Refusal as `sandboxed` does.
+    """
+    sandboxed(_first, path, bounds, deadline)
 
 
 def sandboxed(
@@ -78,6 +91,11 @@ def sandboxed(
 def _timed(path: Path, function: Callable[[Path], Result]) -> tuple[Result, float]:
     begun = time.monotonic()
     return function(path), time.monotonic() - begun
+
+
+def _first(path: Path) -> None:
+    with open_video(path) as video:
+        next(decode_frames(video))
 
 
 def _sampled(path: Path, spec: ClipSpec) -> tuple[Frames, Header]:

@@ -129,14 +129,17 @@ class Jobs:
         if held + size > self._most_bytes:
             raise Refusal(503, "the videos of other jobs take all the room: try again later")
 
-    def accept(self, video: IO[bytes], seconds: float) -> Job:
+    def accept(
+        self, video: IO[bytes], seconds: float, check: Callable[[Path], None] | None = None
+    ) -> Job:
         """Take a job: from now on it is not lost.
 
         Args:
             video: its file.
             seconds: how long a window is.
+            check: raises Refusal for a file that will have no answer.
 
-        Raises Refusal as `check_room` does, and 507 if the disk is full.
+        Raises Refusal as `check_room` and `check` do, and 507 if the disk is full.
         """
         name = secrets.token_hex(16)
         path = self.video(name)
@@ -145,6 +148,8 @@ class Jobs:
                 # on the disk before the job is
                 with room(), files.replacing(path) as partial, partial.open("wb") as file:
                     shutil.copyfileobj(video, file)
+                if check:
+                    check(path)
                 size = path.stat().st_size
                 with self._database.transaction() as rows:
                     self._check_room(rows, size)

@@ -200,7 +200,9 @@ def document(answering: Answering, *, keyed: bool = False, styled: bool = False)
             "post": _operation(
                 "submit_job",
                 "Have a long video answered later, with a timeline",
-                _answers(202, "It is accepted, and not lost", Job, examples.accepted, _UPLOAD),
+                _answers(
+                    202, "It is accepted, and not lost", Job, examples.accepted, (*_UPLOAD, 504)
+                ),
                 body=_body("multipart/form-data", video),
                 parameters=[window],
             ),

@@ -1,16 +1,27 @@
 """Where the model is computed: on a GPU, or on which cores of a CPU."""
 
 import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from kinoflow.bundle import Bundle
 from kinoflow.system.sandbox import cores
+from kinoflow.system.sandbox_process import SandboxProcess
 
 # Beyond so many cores, one call of the model computes on several: a lone request should not take
 # long on a large machine only because no others come.
 _CORES_PER_THREAD = 4
 _CALLS_OF_FORM = 4
+
+# By how much decoders and the model give way to the thread that takes requests, so that what is too
+# much is refused at once while all cores are busy. As for os.nice; 5 is a third of the share.
+_GIVING_WAY = 5
+
+Made = TypeVar("Made")
 
 _GPUS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))  # of NVIDIA's and AMD's drivers
 
@@ -34,6 +45,22 @@ def prepare(*, batching: bool) -> None:
     if batching and not any(path.exists() for path in _GPUS):
         threads = max(1, cores() // _CORES_PER_THREAD)
         os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
+
+
+def behind(make: Callable[[], Made]) -> Made:
+    """What `make` returns, made in a thread that gives way, as all do that it and they start.
+
+    Decoders that are started from now on give way as well.
+    """
+    SandboxProcess.niceness = _GIVING_WAY
+    with ThreadPoolExecutor(1, initializer=_give_way) as thread:
+        return thread.submit(make).result()
+
+
+def _give_way() -> None:
+    # elsewhere it would be the whole process that gives way
+    if sys.platform == "linux":
+        os.nice(_GIVING_WAY)
 
 
 @dataclass(frozen=True)

@@ -94,8 +94,11 @@ async def submit(request: Request) -> Response:
     # before the upload, which may take long
     await anyio.to_thread.run_sync(jobs.check_room)
     upload = await uploads.received(request)
+    check = functools.partial(answering.check, deadline=upload.deadline)
     with upload.file.file as video:
-        job = await anyio.to_thread.run_sync(jobs.accept, video, seconds, limiter=answering.threads)
+        job = await anyio.to_thread.run_sync(
+            jobs.accept, video, seconds, check, limiter=answering.threads
+        )
     working.wake()
     return JSONResponse(job.model_dump(), 202, headers={"Location": f"/jobs/{job.id}"})
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse
 
 from kinoflow.compress import forms
 from kinoflow.style import fast
-from kinoflow.system import terminal
+from kinoflow.system import lean, terminal
 from serving import (
     handover,
     hosts,
@@ -62,6 +62,7 @@ class Kinoflow:
     def __init__(self) -> None:
         """Load the model and use it once; BentoML answers /readyz only after that."""
         terminal.quiet()
+        lean.start_sooner()
         batching = _SETTINGS.max_batch > 1
         processors.prepare(batching=batching)
         folder = state.folder(_SETTINGS.state)
@@ -69,12 +70,15 @@ class Kinoflow:
         most_bytes = round(_SETTINGS.state_mb * 1e6)
         self.feedback = Feedback(folder, most_bytes)
         self.samples = Samples(folder, _SETTINGS.sample, round(_SETTINGS.sample_footage_mb * 1e6))
-        self.answering = Answering(
-            forms.load_any(settings.ROOT / "bundle", **vars(processors.share(batching=batching))),
-            _SETTINGS,
-            settings.card(),
-            bentoml.server_context.bento_version or "",
-            self._remember,
+        share = vars(processors.share(batching=batching))
+        self.answering = processors.behind(
+            lambda: Answering(
+                forms.load_any(settings.ROOT / "bundle", **share),
+                _SETTINGS,
+                settings.card(),
+                bentoml.server_context.bento_version or "",
+                self._remember,
+            )
         )
         self.jobs = Jobs(
             folder,

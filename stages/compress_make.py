@@ -21,6 +21,7 @@ from kinoflow.compress.quantise import TooCoarseError
 from kinoflow.compress.settings import Compress, Recipe
 from kinoflow.compress.sparse import sparse
 from kinoflow.config import Params
+from kinoflow.reports.predictions import predict
 from kinoflow.system import files
 from kinoflow.system.errors import UserError
 from kinoflow.training import kept
@@ -127,10 +128,11 @@ class Workshop:
 
     def _in_int8(self, source: Bundle, recipe: Recipe, scratch: Path) -> tuple[Form, About]:
         """The form in int8; of a model that was trained for it, where that leaves more in int8."""
-        first = None
+        first, rank = None, (0.0, 0)
         with contextlib.suppress(TooCoarseError):
             first = self._exported(source, recipe, scratch / "form")
-            lost = self._right(source) - self._right(first)
+            rank = self._rank(first)
+            lost = self._right(source) - rank[0]
             if not first.details.float_layers and lost <= self.settings.margin:
                 return first, about(source)
         run, tuning = self.params.resolve(self.candidate), self.settings.fine_tune
@@ -141,15 +143,14 @@ class Workshop:
             if first is None:
                 raise
             return first, about(source, _float_layers(first))
-        if first is None or self._is_better(second, first):
+        if first is None or self._rank(second) > rank:
             note = f"trained with int8 in mind; {_float_layers(second)}"
             return second, about(trained, note)
         return first, about(source, _float_layers(first))
 
-    def _is_better(self, one: Form, other: Form) -> bool:
-        """Whether a form is right more often, or as often and with more layers in int8."""
-        keys = [(self._right(form), -form.details.float_layers) for form in (one, other)]
-        return keys[0] > keys[1]
+    def _rank(self, form: Form) -> tuple[float, int]:
+        """Higher for a form that is right more often, or as often with more layers in int8."""
+        return self._right(form), -form.details.float_layers
 
     def _exported(self, source: Bundle, recipe: Recipe, target: Path) -> Form:
         calibration = judge = None
@@ -171,11 +172,8 @@ class Workshop:
         """The share of validation clips that a model is right about."""
         side = self._data.val
         assert side is not None
-        answers = [model.predict(side.clip(row)[None])[0] for row in range(len(side))]
-        hits = [
-            answer.argmax() == label for answer, label in zip(answers, side.labels, strict=True)
-        ]
-        return sum(hits) / len(hits)
+        answers = predict(model, side, f"{self.candidate} in int8")
+        return float((answers.argmax(axis=1) == side.labels).mean())
 
     def _clips(self, side: str, most: int) -> Clips:
         found = clips.of_side(self.workspace, self.original.description, side, most)

@@ -1,15 +1,16 @@
+import importlib
 import os
 import re
-import runpy
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kinoflow import config
+from kinoflow import config, workspace
 from kinoflow.config import Params
 from kinoflow.system import terminal
 from tests.slow import is_slow
@@ -72,13 +73,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the attacks at their full length")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ and config.getoption("cov_source", None):
-        # some test needs it, and importing takes less time before a worker measures coverage
-        with terminal.silenced_stderr():
-            import keras  # noqa: F401
-
-
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: _LONG.index(name) if (name := item.path.name) in _LONG else 99)
@@ -117,6 +111,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_testnodedown(node: Any) -> None:
     # every worker collects, and leaves out, the same tests
     node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
+
+
+@pytest.hookimpl(trylast=True)  # after the letter of the test
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    # at once, since the summary is half an hour away, and never comes for a run that is ended
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        lines = report.longreprtext.strip().splitlines() or [""]
+        reason = next((line[1:].strip() for line in lines if line.startswith("E ")), lines[-1])
+        print(f"\n{report.nodeid} failed in {report.when}: {reason}", flush=True)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -166,9 +169,17 @@ def run_stage(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
             patch.chdir(folder)
             patch.setattr(sys, "argv", [name, *arguments])
             with pytest.raises(SystemExit) as ended:
-                runpy.run_path(str(ROOT / "stages" / f"{name}.py"), run_name="__main__")
+                workspace.run(importlib.import_module(f"stages.{name}").main)
         code, (out, err) = ended.value.code, capfd.readouterr()
         assert isinstance(code, int)
         return subprocess.CompletedProcess([name, *arguments], code, out, err)
 
     return run
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let what a test starts heed SIGINT, which a shell makes its background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

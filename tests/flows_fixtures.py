@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -84,14 +83,6 @@ def repo(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     subprocess.run(["cp", "-r", template, root], check=True)
     monkeypatch.chdir(root)
     return root
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let what a test starts heed SIGINT, which a shell makes its background jobs ignore."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A pipeline in miniature that has the stages of the real one, for its runner to run."""
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from ruamel.yaml import YAML
 
 from tests.running import PATIENCE
 
+Starter = Callable[[], "subprocess.Popen[str]"]  # of the runner of the pipeline
 CANDIDATES = ("lrcn", "convlstm", "c3d")
 
 DVC_YAML = """

@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
 from tests.conftest import ROOT
-from tests.pipeline import CANDIDATES, DVC_YAML, EVALUATE, TRAIN
+from tests.pipeline import CANDIDATES, DVC_YAML, EVALUATE, TRAIN, Starter
 
 
 @pytest.fixture(scope="module")
@@ -32,3 +33,32 @@ def pipeline(pipeline_template: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(root)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     return root
+
+
+@pytest.fixture
+def ending() -> Iterator[list["subprocess.Popen[str]"]]:
+    """Processes that a test starts, all of which end with it."""
+    started: list[subprocess.Popen[str]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def start_runner(
+    pipeline: Path, interruptible: None, ending: list["subprocess.Popen[str]"]
+) -> Starter:
+    """Start the runner of the pipeline in that folder."""
+
+    def start_runner() -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.reproduce"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        ending.append(process)
+        return process
+
+    return start_runner

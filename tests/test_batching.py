@@ -111,6 +111,18 @@ def test_the_views_of_a_lone_clip_are_shared_among_the_lanes() -> None:
     assert (answer[:, 0] == 50).all()
 
 
+def test_views_of_a_clip_stay_together_if_fewer_would_take_as_long() -> None:
+    model = Model()
+    ask = batcher(model, lanes=3, least_views=3, most_views=3)
+    answer, _, _ = ask(clip(50))
+    assert model.calls == [3]
+    assert (answer[:, 0] == 50).all()
+    # a clip of which most is padding has a view alone
+    answer, _, _ = ask(clip(60, views=1))
+    assert model.calls == [3, 1]
+    assert (answer[:, 0] == 60).all()
+
+
 def test_no_clip_waits_past_its_deadline_and_no_more_wait_than_may() -> None:
     model = Model()
     ask = batcher(model, most_waiting=2)

@@ -14,7 +14,7 @@ import pytest
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle
-from kinoflow.compress import clips, convert, exporting, formats, forms
+from kinoflow.compress import batches, clips, convert, exporting, formats, forms
 from kinoflow.compress.exporting import Clips
 from kinoflow.explain.methods import Explainer
 from kinoflow.models.registry import MODULES
@@ -91,6 +91,27 @@ def test_a_form_answers_as_its_bundle_with_views_mirrors_and_temperature(
     assert {*form.details.versions} > {"kinoflow", "keras"}
 
 
+@pytest.mark.parametrize(("views", "batch"), [(1, 1), (3, 3), (8, 8), (9, 3), (11, 1), (20, 5)])
+def test_a_batch_divides_the_views_of_a_clip(views: int, batch: int) -> None:
+    assert batches.size(views) == batch
+
+
+def test_a_model_that_takes_every_frame_is_asked_once(tmp_path: Path) -> None:
+    save_bundle(tmp_path / "b", sure_model("lrcn", small=True), CLIP, views=3)
+    shown = Clips(noise(2), "noise")
+    form = exporting.export(tmp_path / "b", tmp_path / "f", "openvino", shown)
+    assert form.details.batch == len(form.views(noise(1)[0])) == 1
+
+
+def test_a_form_answers_any_number_of_views(forms_of_c3d: dict[str, forms.Form]) -> None:
+    form = forms_of_c3d["openvino"]
+    views = np.concatenate([form.views(clip) for clip in noise(2)])
+    assert form.details.batch == 4
+    every = form.forward(views)
+    for count in (1, 3, 5, 8):
+        np.testing.assert_allclose(form.forward(views[:count]), every[:count], atol=1e-6)
+
+
 # TensorFlow takes no other number of threads once it has computed
 @pytest.mark.parametrize("name", [name for name in SHORT["c3d"] if name != "keras"])
 def test_views_are_answered_alike_side_by_side_and_one_after_the_other(
@@ -138,6 +159,30 @@ def test_a_form_is_a_bundle_to_those_who_ask_for_answers_only(
     assert isinstance(forms.load_any(c3d), Bundle)
     with pytest.raises(UserError, match="holds a model for onnx: this takes the bundle that"):
         _ = form.model
+
+
+def test_a_signal_after_forms_have_come_and_gone_ends_nothing(
+    forms_of_c3d: dict[str, forms.Form],
+) -> None:
+    """It did on processors with AMX: see `core` of `kinoflow.compress.runner.runtime_openvino`."""
+    code = (
+        "import os, signal, sys\n"
+        "import numpy as np\n"
+        "from kinoflow.compress import forms\n"
+        "loaded = [forms.load(sys.argv[1]) for _ in range(2)]\n"
+        "for form in loaded:\n"
+        "    form.predict(np.zeros((1, *form.clip.shape), np.uint8))\n"
+        "del form\n"
+        "while loaded:\n"
+        "    del loaded[0]\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('handled'))\n"
+        "os.kill(os.getpid(), signal.SIGUSR1)"
+    )
+    folder = str(forms_of_c3d["openvino"].folder)
+    done = subprocess.run(
+        [sys.executable, "-c", code, folder], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnx", "litert"])
@@ -284,11 +329,17 @@ def test_the_script_takes_the_same_pixels(
     folder = tmp_path / "form"
     folder.mkdir()
     exporting.add_runner(formats.FORMATS["onnx"], folder)
-    (folder / "bundle.json").write_text(json.dumps({"clip": vars(spec)}))
-    code = "import sys, numpy, predict; numpy.save('clip.npy', predict.sample(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, video], cwd=folder, check=True)
+    code = """import json, sys, numpy, video
+numpy.save("clip.npy", video.sample(sys.argv[1], json.loads(sys.argv[2])))"""
+    asked = [sys.executable, "-c", code, str(video), json.dumps(vars(spec))]
+    subprocess.run(asked, cwd=folder, check=True)
     taken = np.load(folder / "clip.npy")
     np.testing.assert_array_equal(taken, sample(video, spec))
+
+
+def test_the_script_is_short_enough_to_read(forms_of_c3d: dict[str, forms.Form]) -> None:
+    script = (forms_of_c3d["openvino"].folder / "predict.py").read_text(encoding="utf-8")
+    assert len(script.splitlines()) <= 60
 
 
 # === What is refused ===

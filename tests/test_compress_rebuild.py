@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 
 from kinoflow.compress import exporting, rebuild
+from kinoflow.compress.recurrence import in_one_product
 from kinoflow.config import Candidate
 from kinoflow.models.layers.clip import Pixels
 from tests.networks import CLIP, SMALL, answers, build, noise, small_model
@@ -67,6 +68,40 @@ def test_a_rebuilt_model_answers_alike_with_masks_and_smaller_frames(
         np.testing.assert_allclose(
             answers(network, clip[None]), answers(model, clip[None]), atol=1e-5
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (layers.LSTM, {"return_sequences": True}),
+        (layers.LSTM, {"activation": "relu", "recurrent_activation": "hard_sigmoid"}),
+        (layers.LSTM, {"use_bias": False, "go_backwards": True}),
+        (layers.GRU, {}),
+        (layers.GRU, {"use_bias": False, "return_sequences": True}),
+        (layers.SimpleRNN, {"return_sequences": True}),
+        (layers.SimpleRNN, {"use_bias": False}),
+    ],
+)
+def test_recurrence_in_one_product_is_recurrence(
+    kind: type[layers.RNN], options: dict[str, Any]
+) -> None:
+    keras.utils.set_random_seed(0)
+    layer = kind(5, unroll=True, bias_initializer="random_normal", **options)
+    x = np.random.default_rng(0).normal(size=(3, 7, 4)).astype(np.float32)
+    mask = np.arange(7) < np.array([[7], [4], [1]])
+    expected = [layer(x), layer(x, mask=mask)]
+    other = in_one_product(layer)
+    assert other is not None
+    rebuilt = other.from_config(layer.get_config())
+    rebuilt.build(x.shape)
+    rebuilt.set_weights(layer.get_weights())
+    for found, wanted in zip([rebuilt(x), rebuilt(x, mask=mask)], expected, strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def test_recurrence_that_needs_each_step_s_product_stays() -> None:
+    assert in_one_product(layers.GRU(5, reset_after=False)) is None
+    assert in_one_product(layers.Dense(5)) is None
 
 
 def test_a_model_of_mixed_precision_computes_in_float32() -> None:

@@ -106,6 +106,27 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_step_judges_by_the_weights_from_before_its_update(tmp_path: Path) -> None:
+    # an update that overtakes the losses changes some of these steps, not all
+    store = stored(tmp_path)
+    batches = UnpairedBatches(
+        store.moments("a"), store.moments("b"), size=2, crop=None, steps=2, temporal=True, seed=3
+    )
+    cyclegan = model.compiled(SMALL, batches.shape, seed=3, steps=100)
+    variables = [*cyclegan.variables, *cyclegan.optimizer.variables]
+    first = [keras.ops.convert_to_numpy(each) for each in variables]
+    taken = [batches[0][0], batches[1][0]]
+
+    def scores() -> list[float]:
+        for variable, value in zip(variables, first, strict=True):
+            variable.assign(value)
+        cyclegan.reset_metrics()
+        return [float(v) for one in taken for v in cyclegan.train_on_batch(one)]
+
+    expected = scores()
+    assert all(scores() == expected for _ in range(100))
+
+
 def test_what_is_kept_are_the_averages_over_the_training(tmp_path: Path) -> None:
     def moved(ema: float) -> float:
         settings = SMALL.model_copy(update={"ema": ema, "temporal": 0.0, "epochs": 2})

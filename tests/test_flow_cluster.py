@@ -1,6 +1,7 @@
 """Candidates on the workers of a Dask cluster, of which one is killed while it trains."""
 
 import contextlib
+import itertools
 import os
 import runpy
 import shutil
@@ -11,15 +12,16 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dask
 import psutil  # type: ignore[import-untyped]
 import pytest
 from ruamel.yaml import YAML
 
 from flows import cluster, dvc
-from flows.reproduce import on_workers, reproduce
+from flows.reproduce import BEFORE, on_workers, reproduce
 from kinoflow.config import Params
 from kinoflow.workspace import Workspace
-from tests.pipeline import FITS, trained, wait_until
+from tests.pipeline import FITS, Starter, trained, wait_until
 from tests.running import PATIENCE, survivors
 from tests.training import settings
 
@@ -37,27 +39,38 @@ def repo(pipeline: Path) -> Path:
     return pipeline
 
 
-@pytest.fixture(scope="module")
-def scheduler() -> Iterator[str]:
-    """The address of a Dask scheduler."""
+@contextlib.contextmanager
+def dask_scheduler() -> Iterator[tuple[str, "subprocess.Popen[bytes]"]]:
+    """The address of a Dask scheduler, and its process."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1"]
     command += ["--port", str(port), "--no-dashboard"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    yield f"tcp://127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    try:
+        yield f"tcp://127.0.0.1:{port}", process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a Dask scheduler."""
+    with dask_scheduler() as (address, _):
+        yield address
 
 
 Worker = Callable[[], "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def worker(scheduler: str, repo: Path, tmp_path: Path) -> Iterator[Worker]:
+def worker(
+    scheduler: str, repo: Path, tmp_path: Path, ending: list["subprocess.Popen[str]"]
+) -> Worker:
     """Start a worker in the repository; all of them end with the test."""
-    started: list[subprocess.Popen[str]] = []
+    numbers = itertools.count()
 
     def start() -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "dask", "worker", scheduler, "--host", "127.0.0.1"]
@@ -69,35 +82,12 @@ def worker(scheduler: str, repo: Path, tmp_path: Path) -> Iterator[Worker]:
             stderr=subprocess.DEVNULL,
             text=True,
             # the last is what that process would set
-            env=os.environ | {"CUDA_VISIBLE_DEVICES": str(len(started)), "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": str(next(numbers)), "OMP_NUM_THREADS": "1"},
         )
-        started.append(process)
+        ending.append(process)
         return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture
-def start(repo: Path) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
-    started = []
-
-    def start() -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.reproduce"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return start
 
 
 @pytest.fixture
@@ -172,13 +162,27 @@ def bundles(repo: Path) -> list[dict[str, bytes]]:
     ]
 
 
+def test_no_worker_is_given_up_while_it_runs(
+    on_cluster: Path, worker: Worker, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dvc.repro(None, Workspace(), BEFORE)
+    # of hundreds of looks, some meet the client's own questions, whose answers name no workers
+    monkeypatch.setattr(cluster, "_POLL", 0.001)
+    lines: list[str] = []
+    with dask.config.set({"distributed.client.scheduler-info-interval": "1ms"}):
+        worker()
+        cluster.run_candidates(["lrcn"], ["train"], lines.append, Workspace(on_cluster), scheduler)
+    assert sum("begins on the worker" in line for line in lines) == 1
+    assert not any("is gone" in line for line in lines)
+
+
 def test_workers_end_what_they_run_if_its_run_is_killed_and_the_next_run_completes_it(
-    on_cluster: Path, worker: Worker, start: Callable[[], "subprocess.Popen[str]"]
+    on_cluster: Path, worker: Worker, start_runner: Starter
 ) -> None:
     repo = on_cluster
     (repo / "wait").touch()
     workers = [worker(), worker()]
-    process = start()
+    process = start_runner()
     wait_until(lambda: len(trained(repo)) == 2)
     running = [child for each in workers for child in descendants(each)]
     process.kill()
@@ -237,6 +241,21 @@ def test_what_is_wrong_with_the_cluster_is_said_in_a_line(
     elsewhere = on_cluster.parent / "elsewhere"
     with pytest.raises(dvc.StageFailed, match=f"there is no {elsewhere}/params.yaml on its mach"):
         run(elsewhere, scheduler)
+
+
+def test_a_scheduler_that_goes_ends_the_run(on_cluster: Path) -> None:
+    with dask_scheduler() as (address, process):
+        looks = iter(range(100))
+
+        def watch() -> None:
+            if next(looks) == 1:
+                process.kill()
+
+        with pytest.raises(
+            dvc.StageFailed, match=f"the scheduler at {address} has gone: "
+        ) as found:
+            cluster.run_candidates(["lrcn"], ["train"], print, Workspace(), address, watch)
+        assert found.value.may_pass
 
 
 def test_where_latency_decides_workers_do_not_measure_it(defaults: Params) -> None:

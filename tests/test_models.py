@@ -90,7 +90,6 @@ def test_a_model_may_see_less_than_the_store_holds(name: str) -> None:
     np.testing.assert_allclose(answer.sum(axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.no_cover  # runs no more of our code than answering does, and takes a quarter less time
 @every
 def test_every_weight_learns_and_a_few_clips_are_learned_by_heart(
     name: str, extra: dict[str, Any], within: Callable[[str, float, float], None]

@@ -125,6 +125,33 @@ def test_a_long_video_becomes_a_job_that_survives_a_broken_connection(
     expect(notice).to_be_hidden()
 
 
+def test_a_job_is_taken_up_again_after_a_reload(visit: Visit, footage: Path) -> None:
+    with visit.page.expect_response(
+        lambda response: response.url.endswith("/jobs") and response.status == 202
+    ):
+        visit.page.route("**/jobs/*", _as_running)
+        visit.add(footage / "long.mp4")
+    expect(visit.page.get_by_text("The timeline is being made: 50%")).to_be_visible()
+    visit.page.reload()
+    card = visit.page.locator("article", has_text="long.mp4")
+    expect(card.get_by_text("The timeline is being made: 50%")).to_be_visible()
+    visit.page.unroute("**/jobs/*", _as_running)
+    band = card.get_by_role("slider")
+    expect(band).to_have_attribute("aria-valuemax", "20.00")
+    # there is no video to seek in, but the bars follow
+    band.press("End")
+    expect(band).to_have_attribute("aria-valuenow", "20.00")
+    assert widths(card)
+    with visit.page.expect_download() as download:
+        card.get_by_role("button", name="Timeline as CSV").click()
+    assert len(rows(download.value.path())) > 8
+    # what was shown is not waited for again
+    visit.page.reload()
+    visit.page.wait_for_load_state("networkidle")
+    expect(visit.page.locator("article")).to_have_count(0)
+    assert visit.problems == []
+
+
 def test_a_job_is_cancelled(visit: Visit, footage: Path, server: Server) -> None:
     with visit.page.expect_response(
         lambda response: response.url.endswith("/jobs") and response.status == 202

@@ -233,7 +233,8 @@ WRITTEN: dict[type[Document], str] = {
   "max_live": 4,
   "requests_per_minute": 600,
   "sample": 5000,
-  "sample_footage_mb": 0.0
+  "sample_footage_mb": 0.0,
+  "gpu_precision": "float32"
 }
 """,
     Look: """{

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -25,7 +24,7 @@ from flows.reproduce import (
 from kinoflow.config import Params
 from kinoflow.workspace import Workspace
 from tests.conftest import ROOT
-from tests.pipeline import CANDIDATES, FITS, SMALL, set_candidate, trained, wait_until
+from tests.pipeline import CANDIDATES, FITS, SMALL, Starter, set_candidate, trained, wait_until
 from tests.running import PATIENCE, family, survivors
 from tests.training import settings
 
@@ -47,26 +46,6 @@ def results(repo: Path, *, fails: bool = False) -> str:
 @pytest.fixture
 def repo(pipeline: Path) -> Path:
     return pipeline
-
-
-@pytest.fixture
-def start(repo: Path, interruptible: None) -> Iterator[Callable[[], "subprocess.Popen[str]"]]:
-    started = []
-
-    def start() -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-m", "flows.reproduce"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
 
 
 def test_its_stages_are_those_of_the_pipeline() -> None:
@@ -224,10 +203,10 @@ def test_a_failure_stops_the_others_and_says_why(repo: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_run_leaves_no_process_and_the_next_one_ends_as_if_nothing_had_happened(
-    repo: Path, start: Callable[[], "subprocess.Popen[str]"], number: signal.Signals
+    repo: Path, start_runner: Starter, number: signal.Signals
 ) -> None:
     (repo / "wait").touch()
-    process = start()
+    process = start_runner()
     wait_until(lambda: len(trained(repo)) == 2)
     processes = family(process)
     assert sum("train.py" in p.cmdline() for p in processes) >= 2
@@ -235,7 +214,7 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_ends_as_if_nothing_had
     assert survivors(processes, 30) == []
     (repo / "wait").unlink()
 
-    second = start()
+    second = start_runner()
     output, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, output
     assert sorted(trained(repo)[2:]) == sorted(CANDIDATES)
@@ -245,11 +224,9 @@ def test_a_stopped_run_leaves_no_process_and_the_next_one_ends_as_if_nothing_had
         assert (repo / "models" / name / "model.keras").read_text() == name
 
 
-def test_results_can_be_looked_at_while_it_runs(
-    repo: Path, start: Callable[[], "subprocess.Popen[str]"]
-) -> None:
+def test_results_can_be_looked_at_while_it_runs(repo: Path, start_runner: Starter) -> None:
     (repo / "wait").touch()
-    process = start()
+    process = start_runner()
     wait_until(lambda: len(trained(repo)) == 2)
     assert results(repo, fails=True) == (
         "error: nothing is evaluated yet. Still to come: lrcn (in training), "
@@ -279,7 +256,7 @@ def test_results_can_be_looked_at_while_it_runs(
     assert f"~ scored before something changed: {changes}." in table
     assert table.endswith("Not up to date: lrcn, c3d; run `make repro`.\n")
     (repo / "wait").touch()
-    process = start()
+    process = start_runner()
     wait_until(lambda: len(trained(repo)) == 5)
     (repo / "go-lrcn").touch()
     wait_until(lambda: (repo / "reports/lrcn/timing.json").exists() and "  lrcn" in results(repo))

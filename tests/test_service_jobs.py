@@ -157,9 +157,32 @@ def test_a_job_that_is_not_running_yet_is_cancelled(
     assert ask("GET", f"/jobs/{name}").json()["state"] == "cancelled"
 
 
-def test_what_is_no_video_fails_with_the_reason(ask: Client, working: Working) -> None:
+def test_what_is_no_video_or_claims_too_much_is_refused_at_once(
+    ask: Client, answering: Answering, monkeypatch: pytest.MonkeyPatch, long: Path, tmp_path: Path
+) -> None:
+    refused = ask("POST", "/jobs", files={"video": b"no video" * 100})
+    assert refused.status_code == 400
+    assert "cannot be read as a video: it is no video" in refused.json()["error"]
+    shorter = answering.settings.model_copy(update={"max_seconds": 3.0})
+    monkeypatch.setattr(answering, "settings", shorter)
+    refused = ask("POST", "/jobs", files={"video": long.read_bytes()})
+    assert (refused.status_code, refused.json()["error"]) == (
+        413,
+        "the video is longer than 3 s, the limit here",
+    )
+    assert not [*(tmp_path / "uploads").iterdir()]
+    assert ask("GET", "/jobs").json() == {"jobs": []}
+
+
+def test_what_turns_out_to_be_no_video_fails_with_the_reason(
+    ask: Client, working: Working, jobs: Jobs, tmp_path: Path
+) -> None:
+    path = tmp_path / "no video"
+    path.write_bytes(b"no video" * 100)
+    with path.open("rb") as file:
+        name = jobs.accept(file, 1.0).id
     working.start()
-    job = until(ask, submit(ask, b"no video" * 100)["id"], ended)
+    job = until(ask, name, ended)
     assert job["state"] == "failed"
     assert "cannot be read as a video: it is no video" in job["error"]
 
@@ -171,15 +194,17 @@ def test_a_window_must_have_a_length(ask: Client, video: Path, window: str) -> N
     assert "window must be a number" in answer.json()["error"]
 
 
-def test_jobs_are_bounded(ask: Client, jobs: Jobs, tmp_path: Path) -> None:
+def test_jobs_are_bounded(ask: Client, video: Path, tmp_path: Path) -> None:
     assert ask("POST", "/jobs", content=b"no form").status_code == 400
-    submit(ask, bytes(600_000))
-    full = ask("POST", "/jobs", files={"video": bytes(600_000)})
+    small = video.read_bytes()
+    large = small + bytes(600_000)
+    submit(ask, large)
+    full = ask("POST", "/jobs", files={"video": large})
     assert (full.status_code, full.headers["Retry-After"]) == (503, "1")
     assert len(list((tmp_path / "uploads").iterdir())) == 1
     for _ in range(2):
-        submit(ask, b"small")
-    many = ask("POST", "/jobs", files={"video": b"small"})
+        submit(ask, small)
+    many = ask("POST", "/jobs", files={"video": small})
     assert many.status_code == 429
     assert ask("GET", "/jobs/unknown").status_code == 404
     assert ask("DELETE", "/jobs/unknown").status_code == 404

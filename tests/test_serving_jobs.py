@@ -6,9 +6,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil  # type: ignore[import-untyped]
@@ -18,6 +18,7 @@ from kinoflow import bundle
 from kinoflow.timeline import timeline
 from kinoflow.workspace import Workspace
 from tests.media import moving_square, write_video
+from tests.running import PATIENCE
 
 pytest_plugins = ["tests.bento_fixtures"]
 
@@ -25,14 +26,18 @@ pytest_plugins = ["tests.bento_fixtures"]
 class Service:
     """A service with a state of its own."""
 
+    started: ClassVar[list["Service"]] = []
+
     def __init__(self, bento: Path, state: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = str(free.getsockname()[1])
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30)
+        url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE)
         command = [sys.executable, "-m", "serving", "--bento", str(bento), "--port", port]
         self.process = subprocess.Popen(
             [*command, "--state", str(state)], stdout=subprocess.PIPE, text=True
         )
+        self.started.append(self)
         assert self.process.stdout is not None
         while "initialized" not in (line := self.process.stdout.readline()):
             assert line, "the service ended before it was ready"
@@ -46,13 +51,22 @@ class Service:
         psutil.wait_procs(processes, 10)
 
     def until(self, name: str, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             job: dict[str, Any] = self.http.get(f"/jobs/{name}").json()
             if wanted(job):
                 return job
             time.sleep(0.01)
         raise AssertionError(job)
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """What a failed test leaves running ends with it."""
+    yield
+    while Service.started:
+        if (service := Service.started.pop()).process.poll() is None:
+            service.kill()
 
 
 def test_a_killed_service_answers_every_job_that_it_accepted_once(

@@ -46,7 +46,6 @@ def test_a_model_of_time_learns_what_only_time_tells(
     assert kept["val_loss"] == pytest.approx(history["val_loss"].min())
 
 
-@pytest.mark.no_cover  # runs no more of our code than the test above
 def test_the_same_seed_gives_the_same_bundle_and_another_does_not(
     defaults: Params, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ class Request:
     target: Path  # the file or folder to write
     format: str
     precision: str
+    batch: int  # of views that the file takes at a time
     clips: Frames  # (N, T, H, W, 3) that the bundle is to answer
     calibration: Frames | None = None  # (M, T, H, W, 3) that int8 is fitted to
     judge: Judge | None = None  # by whom layers stay in float; None: none does
@@ -64,7 +65,9 @@ def convert(request: Request) -> Answers:
         model = bundle.load(request.source)
         with explained(f"{model.description.name} cannot become {request.format}"):
             found = answers(model, request.clips)
-            network = rebuild.rebuilt(model.model, pool_by_frames=request.format == "litert")
+            network = rebuild.rebuilt(
+                model.model, batch=request.batch, pool_by_frames=request.format == "litert"
+            )
             layers = _WRITERS[request.format](network, request, model)
         mixed = rebuild.is_mixed(model.model)
     return Answers(found.probabilities, found.milliseconds, mixed, layers)
@@ -207,7 +210,7 @@ _WRITERS: dict[str, Callable[["keras.Model", Request, Bundle], Layers | None]] =
 
 
 def _frozen(network: "keras.Model") -> Any:
-    """The network as a TensorFlow function of one clip, whose weights are constants."""
+    """The network as a TensorFlow function of one batch, whose weights are constants."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import (
         convert_variables_to_constants_v2,

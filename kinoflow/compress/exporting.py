@@ -11,7 +11,7 @@ import numpy as np
 
 from kinoflow import bundle
 from kinoflow.bundle import Description
-from kinoflow.compress import formats, forms
+from kinoflow.compress import batches, formats, forms
 from kinoflow.compress.convert import Answers, Request, answers, convert, explained, silenced
 from kinoflow.compress.forms import Details, Form
 from kinoflow.compress.quantise import LEAST, Judge
@@ -90,13 +90,15 @@ def export(
     formats.check(kind, precision)
     if target.exists():
         raise UserError(f"{target} exists already: name another folder, or remove it")
-    description = bundle.load(source).description
+    model = bundle.load(source)
+    description = model.description
     count = 0 if calibration is None else len(calibration.frames)
     if precision == "int8" and kind.fitted and count < LEAST:
         raise UserError(
             f"int8 is fitted to clips of training recordings, at least {LEAST}, and there are "
             f"{count}: export in the folder of the run that trained the model"
         )
+    batch = batches.size(batches.views(model)) if kind.batched else 1
     # other processes read both, and may have another working folder
     with files.replacing_folder(target.absolute()) as partial:
         wanted = Request(
@@ -104,13 +106,14 @@ def export(
             partial / kind.file,
             form,
             precision,
+            batch,
             compared.frames,
             None if calibration is None else calibration.frames,
             judge,
         )
         before = _sandboxed(convert, wanted, f"{description.name} cannot become {form}")
         description.write(partial)
-        details = _details(kind, precision, partial, source)
+        details = _details(kind, wanted)
         add_runner(kind, partial)
         unread = Form(partial, description, details=details)
         after = _sandboxed(
@@ -138,19 +141,19 @@ def _sandboxed(function: Callable[[Argument], Result], argument: Argument, probl
         raise UserError(f"{problem}: {error}") from None
 
 
-def _details(kind: formats.Format, precision: str, folder: Path, source: Path) -> Details:
+def _details(kind: formats.Format, made: Request) -> Details:
     """The details of a form that is not yet compared."""
     packages = [*dict.fromkeys(("kinoflow", "keras", "tensorflow", kind.package))]
     # the weights of OpenVINO lie in a second file
-    model = folder / kind.file
-    parts = [model, *folder.glob("model.bin"), *model.rglob("*")]
+    parts = [made.target, *made.target.parent.glob("model.bin"), *made.target.rglob("*")]
     return Details(
         format=kind.name,
-        precision=precision,
+        precision=made.precision,
         file=kind.file,
+        batch=made.batch,
         versions={package: importlib.metadata.version(package) for package in packages},
         bytes=sum(part.stat().st_size for part in parts if part.is_file()),
-        bundle_bytes=(source / bundle.MODEL).stat().st_size,
+        bundle_bytes=(made.source / bundle.MODEL).stat().st_size,
         compared_on="",
         clips=0,
         largest_change=0.0,
@@ -193,7 +196,8 @@ def _refuse(details: Details, description: Description, limits: Limits) -> None:
 def add_runner(kind: formats.Format, folder: Path) -> None:
     """Copy the files by which a form answers without kinoflow."""
     runner = Path(__file__).parent / "runner"
-    shutil.copyfile(runner / "predict.py", folder / "predict.py")
+    for name in ("predict.py", "video.py"):
+        shutil.copyfile(runner / name, folder / name)
     shutil.copyfile(runner / f"runtime_{kind.name}.py", folder / "runtime.py")
     shutil.copyfile(Path(sampling.__file__), folder / "sampling.py")
     needed = f"numpy\nopencv-python-headless\n{kind.package}\n"

@@ -22,6 +22,7 @@ class Format:
     precisions: tuple[str, ...] = ("float32",)
     extra: str | None = None  # of kinoflow, with these modules; None: they come with it
     fitted: bool = True  # whether int8 finds ranges of values from clips
+    batched: bool = False  # whether all views of a clip at a time are faster than one by one
 
 
 FORMATS = {
@@ -36,6 +37,7 @@ FORMATS = {
             ("openvino", "nncf"),
             ("float32", "float16", "bfloat16", "int8"),
             "openvino",
+            batched=True,
         ),
         Format(
             "onnx",

@@ -12,12 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from kinoflow import bundle
 from kinoflow.bundle import Bundle, Description, Probabilities
-from kinoflow.compress import formats
+from kinoflow.compress import batches, formats
 from kinoflow.system import documents, files
 from kinoflow.system.errors import UserError
 from kinoflow.system.sandbox import cores
@@ -37,6 +36,7 @@ class Details(BaseModel):
     format: str
     precision: str  # float32; float16, bfloat16: of weights alone; int8: of layers too
     file: str  # of the model; a folder in the format keras
+    batch: int = 1  # how many views the model takes at a time
     versions: dict[str, str]  # of what made it
     bytes: int  # of the model
     bundle_bytes: int  # of model.keras
@@ -67,8 +67,8 @@ class Details(BaseModel):
 class Form(Bundle):
     """A trained model in another format that classifies clips; see `Bundle.predict`.
 
-    Views, averages and calibration are the bundle's. Only `forward` differs: it computes one view
-    at a time, in the format's runtime. Several threads may call it.
+    Views, averages and calibration are the bundle's. Only `forward` differs: it computes in the
+    format's runtime, `Details.batch` views at a time. Several threads may call it.
     """
 
     is_network: ClassVar[bool] = False
@@ -89,23 +89,25 @@ class Form(Bundle):
     def forward(self) -> Callable[[Frames], Probabilities]:
         """The model in its runtime, from `views` of any clips to the probabilities of each.
 
-        Views of one clip are answered side by side, unless callers are side by side themselves: a
-        small network keeps one core busy, and not all.
+        Batches of one clip's views are answered side by side, unless callers are side by side
+        themselves: a small network keeps one core busy, and not all.
         """
-        path, form = self.folder / self.details.file, self.details.format
-        views = self.description.views * len(self.mirrorings)
-        together = min(views, self.threads or cores()) if self.calls == 1 else 1
+        path, form, size = self.folder / self.details.file, self.details.format, self.details.batch
+        count = -(-batches.views(self) // size)
+        together = min(count, self.threads or cores()) if self.calls == 1 else 1
         run = runtime(path, form, self.threads, max(self.calls, together))
         if together == 1:
-            return lambda views: np.concatenate([run(view[None]) for view in views])
+            return batches.in_batches(run, size)
         lanes = ThreadPoolExecutor(together, thread_name_prefix="view")
-        return lambda views: np.concatenate([*lanes.map(lambda view: run(view[None]), views)])
+        return batches.in_batches(run, size, lanes.map)
 
 
 def runtime(
     path: Path, form: str, threads: int = 0, calls: int = 1
 ) -> Callable[[Frames], Probabilities]:
-    """A model's file in its runtime, from a clip (1, T, H, W, 3) to probabilities (1, classes).
+    """A model's file in its runtime: views (B, T, H, W, 3) to probabilities (B, classes).
+
+    B is what the file has: `Details.batch`.
 
     Args:
         path: the file, or the folder of a SavedModel.

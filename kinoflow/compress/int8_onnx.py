@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from kinoflow.bundle import Bundle, Probabilities
+from kinoflow.compress import batches
 from kinoflow.compress.quantise import Judge, Layers, Method, accurate
 from kinoflow.video.spec import Frames
 
@@ -47,14 +48,15 @@ def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) ->
         prepared, ranges = Path(folder) / "prepared.onnx", Path(folder) / "ranges.json"
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         exact = onnx.load(prepared)
-        (clips,) = exact.graph.input
+        (taken,) = exact.graph.input
+        size = taken.type.tensor_type.shape.dim[0].dim_value
 
         def fit(kept: Sequence[Names]) -> bytes:
             written = Path(folder) / "quantised.onnx"
             quantize_static(
                 prepared,
                 written,
-                None if ranges.exists() else _Reader(views, clips.name),
+                None if ranges.exists() else _Reader(views, size, taken.name),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=[*_ROUNDED],
                 per_channel=True,
@@ -71,7 +73,7 @@ def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) ->
 
         def answer(quantised: bytes, shown: Frames) -> Probabilities:
             run = _session(quantised)
-            return np.stack([np.mean([run(v) for v in model.views(c)], axis=0) for c in shown])
+            return np.stack([run(model.views(clip)).mean(axis=0) for clip in shown])
 
         layers = _layers(exact)
         known = {name for layer in layers for name in layer}
@@ -88,15 +90,15 @@ def quantised(path: Path, model: Bundle, fitted: Frames, judge: Judge | None) ->
 
 
 class _Reader:
-    """Hands views (N, T, H, W, 3) to ONNX Runtime one by one."""
+    """Hands views (N, T, H, W, 3) to ONNX Runtime in batches."""
 
-    def __init__(self, views: Frames, name: str) -> None:
-        self.rest = iter(views)
+    def __init__(self, views: Frames, size: int, name: str) -> None:
+        self.rest = batches.cut(views, size)
         self.name = name
 
     def get_next(self) -> dict[str, Frames] | None:
-        view = next(self.rest, None)
-        return None if view is None else {self.name: view[None]}
+        batch = next(self.rest, None)
+        return None if batch is None else {self.name: batch}
 
 
 def _take_exact(model: "onnx.ModelProto", kept: set[str]) -> None:
@@ -134,13 +136,17 @@ def _take_exact(model: "onnx.ModelProto", kept: set[str]) -> None:
 
 
 def _session(model: bytes) -> Callable[[Frames], Probabilities]:
-    """The model as a function from a view (T, H, W, 3) to probabilities (classes,)."""
+    """The model as a function from views (N, T, H, W, 3) to probabilities (N, classes)."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    (clips,) = session.get_inputs()
-    return lambda view: np.asarray(session.run(None, {clips.name: view[None]})[0][0])
+    (taken,) = session.get_inputs()
+
+    def run(batch: Frames) -> Probabilities:
+        return np.asarray(session.run(None, {taken.name: batch})[0])
+
+    return batches.in_batches(run, taken.shape[0])
 
 
 def _layers(model: "onnx.ModelProto") -> list[Names]:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from kinoflow.compress.recurrence import in_one_product
 from kinoflow.models.layers.attention import AttentionAlong
 from kinoflow.models.layers.clip import Pixels
 from kinoflow.models.layers.normalisation import GroupNormalization
@@ -111,33 +112,33 @@ class GroupNormalizationInFewSteps(GroupNormalization):
         count = math.prod(x.shape[1:-1])
         # several positions side by side, since runtimes are slow at sums of rows of few values
         beside = next(beside for beside in (_SIDE // channels, 1) if beside and count % beside == 0)
-        flat = ops.reshape(x, (-1, count, channels))
+        ones = (1,) * (len(x.shape) - 2)
 
         def over_group(values):
             """The mean over positions and the channels of a group, for each channel."""
             rows = ops.reshape(values, (-1, count // beside, beside * channels))
             means = ops.reshape(ops.mean(rows, axis=1), (-1, beside, *groups))
             means = ops.mean(means, axis=(1, 3))[..., None] * np.ones((1, *groups), np.float32)
-            return ops.reshape(means, (-1, 1, channels))
+            return ops.reshape(means, (-1, *ones, channels))
 
-        flat = flat - over_group(flat)
-        scale = ops.rsqrt(over_group(ops.square(flat)) + self.epsilon)
-        flat = flat * (scale * self.gamma if self.scale else scale)
-        if self.center:
-            flat = flat + self.beta
-        return ops.reshape(flat, (-1, *x.shape[1:]))
+        # in the input's own shape, so that runtimes join it with what comes before and after
+        x = x - over_group(x)
+        scale = ops.rsqrt(over_group(ops.square(x)) + self.epsilon)
+        x = x * (scale * self.gamma if self.scale else scale)
+        return x + self.beta if self.center else x
 
 
-def rebuilt(model: keras.Model, *, pool_by_frames: bool) -> keras.Model:
-    """The model for single clips, in operators that converters take, computing in float32.
+def rebuilt(model: keras.Model, *, batch: int = 1, pool_by_frames: bool) -> keras.Model:
+    """The model for batches of one size, in operators that converters take, computing in float32.
 
     Args:
         model: uint8 (B, T, H, W, 3) to float32 (B, classes). It keeps its weights.
+        batch: how many clips it takes at a time.
         pool_by_frames: whether pooling in space and time is split, for formats without it.
 
-    Returns a model from uint8 (1, T, H, W, 3) to float32 (1, classes).
+    Returns a model from uint8 (batch, T, H, W, 3) to float32 (batch, classes).
     """
-    clip = keras.Input(batch_shape=(1, *model.input_shape[1:]), dtype="uint8", name="clip")
+    clip = keras.Input(batch_shape=(batch, *model.input_shape[1:]), dtype="uint8", name="clip")
 
     def replaced(layer: layers.Layer) -> layers.Layer:
         return _replaced(layer, pool_by_frames)
@@ -184,6 +185,8 @@ def _replaced(layer: layers.Layer, pool_by_frames: bool) -> layers.Layer:
     if isinstance(layer, layers.RNN):
         # even outside of training, recurrent layers advance the random numbers of their dropout
         config |= {"unroll": True, "dropout": 0.0, "recurrent_dropout": 0.0}
+        kind = in_one_product(layer) or kind
+        kind = in_one_product(layer) or kind
     if getattr(layer, "activation", None) is keras.activations.gelu:
         config["activation"] = gelu
     for fits, other in _ALWAYS + _BY_FRAMES * pool_by_frames:

@@ -15,6 +15,7 @@ from kinoflow.video.spec import Frames
 
 _TINY = 1e-12
 _STATE = 1 / 127  # the step of recurrent states: they are products of tanh, from -1 to 1
+_KERNEL = 63  # steps to the largest weight: OpenVINO and ONNX Runtime take 7 bits for weights
 
 
 def rounded(x: Any, step: Any, lowest: Any, highest: Any) -> Any:
@@ -110,7 +111,8 @@ class Rounded(layers.Wrapper):
         channels = len(kernel.shape) - 1 - isinstance(self.layer, _DEPTHWISE)
         others = [axis for axis in range(len(kernel.shape)) if axis != channels]
         largest = ops.max(ops.abs(kernel), axis=others, keepdims=True)
-        return rounded(kernel, ops.stop_gradient(ops.maximum(largest, _TINY) / 127), -127, 127)
+        step = ops.stop_gradient(ops.maximum(largest, _TINY) / _KERNEL)
+        return rounded(kernel, step, -_KERNEL, _KERNEL)
 
     def fitted(self) -> None:
         """Take the mean range of the clips that were seen."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from kinoflow.system import terminal
+from kinoflow.system import lean, terminal
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -40,6 +40,7 @@ def run(
         missing: returns one line on what to do about a missing file, or None if it knows nothing.
     """
     terminal.quiet()
+    lean.start_sooner()
     try:
         main()
     except Unavailable as error:

@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from kinoflow.system import lean
 from kinoflow.system.sandbox_messages import BEGUN, START_S, Answer, Request
 
 # The share of its memory bound that a process may keep from one call to the next; a process that
@@ -33,11 +34,13 @@ def _main() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     # Ctrl-C is for the parent, which ends this process when it ends itself
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(int(sys.argv[1]))
     # a crash writes no core dump
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     # if the machine runs out of memory, the kernel is to kill this process rather than its parent
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    lean.start_sooner()
     with connection:
         _answer_calls(connection)
 

@@ -44,12 +44,14 @@ class SandboxProcess:
     """A process that answers one call at a time.
 
     `living` holds all of these processes, and `idle` those that wait for a call, the most recently
-    used on top. `ending` becomes true when this program exits, which ends them all.
+    used on top. `ending` becomes true when this program exits, which ends them all. `niceness` is
+    by how much those that are started from now on give way to other processes, as for os.nice.
     """
 
     idle: ClassVar["queue.LifoQueue[SandboxProcess]"] = queue.LifoQueue()
     living: ClassVar["set[SandboxProcess]"] = set()
     ending: ClassVar[bool] = False
+    niceness: ClassVar[int] = 0
 
     @classmethod
     def take(cls) -> "SandboxProcess":
@@ -70,7 +72,7 @@ class SandboxProcess:
         self.connection, theirs = Pipe()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", sandbox_child.__name__],
+                [sys.executable, "-P", "-m", sandbox_child.__name__, str(self.niceness)],
                 stdin=theirs.fileno(),
                 env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
             )

@@ -4,7 +4,9 @@ import { askPatiently } from "./api.js";
 import { camera } from "./camera.js";
 import { byId, say } from "./dom.js";
 import { showHistory } from "./history.js";
+import { pending } from "./jobs.js";
 import { showModel } from "./model.js";
+import { jobCard } from "./resumed.js";
 import { turns } from "./turns.js";
 import { videoCard } from "./video.js";
 
@@ -54,6 +56,7 @@ byId("use-camera").addEventListener("click", (event) => {
 });
 
 showHistory();
+byId("answers").prepend(...pending().map(jobCard).reverse());
 model.then(showModel, (error) => {
   byId("model").textContent = `The model card could not be read: ${error.message}.`;
 });

@@ -2,27 +2,17 @@
 
 import { csv } from "./csv.js";
 import { bdi, byId, download, h, percent } from "./dom.js";
+import { keep, rows } from "./storage.js";
 
 const NAME = "kinoflow.history";
 const MOST = 200;
 
-function read() {
-  try {
-    const rows = JSON.parse(localStorage.getItem(NAME) ?? "[]");
-    return Array.isArray(rows) ? rows.filter((row) => row && typeof row.id === "string") : [];
-  } catch {
-    return []; // nobody else's writing, and no forbidden storage, stops the page
-  }
-}
+const browser = () => localStorage;
+const read = () => rows(browser, NAME);
 
-function write(rows) {
-  try {
-    if (rows.length) localStorage.setItem(NAME, JSON.stringify(rows));
-    else localStorage.removeItem(NAME);
-  } catch {
-    // forbidden or full: the page works without
-  }
-  show(rows);
+function write(found) {
+  keep(browser, NAME, found);
+  show(found);
 }
 
 /** Remember an answer; `row` has id, name, label, confidence, and seconds and bento if known. */
@@ -37,16 +27,16 @@ export function corrected(id, label) {
 
 function save() {
   const head = ["time", "video", "label", "confidence", "right_label", "seconds", "bento", "id"];
-  const rows = read().map((row) => [
+  const lines = read().map((row) => [
     new Date(row.time).toISOString(),
     ...[row.name, row.label, row.confidence, row.right, row.seconds, row.bento, row.id],
   ]);
-  download("kinoflow-answers.csv", csv([head, ...rows]), "text/csv");
+  download("kinoflow-answers.csv", csv([head, ...lines]), "text/csv");
 }
 
-function show(rows) {
+function show(found) {
   const section = byId("history");
-  section.hidden = !rows.length;
+  section.hidden = !found.length;
   const when = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   const heading = (text, kind) => h("th", { scope: "col", class: kind }, text);
   section.replaceChildren(
@@ -69,7 +59,7 @@ function show(rows) {
           {},
           h("tr", {}, heading("Video"), heading("Answer"), heading("Confidence", "number"), heading("When")),
         ),
-        h("tbody", {}, ...rows.map((row) => line(row, when))),
+        h("tbody", {}, ...found.map((row) => line(row, when))),
       ),
     ),
   );

@@ -1,108 +1,73 @@
 // A video on the page: sent, answered, played with its timeline, explained and corrected.
 
-import { ask, Broken, form, Refused } from "./api.js";
+import { ask, form, Refused } from "./api.js";
 import { bars, likeliest } from "./bars.js";
-import { bdi, h, percent, say, sentence } from "./dom.js";
+import { card } from "./card.js";
+import { course, most, saveButton } from "./course.js";
+import { bdi, h, percent, say } from "./dom.js";
 import { explanation } from "./explanation.js";
 import { feedback } from "./feedback.js";
 import { remember } from "./history.js";
 import { cancel, finished, submit } from "./jobs.js";
 import { duration, player } from "./player.js";
 import { repainting } from "./repainting.js";
-import { band, following, listed, save, shares } from "./timeline.js";
+import { states } from "./states.js";
+import { band, shares } from "./timeline.js";
 
 const MOST_BARS = 5;
 // refusals of /predict that a job may still do: too much for a request, or it took too long
 const TOO_LONG = [413, 504];
-
-let count = 0;
 
 /**
  * A card for a file. `inTurn` bounds how many are sent at a time; `model` is a promise of the model
  * card, which may fail.
  */
 export function videoCard(file, inTurn, model) {
-  count += 1;
-  const title = `video-${count}`;
   const closing = new AbortController();
   const followers = [];
   const moved = (time) => followers.forEach((follower) => follower(time));
   const playing = player(file, inTurn, moved);
 
   const answerLine = h("p", { class: "answer" });
-  const state = h("div", { class: "states" });
+  const state = states(file.name);
   const under = h("div");
   const beside = h("div");
   const tools = h("p", { class: "row tools" });
   const extra = h("div", { class: "extra" });
-  const element = h(
-    "article",
-    { class: "card", "aria-labelledby": title },
-    h(
-      "header",
-      {},
-      h("h3", { id: title }, bdi(file.name)),
-      h(
-        "button",
-        { type: "button", class: "quiet", "aria-label": `Remove ${file.name}`, onclick: remove },
-        "Remove",
-      ),
-    ),
+  const element = card(
+    file.name,
+    close,
     h(
       "div",
       { class: "columns" },
       h("div", { class: "seen" }, playing.element, under),
-      h("div", { class: "said" }, answerLine, state, beside, tools),
+      h("div", { class: "said" }, answerLine, state.element, beside, tools),
     ),
     extra,
   );
   let job = null;
 
-  /** Show what is being done; `share` of it, or null for nobody knows. */
-  function working(text, share = null, stop = null) {
-    let [line, bar] = state.children;
-    if (bar?.tagName !== "PROGRESS") {
-      line = h("p", { class: "state" });
-      bar = h("progress", { max: 1 });
-      state.replaceChildren(line, bar);
-      if (stop) state.append(h("button", { type: "button", onclick: stop }, "Cancel"));
-    }
-    line.textContent = text;
-    bar.setAttribute("aria-label", text);
-    if (share == null) bar.removeAttribute("value");
-    else bar.value = share;
-  }
-
   function failed(error, again) {
-    const text = sentence(error.message);
-    const more = error instanceof Broken ? " Is it running? Try again when it is." : "";
-    say(`${file.name}: ${text}${more}`);
+    state.failed(error, again);
     // what can be neither answered nor played is not worth a black box
     playing.playable.then((can) => element.classList.toggle("plain", !can && !answerLine.textContent));
-    state.replaceChildren(
-      h("p", { class: "error" }, text + more),
-      // a refusal of this very video would come again
-      ...(error instanceof Refused && error.status < 429
-        ? []
-        : [h("button", { type: "button", onclick: again }, "Try again")]),
-    );
   }
 
   const sending = (signal, stop) => ({
     signal,
     sent: (share) =>
-      share < 1 ? working("Sending", share, stop) : working("The model looks at it", null, stop),
+      share < 1 ? state.working("Sending", share, stop) : state.working("The model looks at it", null, stop),
     waiting: (seconds) =>
-      working(`The service is busy: trying again in ${Math.ceil(seconds)} s`, null, stop),
+      state.working(`The service is busy: trying again in ${Math.ceil(seconds)} s`, null, stop),
   });
 
   async function run() {
     element.classList.remove("plain");
-    state.replaceChildren();
-    working("Waiting for its turn");
+    state.clear();
+    state.working("Waiting for its turn");
     try {
       const answer = await inTurn(() => predict(), closing.signal);
-      state.replaceChildren();
+      state.clear();
       if (answer && !answer.hint) show(answer, answer.timeline);
       else await asJob(answer);
       await playing.prepare(closing.signal);
@@ -130,20 +95,14 @@ export function videoCard(file, inTurn, model) {
     const stopping = new AbortController();
     const signal = AbortSignal.any([closing.signal, stopping.signal]);
     const stop = () => stopping.abort();
-    state.replaceChildren();
-    working("It is long: waiting to be sent for a timeline", null, stop);
+    state.clear();
+    state.working("It is long: waiting to be sent for a timeline", null, stop);
     try {
       job = await inTurn(() => submit(file, sending(signal, stop)), signal);
       // playing it must not wait for the timeline
       playing.prepare(closing.signal).catch(() => {});
-      const timeline = await finished(job, signal, (share, now) =>
-        working(
-          now === "queued" ? "The service has longer videos before this one" : `The timeline is being made: ${percent(share)}`,
-          now === "queued" ? null : share,
-          stop,
-        ),
-      );
-      state.replaceChildren();
+      const timeline = await finished(job, signal, (text, share) => state.working(text, share, stop));
+      state.clear();
       show(answer, timeline);
     } catch (error) {
       if (closing.signal.aborted) throw error;
@@ -151,8 +110,7 @@ export function videoCard(file, inTurn, model) {
         failed(error, () => asJob(answer));
         return;
       }
-      state.replaceChildren(h("p", { class: "state" }, "The timeline was cancelled."));
-      say("The timeline was cancelled.");
+      state.ended("The timeline was cancelled.");
       if (job) await cancel(job);
     } finally {
       if (!closing.signal.aborted) job = null;
@@ -169,7 +127,7 @@ export function videoCard(file, inTurn, model) {
     moved(playing.video.currentTime);
     tools.replaceChildren(
       ...(answer ? [explainButton(answer), repaintButton, wrongButton(answer)] : []),
-      ...(timeline ? [saveButton(timeline)] : []),
+      ...(timeline ? [saveButton(file.name, timeline)] : []),
     );
     if (answer) note(answer);
   }
@@ -187,32 +145,15 @@ export function videoCard(file, inTurn, model) {
   }
 
   function ofTimeline(timeline, answer) {
-    const [[most, share], ...others] = shares(timeline);
-    if (!others.length) return answer?.label === most ? ofAnswer(answer) : [h("strong", {}, bdi(most))];
-    return [
-      h("span", { class: "faint" }, "Most often "),
-      h("strong", {}, bdi(most)),
-      h("span", { class: "share" }, ` ${percent(share)} of the time`),
-    ];
+    const alone = shares(timeline).length === 1;
+    return alone && answer?.label === timeline.segments[0].label ? ofAnswer(answer) : most(timeline);
   }
 
   function showTimeline(timeline) {
-    const strip = band({
-      segments: timeline.segments,
-      seconds: timeline.seconds,
-      step: timeline.window_seconds / 4,
-      name: file.name,
-      seek: playing.seek,
-    });
-    const rows = following(timeline);
-    followers.push(strip.moved, rows.moved);
-    const problem = timeline.problem && h("p", { class: "caution" }, sentence(timeline.problem));
-    under.replaceChildren(
-      strip.element,
-      listed(timeline.segments, strip.choose),
-      ...(problem ? [problem] : []),
-    );
-    beside.replaceChildren(h("h4", {}, "At this moment"), rows.element);
+    const shown = course(timeline, file.name, playing.seek);
+    followers.push(shown.moved);
+    under.replaceChildren(...shown.under);
+    beside.replaceChildren(...shown.beside);
   }
 
   /** The answer for a whole video; for a short one with a band, once it is known how long it is. */
@@ -287,19 +228,12 @@ export function videoCard(file, inTurn, model) {
     return button;
   }
 
-  const saveButton = (timeline) =>
-    h("button", { type: "button", onclick: () => save(file.name, timeline) }, "Timeline as CSV");
-
-  function remove() {
+  function close() {
     closing.abort();
     if (job) cancel(job).catch(() => {});
     playing.close();
     explained.close();
     repainted?.close();
-    const next = element.nextElementSibling ?? element.previousElementSibling;
-    element.remove();
-    (next?.querySelector("button.quiet") ?? document.getElementById("choose")).focus();
-    say(`${file.name} is removed.`);
   }
 
   run();

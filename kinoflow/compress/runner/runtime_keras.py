@@ -7,10 +7,10 @@ import numpy as np
 
 
 def load(model: Path, threads: int = 0, calls: int = 1) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a clip, uint8 (1, T, H, W, 3), to probabilities, float32 (1, classes).
+    """A function from clips, uint8 (B, T, H, W, 3), to probabilities, float32 (B, classes).
 
     Args:
-        model: the folder of the SavedModel.
+        model: the folder of the SavedModel, for batches of B.
         threads: how many may compute, if TensorFlow has not computed before; 0: it decides.
         calls: how many threads call the function at a time, and share those that compute.
     """
@@ -21,4 +21,4 @@ def load(model: Path, threads: int = 0, calls: int = 1) -> Callable[[np.ndarray]
         tensorflow.config.threading.set_intra_op_parallelism_threads(each)
         tensorflow.config.threading.set_inter_op_parallelism_threads(each)
     loaded = tensorflow.saved_model.load(str(model))
-    return lambda clip: np.asarray(loaded.serve(clip))
+    return lambda clips: np.asarray(loaded.serve(clips))

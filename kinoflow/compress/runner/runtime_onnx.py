@@ -7,10 +7,10 @@ import numpy as np
 
 
 def load(model: Path, threads: int = 0, calls: int = 1) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from a clip, uint8 (1, T, H, W, 3), to probabilities, float32 (1, classes).
+    """A function from clips, uint8 (B, T, H, W, 3), to probabilities, float32 (B, classes).
 
     Args:
-        model: the file.
+        model: the file, for batches of B.
         threads: how many may compute; 0: as many as the processor has cores.
         calls: how many threads call the function at a time, and share those that compute.
     """
@@ -21,5 +21,5 @@ def load(model: Path, threads: int = 0, calls: int = 1) -> Callable[[np.ndarray]
     # callers compute themselves, and share the others
     options.intra_op_num_threads = max(1, threads - calls + 1) if threads else 0
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    (clips,) = session.get_inputs()
-    return lambda clip: np.asarray(session.run(None, {clips.name: clip})[0])
+    (taken,) = session.get_inputs()
+    return lambda clips: np.asarray(session.run(None, {taken.name: clips})[0])

@@ -74,8 +74,9 @@ class CycleGANModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         to_b, to_a = (Translation(*each) for each in y_pred)
         weights = self.settings
-        fooling = _towards(_frozen(self.judge_b, to_b.fake), 1.0)
-        fooling += _towards(_frozen(self.judge_a, to_a.fake), 1.0)
+        judge_a, judge_b = _Judge(self.judge_a), _Judge(self.judge_b)
+        fooling = _towards(judge_b.frozen(to_b.fake), 1.0)
+        fooling += _towards(judge_a.frozen(to_a.fake), 1.0)
         cycle = _apart(to_b.back, x["a"]) + _apart(to_a.back, x["b"])
         total = fooling + weights.cycle * cycle
         parts = {"adversarial": fooling, "cycle": cycle}
@@ -85,11 +86,37 @@ class CycleGANModel(keras.Model):
         if to_b.before is not None:
             parts["temporal"] = _flicker(to_b, x, "a") + _flicker(to_a, x, "b")
             total += weights.temporal * parts["temporal"]
-        parts["discriminator"] = _judgement(self.judge_a, x["a"], to_a.fake, self.pool_a)
-        parts["discriminator"] += _judgement(self.judge_b, x["b"], to_b.fake, self.pool_b)
+        parts["discriminator"] = _judgement(judge_a, x["a"], to_a.fake, self.pool_a)
+        parts["discriminator"] += _judgement(judge_b, x["b"], to_b.fake, self.pool_b)
         for name, value in parts.items():
             self.scores[name].update_state(value)
         return total + parts["discriminator"]
+
+
+class _Judge:
+    """A discriminator in one step, with its weights as they are before the update.
+
+    They are read once, for the losses of both sides. Were they read again for the generators, where
+    no gradient reaches them, TensorFlow 2.21 would now and then update them before that: its graph
+    optimizer loses the order.
+    """
+
+    def __init__(self, network: keras.Model) -> None:
+        self._network = network
+        # not `convert_to_tensor`, which leaves a TensorFlow variable to be read later
+        self._weights = [ops.copy(each) for each in network.trainable_variables]
+
+    def __call__(self, pictures):
+        return self._says(pictures, self._weights)
+
+    def frozen(self, pictures):
+        """What it says, without learning from it."""
+        return self._says(pictures, [ops.stop_gradient(each) for each in self._weights])
+
+    def _says(self, pictures, weights):
+        return self._network.stateless_call(
+            weights, self._network.non_trainable_variables, pictures
+        )[0]
 
 
 class LinearDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -145,16 +172,10 @@ def _repaint(network: keras.Model, pictures: Any, same: Any, before: Any) -> lis
     return [None if each is None else next(made) for each in (pictures, same, before)]
 
 
-def _frozen(network: keras.Model, pictures: Any) -> Any:
-    """What a discriminator says, without learning from it."""
-    weights = [ops.stop_gradient(variable) for variable in network.trainable_variables]
-    return network.stateless_call(weights, network.non_trainable_variables, pictures)[0]
-
-
-def _judgement(network: keras.Model, real: Any, fake: Any, pool: Pool | None) -> Any:
+def _judgement(judge: _Judge, real: Any, fake: Any, pool: Pool | None) -> Any:
     """The loss of a discriminator: half of what it mistakes, real and fake."""
     fake = ops.stop_gradient(fake) if pool is None else pool(fake)
-    says_real, says_fake = ops.split(network(ops.concatenate([real, fake])), 2)
+    says_real, says_fake = ops.split(judge(ops.concatenate([real, fake])), 2)
     return (_towards(says_real, 1.0) + _towards(says_fake, 0.0)) / 2.0
 
 
