@@ -1,6 +1,7 @@
 """The process that answers requests: `python -m serving.worker FD`, started by serving.server."""
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -62,6 +63,9 @@ class Server(uvicorn.Server):
 
         await super().startup(sockets)
         if self.started:
+            # what the service is made of stays: garbage collection need not look at it again
+            gc.collect()
+            gc.freeze()
             self.working = ROUTES.state.working
             self.working.start()
             signal.signal(signal.SIGUSR1, self._leave)
@@ -107,7 +111,7 @@ def application() -> Any:
     """The Bento as an ASGI application."""
     import bentoml
 
-    from serving import paths
+    from serving import paths, time_bound
 
     service: Any = bentoml.load(str(BENTO), standalone_load=True)
     # BentoML's metrics are labelled with these; `bentoml serve` sets them in the same way
@@ -115,7 +119,7 @@ def application() -> Any:
     context.service_type, context.service_name = "entry_service", service.name
     context.bento_name, context.bento_version = service.bento.tag.name, service.bento.tag.version
     context.worker_index = 1
-    return Checked(paths.bound(service.to_asgi()))
+    return Checked(paths.bound(time_bound.replace(service.to_asgi())))
 
 
 def main(arguments: Sequence[str]) -> None:

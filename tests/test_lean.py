@@ -1,4 +1,4 @@
-"""Programs import Keras without what it draws with; who imports kinoflow has all of Keras."""
+"""Programs import Keras faster, and less of it; who imports kinoflow has all of Keras."""
 
 import json
 import subprocess
@@ -35,6 +35,26 @@ def main():
 errors.run(main)
 """
     assert told(code) == [[], [], ["matplotlib", "sklearn"]]
+
+
+def test_a_program_does_not_collect_garbage_while_it_imports_keras_but_does_so_after() -> None:
+    code = """
+import gc, json
+from kinoflow.system import errors
+
+def main():
+    collections = []
+    gc.callbacks.append(lambda phase, info: collections.append(phase))
+    import keras
+    during = len(collections)
+    assert gc.isenabled()
+    print(json.dumps([during]))
+    lost = [[[]] for _ in range(2000)]
+    assert len(collections) > during
+
+errors.run(main)
+"""
+    assert told(code) == [[0]]
 
 
 def test_a_user_of_the_library_has_all_of_keras() -> None:
