@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Match
 
-from serving.asgi import App, Message, Receive, Send
+from serving.asgi import App, Message, Receive, Send, place
 
 _METRICS = "RunnerTrafficMetricsMiddleware"  # BentoML's
 _REAL = "kinoflow.path"  # the key of a scope with the path that was asked for
@@ -20,10 +20,9 @@ def bound(app: Starlette) -> Starlette:
     bounds, since anybody can ask for any path. So a path without a route becomes /unknown, and that
     of a job /jobs/{id}. All that comes after the metrics, the log included, has the real path.
     """
-    names = [getattr(each.cls, "__name__", "") for each in app.user_middleware]
-    place = names.index(_METRICS)
-    app.user_middleware.insert(place + 1, Middleware(_RealPaths))
-    app.user_middleware.insert(place, Middleware(_FixedPaths, routes=app.routes))
+    counting = place(app, _METRICS)
+    app.user_middleware.insert(counting + 1, Middleware(_RealPaths))
+    app.user_middleware.insert(counting, Middleware(_FixedPaths, routes=app.routes))
     return app
 
 

@@ -157,7 +157,9 @@ class Samples:
             oldest = (last - self._most,)
             gone = _footage(database, "number <= ?", oldest)
             database.execute("DELETE FROM samples WHERE number <= ?", oldest)
-            held = database.execute("SELECT total(bytes) FROM samples").fetchone()[0]
+            held = database.execute(
+                "SELECT total(bytes) FROM samples WHERE footage IS NOT NULL"
+            ).fetchone()[0]
             for row in database.execute(
                 "SELECT number, footage, bytes FROM samples WHERE footage IS NOT NULL "
                 "ORDER BY number"

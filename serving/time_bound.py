@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
 
-from serving.asgi import App, Message, Receive, Send
+from serving.asgi import App, Message, Receive, Send, place
 
 _BENTOML = "TimeoutMiddleware"
 
@@ -20,10 +20,9 @@ def replace(app: Starlette) -> Starlette:
     for as long as the bound. At a hundred requests a second these are thousands, and Python's
     garbage collector, which looks at them all, stops the service for up to a second.
     """
-    names = [getattr(each.cls, "__name__", "") for each in app.user_middleware]
-    place = names.index(_BENTOML)
-    options = app.user_middleware[place].kwargs
-    app.user_middleware[place] = Middleware(TimeBound, seconds=cast(float, options["timeout"]))
+    theirs = place(app, _BENTOML)
+    seconds = cast(float, app.user_middleware[theirs].kwargs["timeout"])
+    app.user_middleware[theirs] = Middleware(TimeBound, seconds=seconds)
     return app
 
 

@@ -110,8 +110,9 @@ class Server(uvicorn.Server):
 def application() -> Any:
     """The Bento as an ASGI application."""
     import bentoml
+    from bentoml._internal.configuration.containers import BentoMLContainer
 
-    from serving import paths, time_bound
+    from serving import paths, time_bound, tracing
 
     service: Any = bentoml.load(str(BENTO), standalone_load=True)
     # BentoML's metrics are labelled with these; `bentoml serve` sets them in the same way
@@ -119,7 +120,8 @@ def application() -> Any:
     context.service_type, context.service_name = "entry_service", service.name
     context.bento_name, context.bento_version = service.bento.tag.name, service.bento.tag.version
     context.worker_index = 1
-    return Checked(paths.bound(time_bound.replace(service.to_asgi())))
+    app = tracing.only_for(service.to_asgi(), BentoMLContainer.tracing.exporter_type.get())
+    return Checked(paths.bound(time_bound.replace(app)))
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -28,6 +28,8 @@ CREATE TABLE IF NOT EXISTS samples (
     footage TEXT,  -- the name of the video in the folder samples/
     bytes INTEGER NOT NULL  -- of the video
 );
+-- each answer asks for the videos; without this it would read the features of all samples
+CREATE INDEX IF NOT EXISTS footage ON samples (number, footage, bytes) WHERE footage IS NOT NULL;
 """
 
 
