@@ -19,8 +19,15 @@ def decoders(pid: int | None = None) -> list[psutil.Process]:
 
 
 def nothing_runs() -> bool:
-    """Whether none of this process's uses the processor."""
-    children = decoders()
-    before = [sum(child.cpu_times()[:2]) for child in children]
+    """Whether none of this process's uses the processor; one that ends meanwhile uses none."""
+    before = {child: _seconds(child) for child in decoders()}
     time.sleep(0.3)
-    return [sum(child.cpu_times()[:2]) for child in children] == before
+    return all(_seconds(child) in (None, seconds) for child, seconds in before.items())
+
+
+def _seconds(process: psutil.Process) -> float | None:
+    """How long it has used the processor; None if it has ended."""
+    try:
+        return float(sum(process.cpu_times()[:2]))
+    except psutil.NoSuchProcess:
+        return None
