@@ -48,13 +48,13 @@ def main():
     import keras
     during = len(collections)
     assert gc.isenabled()
-    print(json.dumps([during]))
+    print(json.dumps(["collected"] * during))
     lost = [[[]] for _ in range(2000)]
     assert len(collections) > during
 
 errors.run(main)
 """
-    assert told(code) == [[0]]
+    assert told(code) == [[]]
 
 
 def test_a_user_of_the_library_has_all_of_keras() -> None:
