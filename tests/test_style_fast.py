@@ -102,9 +102,25 @@ def test_an_untrained_network_shows_pictures_of_any_size_as_bright_as_all(
 
 
 def test_fewer_filters_and_blocks_make_a_smaller_network() -> None:
-    sizes = [transform_network(*each).count_params() for each in ((4, 1), (4, 2), (8, 2))]
+    sizes = [transform_network(*each, 0).count_params() for each in ((4, 1), (4, 2), (8, 2))]
     assert sizes == sorted(sizes)
     assert sizes[0] < 5000
+
+
+def test_a_pattern_is_what_a_bare_wall_is_painted_with() -> None:
+    wall, rough = np.full((1, 64, 80, 3), 0.5, np.float32), {}
+    for side in (0, 6):
+        keras.utils.set_random_seed(1)
+        network = transform_network(4, 1, side)
+        # it begins as zeros, with which a network changes nothing
+        last = network.get_layer("change")
+        rng = np.random.default_rng(0)
+        last.set_weights([rng.normal(0, 0.3, weight.shape) for weight in last.get_weights()])
+        painted = keras.ops.convert_to_numpy(network(wall))
+        # every second pixel: within two by two there are differences without a pattern as well
+        rough[side] = np.asarray(painted)[0, ::2, ::2].std(axis=(0, 1)).max()
+    assert rough[0] < 1e-3
+    assert rough[6] > 0.02
 
 
 # === Training ===
@@ -209,13 +225,17 @@ def test_frames_are_moved_as_the_flow_says() -> None:
     assert np.abs(found - expected).max() < 0.05
 
 
-def test_pairs_are_frames_that_follow_each_other(tmp_path: Path) -> None:
+def test_pairs_are_frames_that_follow_each_other(style: Style, tmp_path: Path) -> None:
     clipset = store(tmp_path / "clips", frames=5)
-    pairs = Pairs(clipset, RECIPE)
+    pairs = Pairs(clipset, RECIPE, style)
     assert pairs.shape == (48, 48)
-    (before, after), (backward, visible) = pairs.read(0)
+    (before, after), (backward, visible, recoloured) = pairs.read(0)
     assert before.shape == after.shape == (2, 48, 48, 3)
     assert (backward.shape, visible.shape) == ((2, 48, 48, 2), (2, 48, 48, 1))
+    # what they are to show has the style's colours
+    for frame, wanted in zip(np.concatenate([before, after]), recoloured, strict=True):
+        expected = pictures.painted_from(frame, style.palette)
+        np.testing.assert_allclose(wanted, expected, atol=1e-6)
     known = np.concatenate([clipset.clip(row) for row in range(3)]).astype(np.float32) / 255
     for one, other in zip(before, after, strict=True):
         places = []
@@ -225,7 +245,7 @@ def test_pairs_are_frames_that_follow_each_other(tmp_path: Path) -> None:
             places.append(int(np.minimum(*away).argmin()))
             assert np.minimum(*away).min() < 1e-6
         assert places[1] == places[0] + 1
-    again = Pairs(clipset, RECIPE).read(0)
+    again = Pairs(clipset, RECIPE, style).read(0)
     assert all((x == y).all() for x, y in zip(again[0], (before, after), strict=True))
 
 

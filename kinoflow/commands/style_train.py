@@ -115,6 +115,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"{about} (%(default)s)",
         )
     parser.add_argument(
+        "--pattern",
+        type=_count_or_none,
+        default=_DEFAULT.pattern,
+        help="side of the learned pattern that bare areas are painted with, in places of four by "
+        "four pixels; larger comes nearer to the style, smaller keeps more of what is shown, 0: "
+        "none (%(default)s)",
+    )
+    parser.add_argument(
         "--learning-rate",
         type=_number(1e-6, 1),
         default=_DEFAULT.learning_rate,
@@ -124,6 +132,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=_DEFAULT.seed, help="of all that is random (%(default)s)"
     )
     add_seeing(parser)
+
+
+def _count_or_none(text: str) -> int:
+    """The type of an option that counts something, or is 0."""
+    return 0 if text == "0" else count(text)
 
 
 class _number:  # noqa: N801  argparse names a type in messages by its name

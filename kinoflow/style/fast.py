@@ -32,11 +32,12 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    strength: float = 0.5  # of the style, from 0 (nothing changes) to 1
+    strength: float = 0.25  # of the style, from 0 (nothing changes) to 1
     smoothness: float = 40.0  # the weight of total variation
     consistency: float = 20.0  # the weight of the temporal loss
     filters: int = 16  # see `kinoflow.style.network.transform_network`
     blocks: int = 3
+    pattern: int = 24
     size: int = 128  # pixels of a frame's longer side
     batch: int = 4  # pairs of frames that a step learns from
     steps: int = 1000

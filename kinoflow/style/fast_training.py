@@ -61,9 +61,9 @@ def train(
     Raises UserError if there is nothing to train on, and for a loss that is not finite.
     """
     make_deterministic()
-    pairs = Pairs(clips, recipe)
+    pairs = Pairs(clips, recipe, style)
     keras.utils.set_random_seed(recipe.seed)
-    network = transform_network(recipe.filters, recipe.blocks)
+    network = transform_network(recipe.filters, recipe.blocks, recipe.pattern)
     trainer = Trainer(network, style.features, style.grams, recipe, pairs.shape)
     identity = _identity(style, data, recipe)
     checkpoints = Checkpoints(path.with_name(f".{path.name}.checkpoint"), identity)
@@ -150,11 +150,11 @@ class Trainer(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        backward, visible = y
+        backward, visible, recoloured = y
         before, after = y_pred
         painted = ops.concatenate([before, after], axis=0)
         contents, styles = self.features(painted)
-        wanted, _ = self.features(ops.concatenate([*x], axis=0))
+        wanted, _ = self.features(recoloured)
         distances = (
             losses.content_distance(contents, wanted),
             losses.style_distance(styles, [ops.convert_to_tensor(each) for each in self.grams]),

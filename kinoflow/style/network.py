@@ -12,6 +12,12 @@ Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network" (CVP
 says is added to the picture's own colours, so fine detail need not pass it. These are normalised
 first and brought to the style's palette by a learned map: what is painted then does not depend on
 how dark or colourful a picture is, and a style is learned in half the steps.
+
+And there is a pattern that is learned and does not depend on the picture. Convolutions answer the
+same wherever the picture is the same, so without one a bare wall stays bare, however much style is
+asked for. In Ulyanov et al., "Texture Networks: Feed-forward Synthesis of Textures and Stylized
+Images" (ICML 2016), noise takes this place. A pattern that is learned needs fewer layers to become
+strokes, and stays the same from frame to frame.
 """
 
 from typing import Any
@@ -25,20 +31,27 @@ SMALLEST = 16  # pixels: each side of a picture, at least
 NAME = "transform"  # of the network
 
 
-def transform_network(filters: int = 16, blocks: int = 3) -> keras.Model:
+def transform_network(filters: int = 16, blocks: int = 3, pattern: int = 24) -> keras.Model:
     """RGB in [0, 1], (B, H, W, 3), to the same of any size from 16 pixels, repainted.
 
     Args:
         filters: of layers at half the size; those at a quarter have twice as many.
         blocks: residual blocks, at a quarter of the size.
+        pattern: the side of the pattern, in places of a quarter of the size; 0: no pattern.
     """
     picture = keras.Input((None, None, 3), name="picture")
     x = _convolved(picture, filters, 5, "half", strides=2)
     x = _convolved(x, 2 * filters, 3, "quarter", strides=2)
+    if pattern:
+        x = Patterned(pattern, name="pattern")(x)
     for number in range(blocks):
         x = _residual(x, 2 * filters, f"block{number}")
     x = layers.UpSampling2D(2, interpolation="nearest", name="grown")(x)
+    if pattern:
+        x = Patterned(2 * pattern, name="fine_pattern")(x)
     x = _convolved(x, filters, 3, "half_again")
+    # where the picture decides what becomes of the fine pattern
+    x = _residual(x, filters, "half_block")
     x = Reflected(1, name="change_margin")(x)
     # three colours of two by two pixels
     x = layers.Conv2D(12, 3, kernel_initializer="zeros", name="change")(x)
@@ -89,6 +102,37 @@ class Reflected(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"margin": self.margin}
+
+
+@register
+class Patterned(layers.Layer):
+    """Adds a pattern that is learned, and repeated over the plane, to features (B, H, W, C).
+
+    Args:
+        side: of the pattern, in places.
+    """
+
+    def __init__(self, side: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.side = side
+
+    def build(self, shape: Any) -> None:
+        self.pattern = self.add_weight(
+            shape=(1, self.side, self.side, shape[-1]),
+            initializer=keras.initializers.RandomNormal(stddev=0.5),
+            name="pattern",
+        )
+
+    def call(self, x: Any) -> Any:
+        _, height, width, _ = ops.shape(x)
+        down, across = -(-height // self.side), -(-width // self.side)
+        return x + ops.tile(self.pattern, (1, down, across, 1))[:, :height, :width]
+
+    def compute_output_shape(self, shape: Any) -> Any:
+        return shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"side": self.side}
 
 
 @register

@@ -92,6 +92,13 @@ class Style:
         )
         self._grams: dict[float, list[Any]] = {}
 
+    def recoloured(self, content: Picture, strength: float) -> Picture:
+        """A content (H, W, 3) with the style's colours, as far as a strength asks for them.
+
+        It is what content is measured against: a picture hardly gets new colours by gradients.
+        """
+        return pictures.painted_from(content, self.palette, min(1.0, 2.0 * strength))
+
     @property
     def grams(self) -> list[Any]:
         """The Gram matrices (1, D, D) of the layers for style."""
@@ -200,9 +207,7 @@ class Painter:
         """The content (H, W, 3) as it shows below the style: grey, or with the style's colours."""
         if self.options.keep_colours:
             return pictures.grey(content)
-        # a picture hardly gets new colours by gradients
-        share = min(1.0, 2.0 * self.options.strength)
-        return pictures.painted_from(content, self.style.palette, share)
+        return self.style.recoloured(content, self.options.strength)
 
     @staticmethod
     def _size(content: Picture, scale: float) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import numpy as np
 from kinoflow.data.clips import ClipSet
 from kinoflow.style import flow
 from kinoflow.style.fast import Recipe
+from kinoflow.style.optimise import Style
 from kinoflow.system.errors import UserError
 from kinoflow.video.padding import valid_frames
 from kinoflow.video.spec import Frames
@@ -23,12 +24,13 @@ class Pairs:
 
     Args:
         clips: where the frames are from.
-        recipe: the size of frames and of a batch, and the seed.
+        recipe: the size of frames and of a batch, the strength of the style, and the seed.
+        style: the colours that the network is to give frames.
 
     Raises UserError if there are no clips, or the clips have one frame each.
     """
 
-    def __init__(self, clips: ClipSet, recipe: Recipe) -> None:
+    def __init__(self, clips: ClipSet, recipe: Recipe, style: Style) -> None:
         if not len(clips):
             raise UserError("there are no clips to train on: the split leaves none for training")
         frames, height, width, _ = clips.clip(0).shape
@@ -38,12 +40,14 @@ class Pairs:
         self.shape = round(height * scale), round(width * scale)  # of a frame
         self._clips = clips
         self._recipe = recipe
+        self._style = style
 
-    def read(self, step: int) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    def read(self, step: int) -> tuple[tuple[Any, Any], tuple[Any, Any, Any]]:
         """What a step learns from.
 
         Returns the frames before and those after, float32 (B, H, W, 3), and of those after the
-        backward flow (B, H, W, 2) and which pixels were visible before (B, H, W, 1).
+        backward flow (B, H, W, 2) and which pixels were visible before (B, H, W, 1). Last come all
+        frames in the style's colours, those before and then those after, (2B, H, W, 3).
         """
         rng = np.random.default_rng((self._recipe.seed, step))
         before, after, backward, visible = [], [], [], []
@@ -61,7 +65,9 @@ class Pairs:
             backward.append(motion.backward)
             visible.append(motion.visible[..., None])
         shown = (_floats(before), _floats(after))
-        return shown, (np.stack(backward), np.stack(visible))
+        strength = self._recipe.strength
+        wanted = [self._style.recoloured(frame, strength) for two in shown for frame in two]
+        return shown, (np.stack(backward), np.stack(visible), np.stack(wanted))
 
     def _scaled(self, frame: Frames) -> Frames:
         height, width = self.shape
