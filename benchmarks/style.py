@@ -164,7 +164,8 @@ def _ways(style: "Style", network: Path | None) -> Mapping[str, Way]:
             parts = np.split(frames, range(_TOGETHER, len(frames), _TOGETHER))
             return [each for part in parts for each in to_bytes(repaint(to_floats(part)))]
 
-        ways["fast"] = Way(at_once)
+        # a film takes it some hundredths of a second
+        ways["fast"] = Way(at_once, least=1.0)
     return ways
 
 

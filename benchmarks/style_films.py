@@ -96,10 +96,14 @@ class Way:
     Args:
         paint: repaints frames, uint8 RGB (T, H, W, 3), in order.
         timed: whether its time matters, so that it is used once beforehand.
+        least: seconds that are timed, at least; a film that takes less is repainted several times.
     """
 
-    def __init__(self, paint: Callable[[Frames], list[Frames]], *, timed: bool = True) -> None:
+    def __init__(
+        self, paint: Callable[[Frames], list[Frames]], *, timed: bool = True, least: float = 0.0
+    ) -> None:
         self._paint = paint
+        self._least = least
         self._used = not timed
 
     def kept(self, path: Path, frames: Frames) -> Painted:
@@ -113,9 +117,12 @@ class Way:
             if not self._used:
                 self._paint(frames[:1])
             self._used = True
-            wall, processor = time.perf_counter(), time.process_time()
-            painted = np.stack(self._paint(frames))
-            taken = time.perf_counter() - wall, time.process_time() - processor
+            wall, processor, times = time.perf_counter(), time.process_time(), 0
+            while not times or time.perf_counter() - wall < self._least:
+                painted = np.stack(self._paint(frames))
+                times += 1
+            clocks = time.perf_counter() - wall, time.process_time() - processor
+            taken = [clock / times for clock in clocks]
             path.parent.mkdir(parents=True, exist_ok=True)
             with files.replacing(path) as partial, partial.open("wb") as file:
                 np.savez_compressed(file, frames=painted, seconds=taken)

@@ -154,6 +154,8 @@ def goals(rows: Sequence[Row]) -> list[str]:
         faster = mean(rows, "temporal", "seconds") / mean(rows, "fast", "seconds")
         less = mean(rows, "temporal", "processor") / mean(rows, "fast", "processor")
         apart = mean(rows, "fast", "style") / mean(rows, "frames", "style") - 1
+        # nothing but the style picture would have its style
+        content = (f"{mean(rows, way, 'content'):.3f}" for way in ("fast", "frames", "temporal"))
         line(
             "the fast network has at least 100 times the frames a second of the optimiser",
             f"{faster:.0f} times by the clock, {less:.0f} times in processor seconds",
@@ -161,7 +163,8 @@ def goals(rows: Sequence[Row]) -> list[str]:
         )
         line(
             "at the same style distance within 20%",
-            f"{100 * apart:+.0f}% of frame by frame".replace("-", "−"),
+            f"{100 * apart:+.0f}% of frame by frame; distance to the content "
+            "{}, of frame by frame {}, with the temporal loss {}".format(*content),
             apart <= 0.2,
         )
     return lines
@@ -206,7 +209,8 @@ def comparison(
         if recipe := settings.get("recipe"):
             training += (
                 f": {recipe['steps']} steps at {recipe['size']} pixels, strength "
-                f"{recipe['strength']:g}, {recipe['filters']} filters, {recipe['blocks']} blocks"
+                f"{recipe['strength']:g}, {recipe['filters']} filters, {recipe['blocks']} blocks, "
+                f"a pattern of {recipe['pattern']}"
             )
         lines.append(
             f"| {WAYS['fast']} | one picture of the style, and footage | {training} "

@@ -1,6 +1,7 @@
 """The page on style transfer says what was measured, and whether that is enough."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,12 +34,12 @@ KNOB = {0.25: (0.3, 0.1), 0.75: (0.1, 0.3)}
 
 
 def rows(temporal: float, fast: float, seconds: float) -> list[Row]:
-    painted = replace(ROW, way="frames", warping=0.01, style=0.1)
+    painted = replace(ROW, way="frames", warping=0.01, style=0.1, content=0.3)
     of_film = [
         ROW,
         painted,
         replace(painted, way="temporal", warping=temporal),
-        replace(painted, way="fast", style=fast, seconds=seconds, processor=seconds),
+        replace(painted, way="fast", style=fast, content=0.2, seconds=seconds, processor=seconds),
     ]
     return of_film + [replace(each, film="Biking", exact=False) for each in of_film]
 
@@ -49,6 +50,7 @@ def test_figures_that_are_reached_and_missed_are_told_apart() -> None:
     assert good.count("| reached |") == 4
     assert "0.40 of frame by frame" in good
     assert "200 times by the clock" in good
+    assert "distance to the content 0.200, of frame by frame 0.300" in good
     assert "10 minutes: 77 steps at 128 pixels" in good
     bad = style_page.page(rows(0.006, 0.13, 0.1), KNOB, SETTINGS, None)
     assert bad.count("**missed**") == 4
@@ -104,6 +106,21 @@ def test_what_was_painted_is_painted_once(tmp_path: Path) -> None:
     assert calls == [1, 2]
     way.kept(tmp_path / "b.npz", frames)
     assert calls == [1, 2, 2]
+
+
+def test_what_takes_too_little_to_be_timed_is_painted_several_times(tmp_path: Path) -> None:
+    times = []
+
+    def paint(frames: np.ndarray) -> list[np.ndarray]:
+        times.append(time.perf_counter())
+        time.sleep(0.01)
+        return [*frames]
+
+    frames = np.zeros((2, 4, 5, 3), np.uint8)
+    painted = style_films.Way(paint, timed=False, least=0.1).kept(tmp_path / "a.npz", frames)
+    assert 2 <= len(times) <= 10
+    assert 0.01 <= painted.seconds < 0.1
+    assert len(painted.frames) == 2
 
 
 def test_rendered_films_come_with_their_motion() -> None:
