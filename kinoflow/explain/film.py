@@ -16,13 +16,11 @@ from kinoflow.explain import footage
 from kinoflow.explain.methods import Explanation
 from kinoflow.explain.shapley import segment_of
 from kinoflow.system import files
+from kinoflow.video import h264
 from kinoflow.video.decoder import sample
 from kinoflow.video.spec import ClipSpec, Frames
 
 Colour = tuple[int, int, int]
-
-# the index goes first, so that a browser plays before all is there; no versions of libraries inside
-_MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
 
 # of Okabe and Ito, which people with any colour vision tell apart, on a dark ground
 _FOR: Colour = (230, 159, 0)
@@ -170,15 +168,9 @@ def write_film(path: Path, frames: Frames, fps: Fraction, *, quality: int = 26) 
         fps: frames per second.
         quality: x264's constant rate factor; less is better and larger.
     """
-    with (
-        files.replacing(path) as partial,
-        av.open(str(partial), "w", format="mp4", options=_MP4) as out,
-    ):
-        stream = out.add_stream("libx264", rate=fps, options={"crf": str(quality)})
-        # how frames are shared out between threads shows in the bytes
-        stream.codec_context.thread_count = 1
+    with h264.creating(path) as out:
+        stream = h264.add_stream(out, fps, {"crf": str(quality)})
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
         for frame in frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         out.mux(stream.encode())

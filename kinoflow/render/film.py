@@ -12,13 +12,11 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import Colorspace, VideoReformatter
 
-from kinoflow.system import files
+from kinoflow.video import h264
 from kinoflow.video.clock import Clock
 from kinoflow.video.frames import decode_frames, open_video, to_rgb
 from kinoflow.video.spec import Frames
 
-# the index goes first, so that a browser plays before all is there; no versions of libraries inside
-_MP4 = {"movflags": "+faststart", "fflags": "+bitexact"}
 _X264 = {"preset": "veryfast", "crf": "21"}
 _UNIT = Fraction(1, 90000)  # seconds: what frame rates in use are multiples of
 _COPIED = ("aac", "mp3", "opus", "flac")  # sound that browsers play from an MP4 file as it is
@@ -86,13 +84,10 @@ class Film:
             height: in pixels.
             aspect: the ratio of a pixel's width to its height; None: unknown, or 1.
         """
-        stream = self._out.add_stream("libx264", rate=self._rate, options=self._options)
-        context = stream.codec_context
-        # how frames are shared out between threads shows in the bytes
-        context.thread_count = 1
+        stream = h264.add_stream(self._out, self._rate, self._options)
         # a picture one pixel wide has two columns, both of them the same
         stream.width, stream.height = max(2, width // 2 * 2), max(2, height // 2 * 2)
-        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
         context.time_base = _UNIT
         if aspect:
             context.sample_aspect_ratio = aspect
@@ -111,10 +106,7 @@ def writing(
         rate: frames per second, about; frames are shown at their own times.
         options: of x264.
     """
-    with (
-        files.replacing(path) as partial,
-        av.open(str(partial), "w", format="mp4", options=_MP4) as out,
-    ):
+    with h264.creating(path) as out:
         film = Film(out, rate, options)
         yield film
         film.finish()
@@ -137,11 +129,7 @@ def redraw(source: Path, path: Path, draw: Callable[[float, Frames], Frames | No
 
     Raises UnreadableVideo for a source that is missing, is no video or gives no frame.
     """
-    with (
-        open_video(source) as video,
-        files.replacing(path) as partial,
-        av.open(str(partial), "w", format="mp4", options=_MP4) as out,
-    ):
+    with open_video(source) as video, h264.creating(path) as out:
         clock, converter = Clock(video), VideoReformatter()
         film = Film(out, Fraction(video.average_rate or 25))
         sound: _Sound | None = None
