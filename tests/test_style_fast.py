@@ -107,6 +107,15 @@ def test_fewer_filters_and_blocks_make_a_smaller_network() -> None:
     assert sizes[0] < 5000
 
 
+def test_every_place_of_the_pattern_is_learned(made: Path) -> None:
+    learned = keras.saving.load_model(made)
+    keras.utils.set_random_seed(RECIPE.seed)
+    drawn = transform_network(4, 1, learned.get_layer("pattern").side)
+    for name in ("pattern", "fine_pattern"):
+        before, after = (network.get_layer(name).get_weights()[0] for network in (drawn, learned))
+        assert (np.abs(after - before).max(axis=-1) > 1e-4).all()
+
+
 def test_a_pattern_is_what_a_bare_wall_is_painted_with() -> None:
     wall, rough = np.full((1, 64, 80, 3), 0.5, np.float32), {}
     for side in (0, 6):

@@ -184,7 +184,8 @@ class _Sound:
             self.problem = "the codec of its sound is unknown"
             return
         try:
-            if source.codec_context.name in _COPIED:
+            # of the format: the name of a decoder can be another, mp3float for mp3
+            if source.codec_context.codec.canonical_name in _COPIED:
                 self._target = out.add_stream_from_template(source)
             else:
                 self._encoder = out.add_stream("aac", rate=source.codec_context.sample_rate)
@@ -229,9 +230,12 @@ class _Sound:
             frames = packet.decode()
         except av.FFmpegError:
             return
-        for frame in frames:
+        for frame in cast(list[av.AudioFrame], frames):
             if frame.pts is not None:
-                frame.pts -= round(self._first / float(frame.time_base or 1))
+                # encoders cut sound anew, at samples: AVI counts packets of a thousand samples
+                unit = Fraction(1, frame.sample_rate)
+                begins = float(frame.pts * (frame.time_base or 0)) - self._first
+                frame.pts, frame.time_base = round(begins / unit), unit
             self._out.mux(self._encoder.encode(frame))
 
     def finish(self) -> None:

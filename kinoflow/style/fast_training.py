@@ -63,7 +63,9 @@ def train(
     make_deterministic()
     pairs = Pairs(clips, recipe, style)
     keras.utils.set_random_seed(recipe.seed)
-    network = transform_network(recipe.filters, recipe.blocks, recipe.pattern)
+    # a place of the pattern that no frame reaches would stay as it was drawn at random
+    reached = -(-min(pairs.shape) // 4)
+    network = transform_network(recipe.filters, recipe.blocks, min(recipe.pattern, reached))
     trainer = Trainer(network, style.features, style.grams, recipe, pairs.shape)
     identity = _identity(style, data, recipe)
     checkpoints = Checkpoints(path.with_name(f".{path.name}.checkpoint"), identity)
